@@ -1,1 +1,10 @@
+//! Hand-written WGSL kernels for Visual Transformers, forward and backward, and what runs them.
 
+#[macro_use]
+pub mod kernel;
+pub mod graph;
+pub mod ops;
+pub mod reference;
+pub mod verify;
+
+pub use wgpu;

@@ -1,0 +1,151 @@
+//! What an op is: a value that knows its shape rule, its maths, its kernels and its gradient.
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use super::{Graph, GraphError, Node, Tensor, Value};
+use crate::kernel::{Capabilities, Elem, Recording, View};
+use crate::reference::{Array, Real};
+
+/// What a gradient rule answers: for each input its gradient, or `None` where there is none to have.
+pub type Gradients = Result<Vec<Option<Value>>, GraphError>;
+
+/// An op's definition, written once over any [`Real`]: in f64 it is the truth, in f32 the yardstick.
+pub trait Maths {
+    /// The outputs for these inputs; the plainest loops that are right.
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>>;
+}
+
+/// [`Maths`] behind a pointer. Implemented for every `Maths`; never by hand.
+pub trait AnyMaths {
+    /// In f32.
+    fn maths_f32(&self, inputs: &[&Array<f32>]) -> Vec<Array<f32>>;
+    /// In f64.
+    fn maths_f64(&self, inputs: &[&Array<f64>]) -> Vec<Array<f64>>;
+}
+
+impl<M: Maths> AnyMaths for M {
+    fn maths_f32(&self, inputs: &[&Array<f32>]) -> Vec<Array<f32>> {
+        self.maths(inputs)
+    }
+    fn maths_f64(&self, inputs: &[&Array<f64>]) -> Vec<Array<f64>> {
+        self.maths(inputs)
+    }
+}
+
+/// An operation.
+pub trait Op: AnyMaths + Any + Debug + Send + Sync {
+    /// Its name: the file that it lives in, and its folder under `shaders/`.
+    fn name(&self) -> &'static str;
+
+    /// What it makes of these inputs.
+    ///
+    /// # Errors
+    /// A sentence that says what does not fit.
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String>;
+
+    /// Writes down the kernel calls that compute it.
+    fn record(&self, io: &Io<'_>, out: &mut Recording);
+
+    /// Adds to the graph what computes the gradients of the inputs from those of the outputs (`grads`, one an output).
+    ///
+    /// # Errors
+    /// When the op has no gradient; that is what this default says.
+    fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
+        let _ = (node, grads, graph);
+        Err(GraphError::NoGradient {
+            op: self.name().to_owned(),
+            why: "it is itself part of a backward pass or an update",
+        })
+    }
+
+    /// Pairs (input, output) that share memory: the kernel binds the output, read and written, and never the input.
+    /// The input must be a stored value, and the output is what is stored from then on.
+    fn updates(&self) -> Vec<(usize, usize)> {
+        Vec::new()
+    }
+
+    /// Whether the output is the input seen in another shape: no kernel runs and no memory is taken.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// Functions on the path from input to output that a GPU may round worse than arithmetic.
+    fn functions(&self) -> &'static [Function] {
+        &[]
+    }
+
+    /// Multiply-adds and bytes, for rooflines; by default no multiply-adds, and every input and output once.
+    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
+        Cost { multiply_adds: 0, bytes: inputs.iter().chain(outputs).map(|tensor| tensor.bytes() as u64).sum() }
+    }
+}
+
+/// A function whose error the GPU's specification bounds more loosely than that of arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// e^x.
+    Exp,
+    /// Natural logarithm.
+    Log,
+    /// Square root, or one over it.
+    Sqrt,
+    /// Division.
+    Divide,
+    /// A fitted polynomial (the normal distribution in GELU).
+    Polynomial,
+}
+
+/// What an op costs at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiply-adds.
+    pub multiply_adds: u64,
+    /// Bytes read and written.
+    pub bytes: u64,
+}
+
+/// What an op records for: the types of its inputs and outputs, and the machine.
+#[derive(Debug)]
+pub struct Io<'a> {
+    /// The inputs.
+    pub inputs: &'a [Tensor],
+    /// The outputs.
+    pub outputs: &'a [Tensor],
+    /// What the machine offers.
+    pub machine: &'a Capabilities,
+}
+
+impl Io<'_> {
+    /// Input `at`, as a binding.
+    #[must_use]
+    pub fn input(&self, at: usize) -> View {
+        debug_assert!(at < self.inputs.len());
+        View::Input(at)
+    }
+
+    /// Output `at`, as a binding.
+    #[must_use]
+    pub fn output(&self, at: usize) -> View {
+        debug_assert!(at < self.outputs.len());
+        View::Output(at)
+    }
+
+    /// The sizes of input `at`.
+    #[must_use]
+    pub fn input_dims<const N: usize>(&self, at: usize) -> [usize; N] {
+        self.inputs[at].shape.dims()
+    }
+
+    /// The sizes of output `at`.
+    #[must_use]
+    pub fn output_dims<const N: usize>(&self, at: usize) -> [usize; N] {
+        self.outputs[at].shape.dims()
+    }
+
+    /// The element type of input `at`.
+    #[must_use]
+    pub fn elem(&self, at: usize) -> Elem {
+        self.inputs[at].elem
+    }
+}

@@ -1,0 +1,24 @@
+//! What a kernel is: WGSL as values. Pieces, variants, twins, and calls written down but not run.
+//!
+//! **Absent here**: devices, shapes of tensors, ops. Everything in this room is data that can be printed and compared.
+
+mod capabilities;
+mod compose;
+#[macro_use]
+mod declare;
+mod elem;
+mod expression;
+mod pieces;
+mod recording;
+mod reflect;
+pub mod tuning;
+mod unroll;
+mod variant;
+
+pub use capabilities::{Capabilities, Fragment};
+pub use compose::{ComposeError, Text, compose, permutations};
+pub use declare::{Access, Interface, Kernel, Param, View};
+pub use elem::Elem;
+pub use recording::{Dispatch, Grid, Recording, word};
+pub use reflect::{Reflection, disagreements};
+pub use variant::Variant;

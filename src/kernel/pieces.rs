@@ -1,0 +1,17 @@
+//! The pieces of WGSL that kernels share: `shaders/lib`, by name.
+
+macro_rules! pieces {
+    ($($name:literal),* $(,)?) => {
+        /// Every piece, with its text.
+        pub(super) const PIECES: &[(&str, &str)] = &[
+            $(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $name, ".wgsl")))),*
+        ];
+    };
+}
+
+pieces!["elem_f16", "elem_f32", "index", "map_gelu", "map_relu", "map_sigmoid", "reduce",];
+
+/// The text of a piece.
+pub(super) fn piece(name: &str) -> Option<(&'static str, &'static str)> {
+    PIECES.iter().copied().find(|(known, _)| *known == name)
+}

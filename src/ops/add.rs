@@ -1,0 +1,59 @@
+//! Sum of two tensors of one shape: y = a + b.
+
+use super::AWKWARD;
+use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use crate::kernel::{Grid, Recording, Variant, tuning, word};
+use crate::reference::{Array, Real};
+
+/// y = a + b, shapes equal.
+#[derive(Clone, Debug)]
+pub struct Add;
+
+kernel! {
+    /// One lane an element.
+    struct Forward = "add/forward" {
+        params { count: u32 }
+        read { a, b }
+        write { y }
+    }
+}
+
+impl Op for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        match inputs {
+            [a, b] if a == b => Ok(vec![a.clone()]),
+            [_, _] => Err("both sides must have one shape and element type".to_owned()),
+            _ => Err("takes two inputs".to_owned()),
+        }
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let count = io.outputs[0].shape.count();
+        let lanes = tuning::lanes(io.machine);
+        out.dispatch(
+            &Forward { count: word(count), a: io.input(0), b: io.input(1), y: io.output(0) },
+            Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
+            Grid::over(count, lanes as usize),
+        );
+    }
+
+    fn backward(&self, _: &Node, grads: &[Option<Value>], _: &mut Graph) -> Gradients {
+        Ok(vec![grads[0], grads[0]])
+    }
+}
+
+impl Maths for Add {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        vec![inputs[0].zip(inputs[1], |a, b| a + b)]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = AWKWARD.iter().map(|&n| Case::new(Add, &[&[n, 3], &[n, 3]])).collect();
+    cases.push(Case::new(Add, &[&[64, 56, 56, 256], &[64, 56, 56, 256]]).real("resnet50 stage2 residual"));
+    cases
+}

@@ -1,0 +1,164 @@
+//! A function of each element, y = f(x), and its gradient dx = dy f'(x): ReLU, sigmoid, GELU.
+
+use super::AWKWARD;
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use crate::kernel::{Grid, Recording, Variant, tuning, word};
+use crate::reference::{Array, Real};
+
+/// A function of each element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    /// max(x, 0); its derivative at 0 is 0.
+    Relu,
+    /// 1 / (1 + e^-x).
+    Sigmoid,
+    /// x Phi(x), with Phi the normal distribution: the exact GELU.
+    Gelu,
+}
+
+/// dx = dy f'(x).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapBackward(pub Map);
+
+kernel! {
+    /// One lane an element.
+    struct Forward = "map/forward" {
+        params { count: u32 }
+        read { x }
+        write { y }
+    }
+}
+
+kernel! {
+    /// One lane an element.
+    struct Backward = "map/backward" {
+        params { count: u32 }
+        read { x, dy }
+        write { dx }
+    }
+}
+
+impl Map {
+    const ALL: [Self; 3] = [Self::Relu, Self::Sigmoid, Self::Gelu];
+
+    fn piece(self) -> &'static str {
+        match self {
+            Self::Relu => "map_relu",
+            Self::Sigmoid => "map_sigmoid",
+            Self::Gelu => "map_gelu",
+        }
+    }
+
+    fn functions_used(self) -> &'static [Function] {
+        match self {
+            Self::Relu => &[],
+            Self::Sigmoid => &[Function::Exp, Function::Divide],
+            Self::Gelu => &[Function::Exp, Function::Divide, Function::Polynomial],
+        }
+    }
+
+    fn f<T: Real>(self, x: T) -> T {
+        let one = T::of(1.0);
+        match self {
+            Self::Relu => x.max(T::default()),
+            Self::Sigmoid => one / (one + (-x).exp()),
+            Self::Gelu => x * normal(x),
+        }
+    }
+
+    fn df<T: Real>(self, x: T) -> T {
+        let one = T::of(1.0);
+        match self {
+            Self::Relu => T::of(f64::from(u8::from(x > T::default()))),
+            Self::Sigmoid => self.f(x) * (one - self.f(x)),
+            Self::Gelu => {
+                let density = (-x * x / T::of(2.0)).exp() / T::of(std::f64::consts::TAU.sqrt());
+                normal(x) + x * density
+            }
+        }
+    }
+}
+
+/// The normal distribution: how likely a standard normal number is at most x.
+fn normal<T: Real>(x: T) -> T {
+    (T::of(1.0) + (x / T::of(std::f64::consts::SQRT_2)).erf()) / T::of(2.0)
+}
+
+impl Op for Map {
+    fn name(&self) -> &'static str {
+        "map"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        match inputs {
+            [x] => Ok(vec![x.clone()]),
+            _ => Err("takes one input".to_owned()),
+        }
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let count = io.outputs[0].shape.count();
+        let lanes = tuning::lanes(io.machine);
+        out.dispatch(
+            &Forward { count: word(count), x: io.input(0), y: io.output(0) },
+            Variant::of(io.elem(0)).piece(self.piece()).constant("WORKGROUP", lanes),
+            Grid::over(count, lanes as usize),
+        );
+    }
+
+    fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
+        let Some(dy) = grads[0] else { return Ok(vec![None]) };
+        Ok(vec![Some(graph.apply_one(MapBackward(*self), &[node.inputs[0], dy])?)])
+    }
+
+    fn functions(&self) -> &'static [Function] {
+        self.functions_used()
+    }
+}
+
+impl Maths for Map {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        vec![inputs[0].map(|x| self.f(x))]
+    }
+}
+
+impl Op for MapBackward {
+    fn name(&self) -> &'static str {
+        "map_backward"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        match inputs {
+            [x, dy] if x == dy => Ok(vec![x.clone()]),
+            _ => Err("takes x and dy of one type".to_owned()),
+        }
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let count = io.outputs[0].shape.count();
+        let lanes = tuning::lanes(io.machine);
+        out.dispatch(
+            &Backward { count: word(count), x: io.input(0), dy: io.input(1), dx: io.output(0) },
+            Variant::of(io.elem(0)).piece(self.0.piece()).constant("WORKGROUP", lanes),
+            Grid::over(count, lanes as usize),
+        );
+    }
+
+    fn functions(&self) -> &'static [Function] {
+        self.0.functions_used()
+    }
+}
+
+impl Maths for MapBackward {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        vec![inputs[0].zip(inputs[1], |x, dy| dy * self.0.df(x))]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let shapes = AWKWARD.iter().flat_map(|&n| Map::ALL.map(|map| (map, n)));
+    let mut cases: Vec<Case> =
+        shapes.map(|(map, n)| Case::new(map, &[&[n, 5]]).draw(0, Draw::Between(-6.0, 6.0))).collect();
+    cases.push(Case::new(Map::Relu, &[&[64, 56, 56, 256]]).real("resnet50 stage2"));
+    cases
+}
