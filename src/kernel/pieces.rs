@@ -9,7 +9,22 @@ macro_rules! pieces {
     };
 }
 
-pieces!["elem_f16", "elem_f32", "index", "map_gelu", "map_relu", "map_sigmoid", "reduce",];
+pieces![
+    "elem_f16",
+    "elem_f32",
+    "fragment_16",
+    "fragment_8",
+    "gemm",
+    "index",
+    "map_gelu",
+    "map_relu",
+    "map_sigmoid",
+    "pack_1",
+    "pack_4",
+    "reduce",
+    "tile_coop",
+    "tile_scalar",
+];
 
 /// The text of a piece.
 pub(super) fn piece(name: &str) -> Option<(&'static str, &'static str)> {
