@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use crate::coop_root::{self, inside};
 use crate::steps::{self, Step, Steps, output};
@@ -22,10 +22,21 @@ pub fn run(filters: &[&OsString]) -> Result<ExitCode, String> {
     let executable = build()?;
     let root = coop_root::ensure()?;
     copy(&executable, &root)?;
-    let mut command = inside(&root, INSIDE);
-    command.args(filters).envs([("REQUIRE_GPU", "1"), ("REQUIRE_COOP", "1"), ("RUST_BACKTRACE", "1")]);
+    let tests = || {
+        let mut command = inside(&root, INSIDE);
+        command.args(filters).envs([("REQUIRE_GPU", "1"), ("REQUIRE_COOP", "1"), ("RUST_BACKTRACE", "1")]);
+        command
+    };
+    let listing = output(tests().arg("--list").stderr(Stdio::inherit()))
+        .ok_or("the kernel tests do not start inside the root")?;
+    let count = steps::count_tests(&listing);
+    if count == 0 {
+        return Err("no kernel test has a name that contains a filter".to_owned());
+    }
     let mut steps = Steps::default();
+    let command = tests();
     steps.run(Step { name: "kernel tests with cooperative matrices", command });
+    steps.note(&format!("{count} kernel tests, inside {}", root.display()));
     Ok(steps.finish())
 }
 
@@ -33,7 +44,7 @@ pub fn run(filters: &[&OsString]) -> Result<ExitCode, String> {
 fn build() -> Result<PathBuf, String> {
     let mut cargo = steps::cargo();
     cargo.args(["test", "--no-run", "--test", TARGET, "--message-format=json-render-diagnostics"]);
-    cargo.stderr(std::process::Stdio::inherit());
+    cargo.stderr(Stdio::inherit());
     println!("   {}", steps::shown(&cargo));
     let report = output(&mut cargo).ok_or("cargo cannot build the kernel tests; its messages stand above")?;
     let found = report.lines().find_map(|line| executable(line, TARGET));

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 mod adapter;
 mod coop_root;
@@ -40,7 +40,7 @@ Runs all tests, then every bench once. A test that needs a GPU fails without one
 (a minute, 750 MB), and needs root on Debian or Ubuntu. VISTOK_DEBIAN_MIRROR names the Debian mirror to build it
 from; otherwise it is the one that apt uses on this machine.";
 
-/// A failure that has been told, and the exit status that stands for it.
+/// The exit status of a command line that makes no sense.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -85,9 +85,19 @@ fn test(words: &[OsString]) -> Result<ExitCode, String> {
 fn all_tests(filters: &[&OsString]) -> Result<ExitCode, String> {
     adapter::ensure()?;
     let mut steps = Steps::default();
-    let mut tests = steps::cargo();
-    tests.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filters).env("REQUIRE_GPU", "1");
-    steps.run(Step { name: "tests", command: tests });
+    let tests = || {
+        let mut command = steps::cargo();
+        command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filters).env("REQUIRE_GPU", "1");
+        command
+    };
+    if !filters.is_empty() {
+        // A misspelled filter would otherwise pass by running nothing. Where the listing fails, the run below says why.
+        let listing = steps::output(tests().arg("--list").stderr(Stdio::inherit()));
+        if listing.is_some_and(|listing| steps::count_tests(&listing) == 0) {
+            return Err("no test has a name that contains a filter".to_owned());
+        }
+    }
+    steps.run(Step { name: "tests", command: tests() });
     if filters.is_empty() {
         let mut benches = steps::cargo();
         benches.args(["bench", "--", "--test"]).env("REQUIRE_GPU", "1");

@@ -72,6 +72,11 @@ pub fn output(command: &mut Command) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// How many tests `listing`, a test program asked for `--list`, has.
+pub fn count_tests(listing: &str) -> usize {
+    listing.lines().filter(|line| line.ends_with(": test")).count()
+}
+
 /// The status to end with after a command ended with `status`: a signal counts as 1.
 pub fn exit_code(status: ExitStatus) -> u8 {
     status.code().map_or(1, |code| u8::try_from(code).unwrap_or(1))
@@ -81,4 +86,31 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_gives_the_status() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            Step { name: "shell", command }
+        };
+        let mut steps = Steps::default();
+        for script in ["exit 0", "exit 3", "exit 4"] {
+            steps.run(shell(script));
+        }
+        assert_eq!(steps.first_failure, Some(3));
+        assert_eq!(steps.lines.len(), 3);
+        steps.run(Step { name: "nothing", command: Command::new("no-such-program-here") });
+        assert!(steps.lines[3].contains("cannot start"));
+    }
+
+    #[test]
+    fn listed_tests_are_counted() {
+        assert_eq!(count_tests("a::b: test\nc: benchmark\nd: test\n\n2 tests, 1 benchmarks\n"), 2);
+    }
 }
