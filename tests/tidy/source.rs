@@ -115,6 +115,15 @@ pub fn without_tests(code: &str) -> String {
     kept
 }
 
+/// Where a file of `sizes` (lines, path) has more than `most` lines: the ten largest, so that the next ones show too.
+pub fn long_files(mut sizes: Vec<(usize, &str)>, most: usize) -> Vec<String> {
+    sizes.sort_by(|one, other| other.cmp(one));
+    if sizes.first().is_none_or(|(lines, _)| *lines <= most) {
+        return Vec::new();
+    }
+    sizes.iter().take(10).map(|(lines, path)| format!("{lines:5} lines (at most {most}): {path}")).collect()
+}
+
 /// Functions of more than `most` lines.
 pub fn long_functions(code: &str, most: usize) -> Vec<String> {
     let all: Vec<(usize, &str)> = words(code).collect();
@@ -196,6 +205,11 @@ fn long_functions_are_found() {
 
 #[test]
 fn rules_about_text_can_complain() {
+    assert_eq!(
+        long_files(vec![(3, "a"), (401, "b")], 400),
+        ["  401 lines (at most 400): b", "    3 lines (at most 400): a"]
+    );
+    assert!(long_files(vec![(3, "a"), (400, "b")], 400).is_empty());
     assert!(!empty_name("utils").is_empty() && empty_name("shape").is_empty());
     assert!(!opening("// x\n").is_empty() && !opening("//!\n").is_empty() && opening("//! What is here.\n").is_empty());
     assert_eq!(unfinished("fn f() { todo!() }\n#[ignore]\n#[ignore = 1]\ndbg!(x) unimplemented ! ()").len(), 5);
