@@ -6,6 +6,7 @@ pub mod gpu;
 pub mod graph;
 pub mod ops;
 pub mod reference;
+pub mod train;
 pub mod verify;
 
 pub use wgpu;
