@@ -3,17 +3,21 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod fill;
 mod map;
+mod reshape;
 
 pub use add::Add;
+pub use fill::Fill;
 pub use map::{Map, MapBackward};
+pub use reshape::Reshape;
 
 use crate::graph::{Case, Graph, GraphError, Value};
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [add::cases, map::cases].iter().flat_map(|cases| cases()).collect()
+    [add::cases, fill::cases, map::cases, reshape::cases].iter().flat_map(|cases| cases()).collect()
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).
