@@ -3,21 +3,28 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod cross_entropy;
 mod fill;
 mod map;
 mod reshape;
+mod sgd;
 
 pub use add::Add;
+pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
 pub use reshape::Reshape;
+pub use sgd::Sgd;
 
 use crate::graph::{Case, Graph, GraphError, Value};
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [add::cases, fill::cases, map::cases, reshape::cases].iter().flat_map(|cases| cases()).collect()
+    [add::cases, cross_entropy::cases, fill::cases, map::cases, reshape::cases, sgd::cases]
+        .iter()
+        .flat_map(|cases| cases())
+        .collect()
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).
