@@ -9,7 +9,8 @@ macro_rules! pieces {
     };
 }
 
-pieces![
+// One a line, so that two additions never meet.
+pieces! {
     "elem_f16",
     "elem_f32",
     "fragment_16",
@@ -24,7 +25,9 @@ pieces![
     "reduce",
     "tile_coop",
     "tile_scalar",
-];
+    "width_1",
+    "width_4",
+}
 
 /// The text of a piece.
 pub(super) fn piece(name: &str) -> Option<(&'static str, &'static str)> {

@@ -3,17 +3,29 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod cross_entropy;
+mod fill;
 mod map;
+mod matmul;
+mod reshape;
+mod sgd;
 
 pub use add::Add;
+pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
+pub use fill::Fill;
 pub use map::{Map, MapBackward};
+pub use matmul::MatMul;
+pub use reshape::Reshape;
+pub use sgd::Sgd;
 
 use crate::graph::{Case, Graph, GraphError, Value};
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [add::cases, map::cases].iter().flat_map(|cases| cases()).collect()
+    let each: &[fn() -> Vec<Case>] =
+        &[add::cases, cross_entropy::cases, fill::cases, map::cases, matmul::cases, reshape::cases, sgd::cases];
+    each.iter().flat_map(|cases| cases()).collect()
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).

@@ -1,14 +1,6 @@
-//! Capabilities and sizes → tiles. Every heuristic about speed stands here and nowhere else.
+//! How a GEMM is cut into tiles: which engine, how large, how deep.
 
-use super::{Capabilities, Elem, Fragment, Grid, Variant};
-
-/// Lanes of a workgroup for kernels that walk over elements, and for those that reduce a row.
-///
-/// Software adapters run lanes one after another, so more of them only cost barriers.
-#[must_use]
-pub fn lanes(capabilities: &Capabilities) -> u32 {
-    if capabilities.software { 64 } else { capabilities.max_workgroup.min(256) }
-}
+use crate::kernel::{Capabilities, Elem, Fragment, Grid, Variant, word};
 
 /// How a GEMM is cut up: the tile of a workgroup, and what of it a lane or a subgroup takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +23,7 @@ pub enum Engine {
 }
 
 /// Large to small; the first that fits the machine and gives it enough to do is taken.
-const SCALAR: &[([usize; 3], [usize; 2])] =
-    &[([128, 128, 16], [8, 8]), ([64, 64, 16], [4, 4]), ([32, 32, 16], [4, 4])];
+const SCALAR: &[([usize; 3], [usize; 2])] = &[([128, 128, 16], [8, 8]), ([64, 64, 16], [4, 4]), ([32, 32, 16], [4, 4])];
 const SIXTEEN: &[([usize; 3], [usize; 2])] =
     &[([128, 128, 32], [2, 2]), ([64, 64, 64], [2, 2]), ([32, 32, 32], [2, 2])];
 const EIGHT: &[([usize; 3], [usize; 2])] = &[([64, 64, 32], [2, 2]), ([32, 32, 16], [2, 2])];
@@ -78,7 +69,7 @@ impl Tiles {
             Engine::Scalar => m / self.share[0] * (n / self.share[1]),
             Engine::Cooperative(_, lanes) => self.share[0] * self.share[1] * lanes as usize,
         };
-        super::word(lanes)
+        word(lanes)
     }
 
     /// Workgroup memory at most, whichever way the factors lie.
@@ -97,8 +88,8 @@ impl Tiles {
     /// The build of `lib/gemm` for these tiles; `along_k` says which factors lie along k.
     #[must_use]
     pub fn variant(&self, variant: Variant, along_k: [bool; 2]) -> Variant {
-        let [m, n, k] = self.tile.map(super::word);
-        let share = self.share.map(super::word);
+        let [m, n, k] = self.tile.map(word);
+        let share = self.share.map(word);
         let variant = variant
             .constant("WORKGROUP", self.workgroup())
             .constant("TILE_M", m)
@@ -107,9 +98,7 @@ impl Tiles {
             .constant("A_ALONG_K", along_k[0].into())
             .constant("B_ALONG_K", along_k[1].into());
         match self.engine {
-            Engine::Scalar => {
-                variant.piece("tile_scalar").constant("LANE_M", share[0]).constant("LANE_N", share[1])
-            }
+            Engine::Scalar => variant.piece("tile_scalar").constant("LANE_M", share[0]).constant("LANE_N", share[1]),
             Engine::Cooperative(fragment, lanes) => variant
                 .piece("tile_coop")
                 .piece(fragment.piece())
@@ -123,7 +112,7 @@ impl Tiles {
     #[must_use]
     pub fn grid(&self, [rows, cols]: [usize; 2], slices: usize) -> Grid {
         let Grid([x, y, _]) = Grid::of(rows.div_ceil(self.tile[0]) * cols.div_ceil(self.tile[1]));
-        Grid([x, y, super::word(slices)])
+        Grid([x, y, word(slices)])
     }
 }
 
