@@ -11,6 +11,7 @@ macro_rules! pieces {
 
 // One a line, so that two additions never meet.
 pieces! {
+    "convolution",
     "elem_f16",
     "elem_f32",
     "fragment_16",
@@ -22,6 +23,7 @@ pieces! {
     "map_sigmoid",
     "pack_1",
     "pack_4",
+    "patches",
     "reduce",
     "tile_coop",
     "tile_scalar",

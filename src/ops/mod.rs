@@ -3,6 +3,8 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod conv2d;
+mod conv2d_backward;
 mod cross_entropy;
 mod fill;
 mod map;
@@ -11,6 +13,8 @@ mod reshape;
 mod sgd;
 
 pub use add::Add;
+pub use conv2d::Conv2d;
+pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};

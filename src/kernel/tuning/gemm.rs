@@ -34,6 +34,9 @@ const SOFTWARE: usize = 32;
 /// of 128 on 132 multiprocessors).
 const ENOUGH_TILES: usize = 192;
 
+/// Products that a sliced sum has at least.
+const DEEP: usize = 512;
+
 impl Tiles {
     /// The tiles for `slices` products of this many rows and columns.
     #[must_use]
@@ -59,6 +62,12 @@ impl Tiles {
         let busy = |tiles: &Self| rows.div_ceil(tiles.tile[0]) * cols.div_ceil(tiles.tile[1]) * slices >= ENOUGH_TILES;
         let smallest = Self { tile: table[table.len() - 1].0, share: table[table.len() - 1].1, engine };
         all.filter(fitting).find(busy).unwrap_or(smallest)
+    }
+
+    /// The tiles for products whose sums are long and may be sliced: then the number of tiles is no reason for small ones.
+    #[must_use]
+    pub fn choose_deep(machine: &Capabilities, elem: Elem, extent: [usize; 2], depth: usize, slices: usize) -> Self {
+        Self::choose(machine, elem, extent, slices * (depth / DEEP).max(1))
     }
 
     /// Lanes of a workgroup.
@@ -116,13 +125,13 @@ impl Tiles {
     }
 }
 
-/// How many slices of at least one tile's depth a sum of `depth` products is cut into, so that few tiles still keep a
-/// large GPU busy. The slices' sums are added in a second pass, in order.
+/// How many slices a sum of `depth` products is cut into, so that few tiles still keep a large GPU busy. The slices'
+/// sums are added in a second pass, in order.
 #[must_use]
-pub fn depth_slices(machine: &Capabilities, tiles: &Tiles, outputs: [usize; 2], depth: usize, groups: usize) -> usize {
+pub fn depth_slices(machine: &Capabilities, tiles: &Tiles, extent: [usize; 2], depth: usize, groups: usize) -> usize {
     if machine.software {
         return 1;
     }
-    let count = outputs[0].div_ceil(tiles.tile[0]) * outputs[1].div_ceil(tiles.tile[1]) * groups;
-    (ENOUGH_TILES * 2 / count.max(1)).clamp(1, depth.div_ceil(tiles.tile[2] * 8).max(1))
+    let count = extent[0].div_ceil(tiles.tile[0]) * extent[1].div_ceil(tiles.tile[1]) * groups;
+    (2 * ENOUGH_TILES).div_ceil(count.max(1)).clamp(1, (depth / DEEP).max(1))
 }
