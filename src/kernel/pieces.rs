@@ -9,7 +9,18 @@ macro_rules! pieces {
     };
 }
 
-pieces!["elem_f16", "elem_f32", "index", "map_gelu", "map_relu", "map_sigmoid", "reduce", "width_1", "width_4",];
+pieces![
+    "elem_f16",
+    "elem_f32",
+    "index",
+    "map_gelu",
+    "map_relu",
+    "map_sigmoid",
+    "reduce",
+    "strip",
+    "width_1",
+    "width_4",
+];
 
 /// The text of a piece.
 pub(super) fn piece(name: &str) -> Option<(&'static str, &'static str)> {

@@ -6,25 +6,38 @@ mod add;
 mod cross_entropy;
 mod fill;
 mod map;
+mod mean_rows;
 mod reshape;
 mod sgd;
+mod sum_rows;
 
 pub use add::Add;
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
+pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use reshape::Reshape;
 pub use sgd::Sgd;
+pub use sum_rows::SumRows;
 
 use crate::graph::{Case, Graph, GraphError, Value};
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [add::cases, cross_entropy::cases, fill::cases, map::cases, reshape::cases, sgd::cases]
-        .iter()
-        .flat_map(|cases| cases())
-        .collect()
+    [
+        add::cases,
+        cross_entropy::cases,
+        fill::cases,
+        map::cases,
+        mean_rows::cases,
+        reshape::cases,
+        sgd::cases,
+        sum_rows::cases,
+    ]
+    .iter()
+    .flat_map(|cases| cases())
+    .collect()
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).
