@@ -9,7 +9,7 @@ macro_rules! pieces {
     };
 }
 
-// One a line, so that two additions never meet.
+// One a line, in braces: rustfmt would join them, and two additions would meet.
 pieces! {
     "convolution",
     "elem_f16",
@@ -25,6 +25,7 @@ pieces! {
     "pack_4",
     "patches",
     "reduce",
+    "strip",
     "tile_coop",
     "tile_scalar",
     "width_1",

@@ -73,7 +73,10 @@ impl Conv2d {
             return Err(format!("{groups} groups do not divide {in_channels} and {out_channels} channels"));
         }
         if group_in * groups != in_channels {
-            return Err(format!("weight is for {} channels in {groups} groups, x has {in_channels}", group_in * groups));
+            return Err(format!(
+                "weight is for {} channels in {groups} groups, x has {in_channels}",
+                group_in * groups
+            ));
         }
         let size = |axis: usize, length: usize, kernel: usize| {
             let padded = length + 2 * self.padding[axis];
@@ -210,7 +213,11 @@ impl Conv2d {
                     for o in 0..sizes.out_channels {
                         let channel = o / sizes.group_out * sizes.group_in + c;
                         let x_at = ((image * h + from_y) * w + from_x) * sizes.in_channels + channel;
-                        product([x_at, (tap * sizes.group_in + c) * sizes.out_channels + o, pixel * sizes.out_channels + o]);
+                        product([
+                            x_at,
+                            (tap * sizes.group_in + c) * sizes.out_channels + o,
+                            pixel * sizes.out_channels + o,
+                        ]);
                     }
                 }
             }

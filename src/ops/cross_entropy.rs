@@ -1,6 +1,6 @@
 //! Cross entropy of logits with whole-number labels, averaged over rows, and its gradient.
 
-use crate::graph::{Case, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -178,6 +178,10 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |rows: usize, classes: usize| Case::new(CrossEntropy, &[&[rows, classes], &[rows]]).labels(1, classes);
     let mut cases: Vec<Case> =
         [(1, 1), (1, 2), (3, 10), (31, 33), (257, 3), (2, 1_000)].map(|(rows, classes)| case(rows, classes)).into();
+    // One label in four is no class: the loss is NaN, and so are just those rows of the gradient.
+    cases.push(Case::new(CrossEntropy, &[&[31, 3], &[31]]).labels(1, 4).no_gradient());
+    let backward = Case::new(CrossEntropyBackward, &[&[31, 3], &[31], &[31], &[1]]);
+    cases.push(backward.labels(1, 4).f32(2).draw(2, Draw::Between(1.0, 3.0)).f32(3).no_gradient());
     cases.push(case(64, 1_000).real("resnet50 imagenet loss"));
     cases.push(case(2, 100_000).real("a vocabulary"));
     cases

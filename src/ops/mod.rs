@@ -9,8 +9,10 @@ mod cross_entropy;
 mod fill;
 mod map;
 mod matmul;
+mod mean_rows;
 mod reshape;
 mod sgd;
+mod sum_rows;
 
 pub use add::Add;
 pub use conv2d::Conv2d;
@@ -19,16 +21,28 @@ pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
+pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use reshape::Reshape;
 pub use sgd::Sgd;
+pub use sum_rows::SumRows;
 
 use crate::graph::{Case, Graph, GraphError, Value};
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let each: &[fn() -> Vec<Case>] =
-        &[add::cases, cross_entropy::cases, fill::cases, map::cases, matmul::cases, reshape::cases, sgd::cases];
+    let each: &[fn() -> Vec<Case>] = &[
+        add::cases,
+        conv2d::cases,
+        cross_entropy::cases,
+        fill::cases,
+        map::cases,
+        matmul::cases,
+        mean_rows::cases,
+        reshape::cases,
+        sgd::cases,
+        sum_rows::cases,
+    ];
     each.iter().flat_map(|cases| cases()).collect()
 }
 

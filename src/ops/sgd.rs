@@ -90,7 +90,7 @@ impl Maths for Sgd {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |sgd: Sgd, shape: &[usize]| Case::new(sgd, &[shape, shape, shape, &[1]]).f32(2).f32(3).no_gradient();
+    let case = |sgd, shape: &[usize]| Case::new(sgd, &[shape, shape, shape, &[1]]).f32(2).f32(3).no_gradient();
     let heavy = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
     let ahead = Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true };
     let plain = Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
