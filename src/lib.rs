@@ -4,6 +4,7 @@
 pub mod kernel;
 pub mod graph;
 pub mod ops;
+pub mod plan;
 pub mod reference;
 pub mod verify;
 
