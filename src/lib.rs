@@ -2,6 +2,7 @@
 
 #[macro_use]
 pub mod kernel;
+pub mod gpu;
 pub mod graph;
 pub mod ops;
 pub mod plan;

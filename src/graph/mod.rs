@@ -13,6 +13,7 @@ mod shape;
 pub use backward::Sum;
 pub use case::{Case, Draw, Input, numbers};
 pub use graph::{Graph, Node, Source, Value};
+pub(crate) use interpret::run;
 pub use interpret::{Arrays, interpret, round};
 pub use op::{Cost, Function, Gradients, Io, Maths, Op};
 pub use shape::{GraphError, Shape, Tensor};

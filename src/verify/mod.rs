@@ -2,6 +2,9 @@
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
+mod compare;
 mod gradient;
+mod tolerance;
 
+pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};

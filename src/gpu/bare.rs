@@ -1,0 +1,198 @@
+//! One op run by itself: each view a buffer of its own, between guards, its outputs poisoned first. No planner.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Device, Error, Pipelines, readback};
+use crate::kernel::{Dispatch, Grid, Recording, View};
+
+/// What stands in the bytes around every tensor, and must stand there after the run.
+const PATTERN: u8 = 0xA5;
+/// What outputs and scratch hold before the run: a NaN in f32 and in f16, and no likely u32.
+const POISON: u8 = 0xFF;
+/// Bytes of guard behind each tensor, at least.
+const GUARD: usize = 1024;
+
+/// What a guard found after a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Which buffer was written past its end.
+    pub view: View,
+    /// How many bytes past its end.
+    pub past_end: usize,
+}
+
+/// Memory for one op: inputs, outputs and scratch, each a buffer of its own.
+pub struct Bare<'a> {
+    device: &'a Device,
+    buffers: HashMap<View, (wgpu::Buffer, usize)>,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    built: std::sync::Arc<super::pipelines::Built>,
+    group: wgpu::BindGroup,
+    grid: Grid,
+}
+
+impl<'a> Bare<'a> {
+    /// Memory and pipelines for a recording whose inputs hold `inputs` and whose outputs have these sizes in bytes.
+    ///
+    /// An output that updates an input in place starts as a copy of it: `updates` says which (input, output).
+    ///
+    /// # Errors
+    /// When a kernel does not compile or memory does not suffice.
+    pub fn new(
+        device: &'a Device,
+        pipelines: &Pipelines,
+        recording: &Recording,
+        (inputs, outputs): (&[Vec<u8>], &[usize]),
+        updates: &[(usize, usize)],
+    ) -> Result<Self, Error> {
+        pipelines.build(device, recording.dispatches.iter())?;
+        let mut bare = Self { device, buffers: HashMap::new(), steps: Vec::new() };
+        for (at, bytes) in inputs.iter().enumerate() {
+            bare.allocate(View::Input(at), bytes);
+        }
+        for (at, &bytes) in outputs.iter().enumerate() {
+            let start = updates.iter().find(|pair| pair.1 == at).map(|pair| inputs[pair.0].clone());
+            bare.allocate(View::Output(at), &start.unwrap_or_else(|| vec![POISON; bytes]));
+        }
+        for (at, &bytes) in recording.scratch.iter().enumerate() {
+            bare.allocate(View::Scratch(at), &vec![POISON; bytes]);
+        }
+        for dispatch in &recording.dispatches {
+            let step = bare.step(pipelines, dispatch)?;
+            bare.steps.push(step);
+        }
+        device.check("preparing one op")?;
+        Ok(bare)
+    }
+
+    fn allocate(&mut self, view: View, bytes: &[u8]) {
+        let mut content = bytes.to_vec();
+        content.resize((bytes.len() + GUARD).next_multiple_of(256), PATTERN);
+        let buffer = self.device.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(&format!("{view:?}")),
+            size: content.len() as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.device.queue.write_buffer(&buffer, 0, &content);
+        self.buffers.insert(view, (buffer, bytes.len()));
+    }
+
+    fn step(&self, pipelines: &Pipelines, dispatch: &Dispatch) -> Result<Step, Error> {
+        let built = pipelines.get(self.device, dispatch)?;
+        let mut words = dispatch.params.clone();
+        words.resize(words.len().next_multiple_of(4).max(4), 0);
+        let params = self.device.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: words.len() as u64 * 4,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.device.queue.write_buffer(&params, 0, bytemuck::cast_slice(&words));
+        let mut entries = Vec::new();
+        if !dispatch.params.is_empty() {
+            entries.push(wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() });
+        }
+        for (binding, view) in (1u32..).zip(&dispatch.views) {
+            let (buffer, _) = self.buffers.get(view).ok_or_else(|| Error::Invalid {
+                during: format!("binding {}", dispatch.kernel.name),
+                reason: format!("{view:?} is no view of this op"),
+            })?;
+            entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
+        }
+        let group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(dispatch.kernel.name),
+            layout: &built.layout,
+            entries: &entries,
+        });
+        Ok(Step { built, group, grid: dispatch.grid })
+    }
+
+    /// Runs the op `times` times in one submission and waits.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn run(&self, times: usize) -> Result<(), Error> {
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.encode(&mut encoder, times, None);
+        self.device.queue.submit([encoder.finish()]);
+        self.device.wait("running one op")
+    }
+
+    /// GPU time of `times` runs in one pass, or `None` where the device has no timestamps.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn time(&self, times: usize) -> Result<Option<Duration>, Error> {
+        if !self.device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Ok(None);
+        }
+        let queries = self.device.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("bare"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        let resolved = self.device.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("timestamps"),
+            size: 16,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.encode(&mut encoder, times, Some(&queries));
+        encoder.resolve_query_set(&queries, 0..2, &resolved, 0);
+        self.device.queue.submit([encoder.finish()]);
+        let bytes = readback::read(self.device, &resolved, 0, 16)?;
+        let ticks: Vec<u64> = bytes.chunks_exact(8).map(|tick| bytemuck::pod_read_unaligned(tick)).collect();
+        let period = f64::from(self.device.queue.get_timestamp_period());
+        let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f64 * period;
+        Ok(Some(Duration::from_nanos(nanoseconds as u64)))
+    }
+
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, times: usize, queries: Option<&wgpu::QuerySet>) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("bare"),
+            timestamp_writes: queries.map(|query_set| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            }),
+        });
+        for _ in 0..times {
+            for step in &self.steps {
+                pass.set_pipeline(&step.built.pipeline);
+                pass.set_bind_group(0, &step.group, step.built.offsets(0).as_slice());
+                let Grid([x, y, z]) = step.grid;
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+    }
+
+    /// The bytes of output `at`.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn output(&self, at: usize) -> Result<Vec<u8>, Error> {
+        let (buffer, bytes) = &self.buffers[&View::Output(at)];
+        readback::read(self.device, buffer, 0, *bytes as u64)
+    }
+
+    /// Which buffers were written past their end.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn broken_guards(&self) -> Result<Vec<Guard>, Error> {
+        let mut broken = Vec::new();
+        for (&view, (buffer, bytes)) in &self.buffers {
+            let all = readback::read(self.device, buffer, 0, buffer.size())?;
+            if let Some(past_end) = all[*bytes..].iter().position(|&byte| byte != PATTERN) {
+                broken.push(Guard { view, past_end });
+            }
+        }
+        Ok(broken)
+    }
+}

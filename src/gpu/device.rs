@@ -1,0 +1,281 @@
+//! Choosing an adapter, or taking the host's; what it offers; noticing when it is lost.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use wgpu::{Features, Limits};
+
+use super::Error;
+use crate::kernel::{Capabilities, Fragment};
+
+/// Whether modules carry wgpu's runtime checks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checks {
+    /// Indices are clamped, loops bounded, divisors tested. For finding faults.
+    On,
+    /// None: 25 to 65 % faster on scalar GEMM. The kernels are proven with guards instead.
+    #[default]
+    Off,
+}
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Part of the adapter's name, in any case; or its number in [`adapters`]. `None`: the best one.
+    pub adapter: Option<String>,
+    /// Runtime checks.
+    pub checks: Checks,
+    /// Never use cooperative matrices, even where the adapter has them.
+    pub scalar: bool,
+}
+
+/// A device and its queue, with what it offers.
+pub struct Device {
+    /// The wgpu device: a cheap handle.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    capabilities: Capabilities,
+    checks: Checks,
+    rehearsal: bool,
+    lost: Arc<OnceLock<String>>,
+    faults: Arc<Mutex<Vec<String>>>,
+}
+
+const WANTED: Features = Features::SHADER_F16
+    .union(Features::SUBGROUP)
+    .union(Features::TIMESTAMP_QUERY)
+    .union(Features::TIMESTAMP_QUERY_INSIDE_PASSES)
+    .union(Features::PIPELINE_CACHE)
+    .union(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
+/// The least that every kernel of this crate can run on.
+const NEEDED_LANES: u32 = 256;
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    // The environment may ask for validation layers (WGPU_VALIDATION=1) or another backend (WGPU_BACKEND=…).
+    wgpu::Instance::new(descriptor.with_env())
+}
+
+/// The adapters of this machine, in the order in which `OpenOptions::adapter` numbers them.
+pub async fn adapters() -> Vec<wgpu::Adapter> {
+    let mut adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    let rank = |kind: wgpu::DeviceType| match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => 2,
+        wgpu::DeviceType::Cpu => 3,
+    };
+    adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+    adapters
+}
+
+impl Device {
+    /// Opens a device; see [`open_async`](Self::open_async).
+    ///
+    /// # Errors
+    /// When there is no such adapter, it offers too little, or its driver refuses.
+    pub fn open(options: &OpenOptions) -> Result<Self, Error> {
+        pollster::block_on(Self::open_async(options))
+    }
+
+    /// Opens a device on the best adapter, or on the one that `options` names.
+    ///
+    /// # Errors
+    /// When there is no such adapter, it offers too little, or its driver refuses.
+    pub async fn open_async(options: &OpenOptions) -> Result<Self, Error> {
+        let adapters = adapters().await;
+        let matches = |(at, adapter): &(usize, &wgpu::Adapter)| match &options.adapter {
+            None => true,
+            Some(wanted) => {
+                *wanted == at.to_string() || adapter.get_info().name.to_lowercase().contains(&wanted.to_lowercase())
+            }
+        };
+        let Some((_, adapter)) = adapters.iter().enumerate().find(matches) else {
+            let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+            return Err(Error::NoAdapter {
+                wanted: options.adapter.as_ref().map(|name| format!(" matching `{name}`")).unwrap_or_default(),
+                present: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            });
+        };
+        let name = adapter.get_info().name;
+        let (features, limits) = Self::wants(adapter);
+        if limits.max_compute_invocations_per_workgroup < NEEDED_LANES {
+            return Err(Error::TooSmall {
+                adapter: name,
+                what: "lanes a workgroup",
+                found: limits.max_compute_invocations_per_workgroup.into(),
+                needed: NEEDED_LANES.into(),
+            });
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("vistok"),
+            required_features: features,
+            required_limits: limits,
+            experimental_features: Self::experimental(features),
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| Error::Refused { adapter: name, reason: error.to_string() })?;
+        let mut opened = Self::adopt(adapter, device, queue, options.checks);
+        if options.scalar {
+            opened.capabilities = opened.capabilities.scalar();
+        }
+        Ok(opened)
+    }
+
+    /// The features and limits that we can use of this adapter: a host adds them to its own device's.
+    ///
+    /// None is needed beyond WebGPU's defaults; each makes kernels faster or larger tensors possible.
+    #[must_use]
+    pub fn wants(adapter: &wgpu::Adapter) -> (Features, Limits) {
+        (adapter.features() & WANTED, adapter.limits())
+    }
+
+    /// The token that wgpu asks for beside experimental features.
+    #[must_use]
+    pub fn experimental(features: Features) -> wgpu::ExperimentalFeatures {
+        if !features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            return wgpu::ExperimentalFeatures::disabled();
+        }
+        #[expect(
+            unsafe_code,
+            reason = "cooperative matrices are experimental; every kernel that uses them is proven by the kernel tests"
+        )]
+        // SAFETY: the kernels keep to the sizes that the adapter reports, and their accesses to their bindings.
+        unsafe {
+            wgpu::ExperimentalFeatures::enabled()
+        }
+    }
+
+    /// Takes the host's device. Works with what the device really has, whatever [`wants`](Self::wants) said.
+    #[must_use]
+    pub fn adopt(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, checks: Checks) -> Self {
+        let capabilities = capabilities(adapter, &device);
+        Self::with(device, queue, adapter.get_info(), capabilities, checks)
+    }
+
+    /// A device that accepts work and does none, for tests of everything up to the GPU. Reading from it is an error.
+    ///
+    /// # Errors
+    /// When wgpu was built without its no-op backend.
+    pub fn rehearsal() -> Result<Self, Error> {
+        let limits = Limits { max_storage_buffers_per_shader_stage: 8, ..Limits::default() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("rehearsal"),
+            required_features: Features::SHADER_F16,
+            required_limits: limits,
+            ..Default::default()
+        };
+        let (device, queue) = wgpu::Device::noop(&descriptor);
+        let info = device.adapter_info();
+        let mut rehearsal = Self::with(device, queue, info, Capabilities::portable(), Checks::On);
+        rehearsal.rehearsal = true;
+        Ok(rehearsal)
+    }
+
+    fn with(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: wgpu::AdapterInfo,
+        capabilities: Capabilities,
+        checks: Checks,
+    ) -> Self {
+        let lost = Arc::new(OnceLock::new());
+        let faults = Arc::new(Mutex::new(Vec::new()));
+        let (lost_in, faults_in) = (lost.clone(), faults.clone());
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                let _ = lost_in.set(message);
+            }
+        });
+        // Without a handler wgpu panics; a library must not.
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            faults_in.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
+        }));
+        Self { device, queue, info, capabilities, checks, rehearsal: false, lost, faults }
+    }
+
+    /// What the device offers to kernels.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Hides the cooperative matrices: kernels take their scalar engine from now on.
+    pub fn hide_fragments(&mut self) {
+        self.capabilities = self.capabilities.scalar();
+    }
+
+    /// Name, driver and backend of the adapter.
+    #[must_use]
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.info
+    }
+
+    /// Whether modules carry runtime checks.
+    #[must_use]
+    pub fn checks(&self) -> Checks {
+        self.checks
+    }
+
+    /// Whether this is the device that computes nothing.
+    #[must_use]
+    pub fn is_rehearsal(&self) -> bool {
+        self.rehearsal
+    }
+
+    /// Says whether the device still lives and whether anything went wrong since this was last asked.
+    ///
+    /// # Errors
+    /// [`Error::Lost`], or [`Error::Invalid`] with wgpu's words.
+    pub fn check(&self, during: &str) -> Result<(), Error> {
+        if let Some(reason) = self.lost.get() {
+            return Err(Error::Lost { during: during.to_owned(), reason: reason.clone() });
+        }
+        let faults = std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner));
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Invalid { during: during.to_owned(), reason: faults.join("; ") }),
+        }
+    }
+
+    /// Waits until the GPU has done everything submitted so far.
+    ///
+    /// # Errors
+    /// When the device was lost.
+    pub fn wait(&self, during: &str) -> Result<(), Error> {
+        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check(during)?;
+        waited.map(|_| ()).map_err(|error| Error::Lost { during: during.to_owned(), reason: error.to_string() })
+    }
+}
+
+fn capabilities(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Capabilities {
+    let (features, limits, info) = (device.features(), device.limits(), adapter.get_info());
+    let f16 = features.contains(Features::SHADER_F16);
+    let one_size = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size > 0;
+    let subgroup = one_size.then_some(info.subgroup_min_size);
+    let offers = |fragment: &Fragment| {
+        use wgpu::CooperativeScalarType::{F16, F32};
+        let size = u32::try_from(fragment.size()).unwrap_or(0);
+        adapter.cooperative_matrix_properties().iter().any(|offer| {
+            [offer.m_size, offer.n_size, offer.k_size] == [size; 3] && offer.ab_type == F16 && offer.cr_type == F32
+        })
+    };
+    let coop = f16 && subgroup.is_some() && features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+    Capabilities {
+        f16,
+        fragment: [Fragment::Sixteen, Fragment::Eight].into_iter().find(|fragment| coop && offers(fragment)),
+        subgroup,
+        max_workgroup: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size as usize,
+        max_binding_bytes: usize::try_from(limits.max_storage_buffer_binding_size).unwrap_or(usize::MAX),
+        offset_alignment: limits.min_storage_buffer_offset_alignment as usize,
+        software: info.device_type == wgpu::DeviceType::Cpu,
+    }
+}

@@ -1,0 +1,196 @@
+//! Kernel and variant → pipeline: built once, in parallel, kept on disk where the adapter can.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::{Checks, Device, Error};
+use crate::kernel::{Access, Dispatch, Interface, Variant, compose};
+
+/// A pipeline and the layout of its bindings.
+#[derive(Debug)]
+pub struct Built {
+    /// The pipeline.
+    pub pipeline: wgpu::ComputePipeline,
+    /// Binding 0 is the uniform `params` with a dynamic offset, then come the storage bindings.
+    pub layout: wgpu::BindGroupLayout,
+    has_params: bool,
+}
+
+impl Built {
+    /// The dynamic offsets to bind with, when this call's `Params` stand at `params_at`.
+    #[must_use]
+    pub fn offsets(&self, params_at: u32) -> Option<u32> {
+        self.has_params.then_some(params_at)
+    }
+}
+
+type Key = (&'static str, Variant);
+
+/// The pipelines of one device.
+pub struct Pipelines {
+    built: Mutex<HashMap<Key, Arc<Built>>>,
+    cache: Option<wgpu::PipelineCache>,
+    file: Option<PathBuf>,
+}
+
+impl Pipelines {
+    /// No pipelines yet. `folder`: where compiled pipelines are kept between processes; `None` keeps none.
+    #[must_use]
+    pub fn new(device: &Device, folder: Option<PathBuf>) -> Self {
+        let key = wgpu::util::pipeline_cache_key(device.info());
+        let can = device.device.features().contains(wgpu::Features::PIPELINE_CACHE);
+        let file = folder.zip(key).filter(|_| can).map(|(folder, key)| folder.join(key));
+        let data = file.as_ref().and_then(|file| std::fs::read(file).ok());
+        let cache = file.as_ref().map(|_| {
+            let descriptor =
+                wgpu::PipelineCacheDescriptor { label: Some("vistok"), data: data.as_deref(), fallback: true };
+            #[expect(unsafe_code, reason = "wgpu cannot prove that the bytes of a pipeline cache are a driver's own")]
+            // SAFETY: the file is one that `save` wrote for this adapter and driver; the driver checks its header, and
+            // `fallback` starts empty on a mismatch.
+            unsafe {
+                device.device.create_pipeline_cache(&descriptor)
+            }
+        });
+        Self { built: Mutex::default(), cache, file }
+    }
+
+    /// Builds what these dispatches need and is not built yet.
+    ///
+    /// # Errors
+    /// When a kernel does not compile, or compiling it lost the device.
+    pub fn build<'a>(&self, device: &Device, dispatches: impl Iterator<Item = &'a Dispatch>) -> Result<(), Error> {
+        let mut missing: HashMap<Key, &'static Interface> = HashMap::new();
+        {
+            let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+            for dispatch in dispatches {
+                let key = (dispatch.kernel.name, dispatch.variant.clone());
+                if !built.contains_key(&key) {
+                    missing.insert(key, dispatch.kernel);
+                }
+            }
+        }
+        let fresh: Vec<(Key, Arc<Built>)> = missing
+            .into_par_iter()
+            .map(|(key, kernel)| {
+                let built = build(device, kernel, &key.1, self.cache.as_ref())?;
+                Ok((key, Arc::new(built)))
+            })
+            .collect::<Result<_, Error>>()?;
+        let any = !fresh.is_empty();
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).extend(fresh);
+        if any {
+            self.save();
+        }
+        Ok(())
+    }
+
+    /// A pipeline, built now if it was not yet.
+    ///
+    /// # Errors
+    /// When the kernel does not compile, or compiling it lost the device.
+    pub fn get(&self, device: &Device, dispatch: &Dispatch) -> Result<Arc<Built>, Error> {
+        self.build(device, std::iter::once(dispatch))?;
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (dispatch.kernel.name, dispatch.variant.clone());
+        built.get(&key).cloned().ok_or_else(|| Error::Pipeline {
+            kernel: dispatch.kernel.name,
+            variant: dispatch.variant.to_string(),
+            reason: "it was built and is gone".to_owned(),
+        })
+    }
+
+    /// How many pipelines are built.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// A cache that cannot be written costs time at the next start and nothing else, so failures are not errors.
+    fn save(&self) {
+        let Some((data, file)) = self.cache.as_ref().and_then(wgpu::PipelineCache::get_data).zip(self.file.as_ref())
+        else {
+            return;
+        };
+        let part = file.with_extension(format!("part{}", std::process::id()));
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        if folder.and_then(|()| std::fs::write(&part, data)).and_then(|()| std::fs::rename(&part, file)).is_err() {
+            let _ = std::fs::remove_file(&part);
+        }
+    }
+}
+
+fn build(
+    device: &Device,
+    kernel: &'static Interface,
+    variant: &Variant,
+    cache: Option<&wgpu::PipelineCache>,
+) -> Result<Built, Error> {
+    let text = compose(kernel, variant)?;
+    let label = format!("{} [{variant}]", kernel.name);
+    let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let internal = device.device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(&label),
+        source: wgpu::ShaderSource::Wgsl(text.wgsl.as_str().into()),
+    };
+    let module = match device.checks() {
+        Checks::On => device.device.create_shader_module(descriptor),
+        #[expect(
+            unsafe_code,
+            reason = "wgpu's runtime checks cost 25 to 65 % on scalar GEMM; guards in the kernel tests stand in for them"
+        )]
+        // SAFETY: every kernel is run between guard zones and with the checks on by the kernel tests.
+        Checks::Off => unsafe {
+            device.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        },
+    };
+    let layout = layout(device, kernel);
+    let pipeline_layout = device.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(&label),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(&label),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &[],
+            zero_initialize_workgroup_memory: false,
+        },
+        cache,
+    });
+    let refused = pollster::block_on(internal.pop()).or(pollster::block_on(scope.pop()));
+    // A driver that fails on a cooperative-matrix kernel can lose the device without any scope telling.
+    device.check(&format!("compiling {label}"))?;
+    match refused {
+        None => Ok(Built { pipeline, layout, has_params: !kernel.params.is_empty() }),
+        Some(error) => {
+            Err(Error::Pipeline { kernel: kernel.name, variant: variant.to_string(), reason: error.to_string() })
+        }
+    }
+}
+
+fn layout(device: &Device, kernel: &Interface) -> wgpu::BindGroupLayout {
+    let entry = |binding: usize, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
+        binding: u32::try_from(binding).unwrap_or(u32::MAX),
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: binding == 0, min_binding_size: None },
+        count: None,
+    };
+    let mut entries = Vec::new();
+    if !kernel.params.is_empty() {
+        entries.push(entry(0, wgpu::BufferBindingType::Uniform));
+    }
+    for (at, (_, access)) in kernel.bindings.iter().enumerate() {
+        let read_only = *access == Access::Read;
+        entries.push(entry(at + 1, wgpu::BufferBindingType::Storage { read_only }));
+    }
+    device
+        .device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries })
+}

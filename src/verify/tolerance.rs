@@ -1,0 +1,51 @@
+//! How much error is honest. Every tolerance stands here and nowhere else.
+
+use crate::graph::Function;
+use crate::kernel::Elem;
+
+/// The GPU may err by this many times what the same maths errs by in f32 on the CPU (the yardstick): flash-attention's
+/// rule. The GPU sums in another order and contracts multiply-adds, which is as honest as the yardstick.
+const TIMES_YARDSTICK: f64 = 2.0;
+
+/// Roundings of f32 that a result of any size may show: outputs of a few terms can meet the yardstick's luck.
+const ROUNDINGS: f64 = 4.0;
+
+/// Bound on a function's error in units of f32 roundoff (Vulkan's "precision and operation of SPIR-V instructions";
+/// exp is 3 + 2|x| there, taken at |x| = 16, the largest that cases reach).
+const fn roundings(function: Function) -> f64 {
+    match function {
+        Function::Exp => 2.0 * (3.0 + 2.0 * 16.0),
+        Function::Log => 6.0,
+        Function::Sqrt => 6.0,
+        Function::Divide => 5.0,
+        Function::Polynomial => 8.0,
+    }
+}
+
+/// What is allowed for one output.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tolerance {
+    /// For every element.
+    everywhere: f64,
+    /// Times an element's size.
+    relative: f64,
+}
+
+impl Tolerance {
+    /// From the yardstick's largest error over an output, the output's largest number, its element type, and the
+    /// functions on the way to it.
+    #[must_use]
+    pub(super) fn new(yardstick: f64, largest: f64, elem: Elem, functions: &[Function]) -> Self {
+        let function_roundings: f64 = functions.iter().map(|&function| roundings(function)).sum();
+        let f32_error = (ROUNDINGS + function_roundings) * Elem::F32.rounding() * largest;
+        Self { everywhere: TIMES_YARDSTICK * yardstick + f32_error, relative: elem.rounding() }
+    }
+
+    /// The error allowed for an element whose true value is `truth`.
+    #[must_use]
+    pub(super) fn allowed(&self, truth: f64, elem: Elem) -> f64 {
+        // Numbers below f16's least normal one (6.1e-5) are spaced 6e-8 apart.
+        let subnormal = if elem == Elem::F16 { 3e-8 } else { 0.0 };
+        self.everywhere + self.relative * truth.abs() + subnormal
+    }
+}
