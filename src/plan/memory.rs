@@ -35,6 +35,8 @@ pub(super) enum Holder {
 pub(super) struct Memory {
     /// What holds each value.
     pub(super) holders: Vec<Holder>,
+    /// The value whose memory it is: what a view looks at, the stored tensor that an update writes, or itself.
+    pub(super) owners: Vec<Value>,
     /// The graph's inputs, in order.
     pub(super) inputs: Vec<(String, Value)>,
 }
@@ -57,16 +59,19 @@ impl Memory {
                 Source::Node(..) => Holder::Own(value),
             });
         }
+        let mut owners: Vec<Value> = graph.values().collect();
         for node in live.iter().map(|&at| &graph.nodes()[at]) {
+            let mut shared = updates(graph, node)?;
             if node.op.is_view() {
-                holders[node.outputs[0].index()] = holders[viewed(graph, node)?.index()];
+                shared.push((viewed(graph, node)?, node.outputs[0]));
             }
-            for (input, output) in updates(graph, node)? {
+            for (input, output) in shared {
                 holders[output.index()] = holders[input.index()];
+                owners[output.index()] = owners[input.index()];
             }
         }
         check_updates(graph, live)?;
-        Ok(Self { holders, inputs })
+        Ok(Self { holders, owners, inputs })
     }
 }
 

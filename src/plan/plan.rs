@@ -44,6 +44,8 @@ pub struct Step {
     pub params: Vec<u32>,
     /// Where each storage binding is, in the order of the kernel's own list.
     pub bindings: Vec<Place>,
+    /// The value in each binding; `None` for scratch memory.
+    pub values: Vec<Option<Value>>,
     /// How many workgroups.
     pub grid: Grid,
 }
@@ -100,6 +102,7 @@ pub struct Plan {
     outputs: Vec<PlannedOutput>,
     tensors: Vec<Tensor>,
     places: Vec<Option<Place>>,
+    owners: Vec<Value>,
     layout: Layout,
     options: Options,
 }
@@ -157,6 +160,7 @@ impl Plan {
             outputs: outputs(graph)?,
             tensors: graph.values().map(|value| graph.tensor(value).clone()).collect(),
             places,
+            owners: memory.owners,
             layout: layout.clone(),
             options,
         })
@@ -224,6 +228,13 @@ impl Plan {
     #[must_use]
     pub fn place(&self, value: Value) -> Option<Place> {
         self.places.get(value.index()).copied().flatten()
+    }
+
+    /// The value whose memory a value stands in: what a view looks at, the stored tensor that an update writes, or the
+    /// value itself.
+    #[must_use]
+    pub fn owner(&self, value: Value) -> Value {
+        self.owners.get(value.index()).copied().unwrap_or(value)
     }
 
     /// The homes.

@@ -107,19 +107,24 @@ pub(super) fn place(given: &Given<'_>) -> Result<Vec<Step>, PlanError> {
 }
 
 fn step(given: &Given<'_>, dispatch: &Dispatch) -> Result<Step, PlanError> {
-    let of_value = |value: Option<&Value>| value.and_then(|value| given.places[value.index()]);
     let mut bindings = Vec::with_capacity(dispatch.views.len());
+    let mut values = Vec::with_capacity(dispatch.views.len());
     for view in &dispatch.views {
+        let value = match *view {
+            View::Input(at) => given.node.inputs.get(at).copied(),
+            View::Output(at) => given.node.outputs.get(at).copied(),
+            View::Scratch(_) => None,
+        };
         let place = match *view {
-            View::Input(at) => of_value(given.node.inputs.get(at)),
-            View::Output(at) => of_value(given.node.outputs.get(at)),
             View::Scratch(at) => given.scratch.get(at).copied(),
+            _ => value.and_then(|value| given.places[value.index()]),
         };
         let Some(place) = place else {
             let problem = format!("{} binds {view:?}, which it does not have", dispatch.kernel.name);
             return Err(PlanError::Fault { what: label(given.node), problem });
         };
         bindings.push(place);
+        values.push(value);
     }
     let uses = || bindings.iter().zip(dispatch.kernel.bindings);
     let written = |buffer| uses().any(|(place, (_, access))| place.buffer == buffer && *access == Access::Write);
@@ -138,6 +143,7 @@ fn step(given: &Given<'_>, dispatch: &Dispatch) -> Result<Step, PlanError> {
         variant: dispatch.variant.clone(),
         params: dispatch.params.clone(),
         bindings,
+        values,
         grid: dispatch.grid,
     })
 }
