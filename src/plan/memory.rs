@@ -121,7 +121,7 @@ fn updates(graph: &Graph, node: &Node) -> Result<Vec<(Value, Value)>, PlanError>
             return Err(PlanError::Fault { what: what(), problem: format!("it updates {from} by {to}") });
         }
         if !matches!(graph.source(input), Source::Stored { .. }) {
-            let problem = format!("it updates {from}, which is no stored tensor; declare it with Graph::stored");
+            let problem = format!("updates {from}, which is no stored tensor; declare it with Graph::stored");
             return Err(PlanError::Update { what: what(), problem });
         }
         pairs.push((input, output));
