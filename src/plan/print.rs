@@ -24,6 +24,15 @@ impl Plan {
         }
     }
 
+    /// Home and name of the stored tensor at a place: ``parameters `stem/weight` ``.
+    #[must_use]
+    pub fn stored_name(&self, place: Place) -> Option<String> {
+        let Buffer::Home(at) = place.buffer else { return None };
+        let home = self.layout().homes().get(at)?;
+        let stored = home.tensors.iter().find(|stored| stored.offset == place.offset)?;
+        Some(format!("{} `{}`", home.name, stored.name))
+    }
+
     fn row(&self, number: usize, step: &Step) -> [String; 7] {
         let names = |wanted: Access| {
             let used = step.bindings.iter().zip(step.kernel.bindings).filter(|(_, (_, access))| *access == wanted);
