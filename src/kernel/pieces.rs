@@ -16,8 +16,10 @@ pieces![
     "map_gelu",
     "map_relu",
     "map_sigmoid",
+    "moments",
     "reduce",
     "strip",
+    "strip_sum",
     "width_1",
     "width_4",
 ];

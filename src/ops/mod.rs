@@ -3,6 +3,7 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod batch_norm;
 mod cross_entropy;
 mod fill;
 mod map;
@@ -12,6 +13,7 @@ mod sgd;
 mod sum_rows;
 
 pub use add::Add;
+pub use batch_norm::{BatchNormBackward, BatchNormTrain};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
@@ -27,6 +29,7 @@ use crate::graph::{Case, Graph, GraphError, Value};
 pub fn cases() -> Vec<Case> {
     [
         add::cases,
+        batch_norm::cases,
         cross_entropy::cases,
         fill::cases,
         map::cases,
