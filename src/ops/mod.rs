@@ -3,6 +3,7 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod batch_norm;
 mod conv2d;
 mod conv2d_backward;
 mod cross_entropy;
@@ -15,6 +16,7 @@ mod sgd;
 mod sum_rows;
 
 pub use add::Add;
+pub use batch_norm::{BatchNormBackward, BatchNormTrain};
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
@@ -33,6 +35,7 @@ use crate::graph::{Case, Graph, GraphError, Value};
 pub fn cases() -> Vec<Case> {
     let each: &[fn() -> Vec<Case>] = &[
         add::cases,
+        batch_norm::cases,
         conv2d::cases,
         cross_entropy::cases,
         fill::cases,
