@@ -98,9 +98,8 @@ impl Executor {
 
     /// Binds every step that uses a value anew: all of them, or none where one is refused.
     fn rebind_all(&mut self, owner: Value) -> Result<(), Error> {
-        let uses = |at: &usize| {
-            self.plan.steps()[*at].values.iter().flatten().any(|&value| self.plan.owner(value) == owner)
-        };
+        let uses =
+            |at: &usize| self.plan.steps()[*at].values.iter().flatten().any(|&value| self.plan.owner(value) == owner);
         let affected: Vec<usize> = (0..self.steps.len()).filter(uses).collect();
         let groups: Vec<_> = affected.iter().map(|&at| self.rebind(at)).collect::<Result<_, Error>>()?;
         for (at, group) in affected.into_iter().zip(groups) {
@@ -115,7 +114,7 @@ impl Executor {
             return Err(format!("the plan takes {tensor} and the buffer holds {}", host.tensor));
         }
         let alignment = u64::from(self.device.device.limits().min_storage_buffer_offset_alignment);
-        if host.offset % alignment != 0 {
+        if !host.offset.is_multiple_of(alignment) {
             return Err(format!("the offset {} is no multiple of {alignment}", host.offset));
         }
         let needed = (part.bytes as u64).next_multiple_of(16);
@@ -144,7 +143,8 @@ impl Executor {
 
     fn is_written(&self, owner: Value) -> bool {
         self.plan.steps().iter().any(|step| {
-            let written = step.values.iter().zip(step.kernel.bindings).filter(|(_, (_, access))| *access == Access::Write);
+            let written =
+                step.values.iter().zip(step.kernel.bindings).filter(|(_, (_, access))| *access == Access::Write);
             written.filter_map(|(value, _)| *value).any(|value| self.plan.owner(value) == owner)
         })
     }

@@ -3,6 +3,7 @@
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail. Those of the rehearsal device
 //! always run.
 
+#[path = "../programs/mod.rs"]
 mod programs;
 
 use std::sync::Arc;
@@ -43,7 +44,8 @@ const CHECKS: [(&str, Check); 12] = [
 fn main() {
     let arguments = Arguments::from_args();
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
-    let bench = Device::open(&options).map(|device| Arc::new(Bench { pipelines: Pipelines::new(&device, None), device }));
+    let bench =
+        Device::open(&options).map(|device| Arc::new(Bench { pipelines: Pipelines::new(&device, None), device }));
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
     let mut trials = vec![
         Trial::test("the rehearsal device takes every program", rehearsal_takes_programs),
@@ -267,7 +269,10 @@ fn wrong_host_buffers(bench: &Bench) -> Outcome {
         Err(error) if error.to_string().contains(words) => Ok(()),
         other => Err(Failed::from(format!("{words}: {other:?}"))),
     };
-    refused(HostBuffer { tensor: Tensor::f32([2, 2]), ..right.clone() }, "takes f32 [4] and the buffer holds f32 [2, 2]")?;
+    refused(
+        HostBuffer { tensor: Tensor::f32([2, 2]), ..right.clone() },
+        "takes f32 [4] and the buffer holds f32 [2, 2]",
+    )?;
     refused(HostBuffer { tensor: Tensor::new([4], Elem::U32), ..right.clone() }, "holds u32 [4]")?;
     refused(HostBuffer { offset: 4, ..right.clone() }, "is no multiple of")?;
     refused(HostBuffer { offset: 1024, ..right.clone() }, "needs 16 bytes")?;
@@ -347,10 +352,14 @@ fn planted_nan(bench: &Bench) -> Outcome {
         executor.homes().write_f32("parameters", "bias", &[0.0, 0.0, 0.0, 0.0, f32::NAN, f32::INFINITY])?;
         let before = executor.homes().snapshot()?;
         let found = executor.first_bad_value()?.ok_or("the planted NaN is not found")?;
-        ensure(found.value == bad && found.step == 1 && found.index == [1, 1] && found.count == 2, || found.to_string())?;
+        ensure(found.value == bad && found.step == 1 && found.index == [1, 1] && found.count == 2, || {
+            found.to_string()
+        })?;
         ensure(found.number.is_nan() && found.kernel == "add/forward", || found.to_string())?;
         let words = found.to_string();
-        ensure(words.contains("add at block1") && words.ends_with("before it ran: parameters `bias`"), || words.clone())?;
+        ensure(words.contains("add at block1") && words.ends_with("before it ran: parameters `bias`"), || {
+            words.clone()
+        })?;
         ensure(executor.homes().snapshot()? == before, || "looking changes the homes".to_owned())?;
         executor.run_to(1)?;
         ensure(executor.read(fine)? == [2.0; 6], || "a value cannot be read in the middle".to_owned())?;
