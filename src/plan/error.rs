@@ -64,7 +64,9 @@ pub enum PlanError {
         buffer: String,
     },
     /// A kernel needs more of a workgroup than the machine has.
-    #[error("{what}: {kernel} [{variant}] has {found} {unit}, and the machine offers {limit}; tuning.rs chose too large a tile")]
+    #[error(
+        "{what}: {kernel} [{variant}] has {found} {unit}, and the machine offers {limit}; tuning.rs chose too large a tile"
+    )]
     Workgroup {
         /// The op and scope.
         what: String,

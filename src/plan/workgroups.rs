@@ -8,8 +8,8 @@ use crate::kernel::{Capabilities, Reflection, compose};
 impl Plan {
     /// Composes and reads every kernel of the plan and compares its workgroup with what the machine offers.
     ///
-    /// Planning leaves this out, because it takes as long as all the rest of it and a device says the same when it
-    /// builds pipelines; it is for those who ask about a machine that they do not have.
+    /// Planning leaves this out, since reading texts takes longer than all the rest of it; building pipelines looks again,
+    /// because wgpu does not. It is for those who ask about a machine that they do not have.
     ///
     /// # Errors
     /// The first kernel with too many lanes or too much memory, or whose text is not WGSL.
