@@ -1,8 +1,9 @@
 //! Plans on a GPU: slots reused or not, runs repeated, homes shared, buffers of the host, times, and planted faults.
 //!
-//! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail. Those of the rehearsal device
-//! always run.
+//! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail. Those that
+//! need none always run.
 
+mod adopted;
 mod hosts;
 #[path = "../programs/mod.rs"]
 mod programs;
@@ -11,11 +12,11 @@ mod rehearsal;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use programs::{Decay, Mirror, Take, program};
-use vistok::gpu::{Device, Error, Executor, Homes, HostBuffer, OpenOptions, Pipelines};
+use programs::{Decay, Mirror, program};
+use vistok::gpu::{Device, Error, Executor, Homes, OpenOptions, Pipelines};
 use vistok::graph::{Graph, Source, Tensor, interpret};
 use vistok::kernel::Elem;
-use vistok::ops::{Add, Map};
+use vistok::ops::Add;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::{Array, Random};
 use vistok::wgpu;
@@ -28,7 +29,9 @@ struct Bench {
     pipelines: Pipelines,
 }
 
-const CHECKS: [(&str, Check); 12] = [
+const OUT_OF_MEMORY: &str = "memory that does not suffice is named";
+
+const CHECKS: [(&str, Check); 15] = [
     ("slots reused or not give equal bits, and what the interpreter gives", reuse_changes_nothing),
     ("running twice gives equal bits", runs_repeat),
     ("two plans share homes", plans_share_homes),
@@ -40,6 +43,9 @@ const CHECKS: [(&str, Check); 12] = [
     ("every step has a time", timed),
     ("a planted NaN is found where it appears first", planted_nan),
     ("reading need not block", reads_async),
+    ("steps are timed in passes of their own where they must", adopted::times_in_passes_of_their_own),
+    ("a workgroup too large is refused before the driver sees it", adopted::large_workgroups_are_refused),
+    (OUT_OF_MEMORY, adopted::memory_that_does_not_suffice_is_named),
     ("wrong names and sizes are refused", wrong_names),
 ];
 
@@ -52,9 +58,13 @@ fn main() {
     let mut trials = vec![
         Trial::test("the rehearsal device takes every program", rehearsal::takes_programs),
         Trial::test("the rehearsal device gives nothing", rehearsal::gives_nothing),
+        Trial::test("buffers beyond the limit are refused", adopted::buffers_beyond_the_limit_are_refused),
     ];
     for (name, check) in CHECKS {
         trials.push(match &bench {
+            Ok(bench) if name == OUT_OF_MEMORY && adopted::without_memory(bench).is_none() => {
+                Trial::test(format!("{name} (the driver keeps no budget)"), || Ok(())).with_ignored_flag(true)
+            }
             Ok(bench) => {
                 let bench = bench.clone();
                 Trial::test(name, move || check(&bench))
