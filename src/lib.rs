@@ -7,6 +7,7 @@ pub mod graph;
 pub mod ops;
 pub mod plan;
 pub mod reference;
+pub mod train;
 pub mod verify;
 
 pub use wgpu;
