@@ -4,7 +4,7 @@ mod programs;
 
 use std::collections::HashMap;
 
-use programs::{Decay, Flat, Mirror, Take, program};
+use programs::{Decay, Flat, Mirror, Take, program, training_step};
 use vistok::graph::{Graph, GraphError, Io, Maths, Op, Tensor, Value};
 use vistok::kernel::{Access, Capabilities, Dispatch, Grid, Interface, Recording, Variant, View};
 use vistok::ops::{Add, Map};
@@ -162,6 +162,15 @@ fn a_small_plan_reads_like_this() {
 #[test]
 fn a_random_plan_reads_like_this() {
     insta::assert_snapshot!("random", planned(&program(3, 24).expect("well formed"), true));
+}
+
+#[test]
+fn a_step_of_training_reads_like_this() {
+    let graph = training_step().expect("shapes fit");
+    let plan = planned(&graph, true);
+    assert_eq!(overwritten(&plan, |place| place), None);
+    assert_eq!(plan.check_workgroups(&Capabilities::portable()), Ok(()));
+    insta::assert_snapshot!("training", plan);
 }
 
 #[test]

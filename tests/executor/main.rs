@@ -8,6 +8,7 @@ mod hosts;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod rehearsal;
+mod training;
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ struct Bench {
 
 const OUT_OF_MEMORY: &str = "memory that does not suffice is named";
 
-const CHECKS: [(&str, Check); 15] = [
+const CHECKS: [(&str, Check); 16] = [
     ("slots reused or not give equal bits, and what the interpreter gives", reuse_changes_nothing),
     ("running twice gives equal bits", runs_repeat),
     ("two plans share homes", plans_share_homes),
@@ -42,6 +43,7 @@ const CHECKS: [(&str, Check); 15] = [
     ("a plan is recorded between two copies of the host", hosts::encodes_between_copies),
     ("every step has a time", timed),
     ("a planted NaN is found where it appears first", planted_nan),
+    ("a network learns, slots reused or not, as the interpreter says", training::learns),
     ("reading need not block", reads_async),
     ("steps are timed in passes of their own where they must", adopted::times_in_passes_of_their_own),
     ("a workgroup too large is refused before the driver sees it", adopted::large_workgroups_are_refused),

@@ -1,5 +1,8 @@
 //! Random programs for the planner and the executor: ops with scratch, views, updates and changes of size.
 
+mod step;
+
+pub(crate) use step::training_step;
 use vistok::graph::{Graph, GraphError, Io, Maths, Op, Shape, Tensor, Value};
 use vistok::kernel::{Access, Elem, Grid, Interface, Kernel, Recording, Variant, View, word};
 use vistok::ops::{Add, Map};
