@@ -174,6 +174,23 @@ fn a_step_of_training_reads_like_this() {
 }
 
 #[test]
+fn updates_run_as_soon_as_they_can_and_their_gradients_die() {
+    let graph = training_step().expect("shapes fit");
+    let plan = planned(&graph, true);
+    let nodes = plan.nodes();
+    let place = |scope: &str| nodes.iter().position(|node| node.scope == scope).expect("every weight is updated");
+    // The classifier's gradient is there first, and its weight is read once more, for the gradient of what it reads.
+    assert!(place("update6") < place("block1'"), "{plan}");
+    assert!(place("update3") < place("block0'"), "{plan}");
+    for (at, node) in nodes.iter().enumerate() {
+        for value in &node.inputs {
+            let maker = nodes.iter().position(|maker| maker.outputs.contains(value));
+            assert!(maker.is_none_or(|maker| maker < at), "{} runs before what it reads", node.label);
+        }
+    }
+}
+
+#[test]
 fn dead_nodes_are_dropped_and_views_run_nothing() {
     let graph = small().expect("shapes fit");
     let plan = planned(&graph, true);
