@@ -4,6 +4,7 @@
 
 mod add;
 mod batch_norm;
+mod batch_norm_fixed;
 mod cross_entropy;
 mod fill;
 mod map;
@@ -14,6 +15,7 @@ mod sum_rows;
 
 pub use add::Add;
 pub use batch_norm::{BatchNormBackward, BatchNormTrain};
+pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
@@ -30,6 +32,7 @@ pub fn cases() -> Vec<Case> {
     [
         add::cases,
         batch_norm::cases,
+        batch_norm_fixed::cases,
         cross_entropy::cases,
         fill::cases,
         map::cases,
