@@ -8,6 +8,7 @@ mod batch_norm_fixed;
 mod cross_entropy;
 mod fill;
 mod map;
+mod max_pool;
 mod mean_rows;
 mod reshape;
 mod sgd;
@@ -19,6 +20,7 @@ pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
+pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use reshape::Reshape;
 pub use sgd::Sgd;
@@ -36,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         cross_entropy::cases,
         fill::cases,
         map::cases,
+        max_pool::cases,
         mean_rows::cases,
         reshape::cases,
         sgd::cases,
