@@ -28,7 +28,8 @@ pub struct OpenOptions {
     pub scalar: bool,
 }
 
-/// A device and its queue, with what it offers.
+/// A device and its queue, with what it offers. A clone is another handle to the same device.
+#[derive(Clone)]
 pub struct Device {
     /// The wgpu device: a cheap handle.
     pub device: wgpu::Device,
@@ -277,5 +278,6 @@ fn capabilities(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Capabilities 
         max_binding_bytes: usize::try_from(limits.max_storage_buffer_binding_size).unwrap_or(usize::MAX),
         offset_alignment: limits.min_storage_buffer_offset_alignment as usize,
         software: info.device_type == wgpu::DeviceType::Cpu,
+        tiles: None,
     }
 }

@@ -1,5 +1,7 @@
 //! What a machine offers, as plain data: no device is needed to decide which kernel would run there.
 
+use super::tuning::gemm::Tiles;
+
 /// A size of cooperative matrix that the machine multiplies: f16 factors, f32 sums, `size` in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fragment {
@@ -48,6 +50,8 @@ pub struct Capabilities {
     pub offset_alignment: usize,
     /// Whether the adapter computes on the CPU: then small tiles win, and time says nothing.
     pub software: bool,
+    /// Tiles that every GEMM of their engine must take, instead of those that [`tuning`](super::tuning) would choose.
+    pub tiles: Option<Tiles>,
 }
 
 impl Capabilities {
@@ -63,6 +67,7 @@ impl Capabilities {
             max_binding_bytes: 128 << 20,
             offset_alignment: 256,
             software: false,
+            tiles: None,
         }
     }
 

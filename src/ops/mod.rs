@@ -5,9 +5,12 @@
 mod add;
 mod batch_norm;
 mod batch_norm_fixed;
+mod conv2d;
+mod conv2d_backward;
 mod cross_entropy;
 mod fill;
 mod map;
+mod matmul;
 mod max_pool;
 mod mean_rows;
 mod reshape;
@@ -17,9 +20,12 @@ mod sum_rows;
 pub use add::Add;
 pub use batch_norm::{BatchNormBackward, BatchNormTrain};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
+pub use conv2d::Conv2d;
+pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
+pub use matmul::MatMul;
 pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use reshape::Reshape;
@@ -31,22 +37,22 @@ use crate::graph::{Case, Graph, GraphError, Value};
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [
+    let each: &[fn() -> Vec<Case>] = &[
         add::cases,
         batch_norm::cases,
         batch_norm_fixed::cases,
+        conv2d::cases,
         cross_entropy::cases,
         fill::cases,
         map::cases,
+        matmul::cases,
         max_pool::cases,
         mean_rows::cases,
         reshape::cases,
         sgd::cases,
         sum_rows::cases,
-    ]
-    .iter()
-    .flat_map(|cases| cases())
-    .collect()
+    ];
+    each.iter().flat_map(|cases| cases()).collect()
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).

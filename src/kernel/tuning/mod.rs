@@ -1,5 +1,7 @@
 //! Capabilities and sizes → tiles. Every heuristic about speed stands here and nowhere else.
 
+pub mod gemm;
+
 use super::{Capabilities, Variant};
 
 /// Lanes of a workgroup for kernels that walk over elements, and for those that reduce a row.

@@ -1,0 +1,137 @@
+//! How a GEMM is cut into tiles: which engine, how large, how deep.
+
+use crate::kernel::{Capabilities, Elem, Fragment, Grid, Variant, word};
+
+/// How a GEMM is cut up: the tile of a workgroup, and what of it a lane or a subgroup takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tiles {
+    /// Rows, columns and depth of a workgroup's tile.
+    pub tile: [usize; 3],
+    /// Rows and columns that one lane sums (scalar engine), or subgroups along rows and columns (cooperative matrices).
+    pub share: [usize; 2],
+    /// The engine.
+    pub engine: Engine,
+}
+
+/// What multiplies tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// Each lane by itself, in f32.
+    Scalar,
+    /// Subgroups with cooperative matrices of this size and this many lanes: f16 factors, f32 sums.
+    Cooperative(Fragment, u32),
+}
+
+/// Large to small; the first that fits the machine and gives it enough to do is taken.
+const SCALAR: &[([usize; 3], [usize; 2])] = &[([128, 128, 16], [8, 8]), ([64, 64, 16], [4, 4]), ([32, 32, 16], [4, 4])];
+const SIXTEEN: &[([usize; 3], [usize; 2])] =
+    &[([128, 128, 32], [2, 2]), ([64, 64, 64], [2, 2]), ([32, 32, 32], [2, 2])];
+const EIGHT: &[([usize; 3], [usize; 2])] = &[([64, 64, 32], [2, 2]), ([32, 32, 16], [2, 2])];
+/// On software adapters, where small tiles keep sums in registers.
+const SOFTWARE: usize = 32;
+
+/// Tiles that keep a large GPU busy: fewer, and smaller tiles win (a GEMM of 1024 runs twice as fast in tiles of 64 as
+/// of 128 on 132 multiprocessors).
+const ENOUGH_TILES: usize = 192;
+
+/// Products that a sliced sum has at least.
+const DEEP: usize = 512;
+
+impl Tiles {
+    /// The tiles for `slices` products of this many rows and columns.
+    #[must_use]
+    pub fn choose(machine: &Capabilities, elem: Elem, [rows, cols]: [usize; 2], slices: usize) -> Self {
+        let engine = match (machine.fragment, machine.subgroup) {
+            (Some(fragment), Some(lanes)) if elem == Elem::F16 => Engine::Cooperative(fragment, lanes),
+            _ => Engine::Scalar,
+        };
+        if let Some(tiles) = machine.tiles.filter(|tiles| tiles.engine == engine) {
+            return tiles;
+        }
+        let table = match engine {
+            Engine::Scalar => SCALAR,
+            Engine::Cooperative(Fragment::Sixteen, _) => SIXTEEN,
+            Engine::Cooperative(Fragment::Eight, _) => EIGHT,
+        };
+        let all = table.iter().map(|&(tile, share)| Self { tile, share, engine });
+        let fitting = |tiles: &Self| {
+            tiles.workgroup_bytes() <= machine.max_workgroup_bytes
+                && tiles.workgroup() <= machine.max_workgroup
+                && (!machine.software || tiles.tile[0] <= SOFTWARE)
+        };
+        let busy = |tiles: &Self| rows.div_ceil(tiles.tile[0]) * cols.div_ceil(tiles.tile[1]) * slices >= ENOUGH_TILES;
+        let smallest = Self { tile: table[table.len() - 1].0, share: table[table.len() - 1].1, engine };
+        all.filter(fitting).find(busy).unwrap_or(smallest)
+    }
+
+    /// The tiles for products whose sums are long and may be sliced: then the number of tiles is no reason for small ones.
+    #[must_use]
+    pub fn choose_deep(machine: &Capabilities, elem: Elem, extent: [usize; 2], depth: usize, slices: usize) -> Self {
+        Self::choose(machine, elem, extent, slices * (depth / DEEP).max(1))
+    }
+
+    /// Lanes of a workgroup.
+    #[must_use]
+    pub fn workgroup(&self) -> u32 {
+        let [m, n, _] = self.tile;
+        let lanes = match self.engine {
+            Engine::Scalar => m / self.share[0] * (n / self.share[1]),
+            Engine::Cooperative(_, lanes) => self.share[0] * self.share[1] * lanes as usize,
+        };
+        word(lanes)
+    }
+
+    /// Workgroup memory at most, whichever way the factors lie.
+    #[must_use]
+    pub fn workgroup_bytes(&self) -> usize {
+        let [m, n, k] = self.tile;
+        match self.engine {
+            Engine::Scalar => (m + 4 + n + 4) * k * 4,
+            Engine::Cooperative(fragment, _) => {
+                let line = |along: usize| (along + 8) * k * 2 + (k + 8) * along * 2 - along * k * 2;
+                line(m) + line(n) + self.share[0] * fragment.size() * n * 4
+            }
+        }
+    }
+
+    /// The build of `lib/gemm` for these tiles; `along_k` says which factors lie along k.
+    #[must_use]
+    pub fn variant(&self, variant: Variant, along_k: [bool; 2]) -> Variant {
+        let [m, n, k] = self.tile.map(word);
+        let share = self.share.map(word);
+        let variant = variant
+            .constant("WORKGROUP", self.workgroup())
+            .constant("TILE_M", m)
+            .constant("TILE_N", n)
+            .constant("TILE_K", k)
+            .constant("A_ALONG_K", along_k[0].into())
+            .constant("B_ALONG_K", along_k[1].into());
+        match self.engine {
+            Engine::Scalar => variant.piece("tile_scalar").constant("LANE_M", share[0]).constant("LANE_N", share[1]),
+            Engine::Cooperative(fragment, lanes) => variant
+                .piece("tile_coop")
+                .piece(fragment.piece())
+                .constant("SUBGROUP", lanes)
+                .constant("SUBGROUPS_M", share[0])
+                .constant("SUBGROUPS_N", share[1]),
+        }
+    }
+
+    /// One workgroup a tile of each slice.
+    #[must_use]
+    pub fn grid(&self, [rows, cols]: [usize; 2], slices: usize) -> Grid {
+        let Grid([x, y, _]) = Grid::of(rows.div_ceil(self.tile[0]) * cols.div_ceil(self.tile[1]));
+        Grid([x, y, word(slices)])
+    }
+}
+
+/// How many slices a sum of `depth` products is cut into, so that few tiles still keep a large GPU busy. The slices'
+/// sums are added in a second pass, in order.
+#[must_use]
+pub fn depth_slices(machine: &Capabilities, tiles: &Tiles, extent: [usize; 2], depth: usize, groups: usize) -> usize {
+    if machine.software {
+        return 1;
+    }
+    let count = extent[0].div_ceil(tiles.tile[0]) * extent[1].div_ceil(tiles.tile[1]) * groups;
+    (2 * ENOUGH_TILES).div_ceil(count.max(1)).clamp(1, (depth / DEEP).max(1))
+}
