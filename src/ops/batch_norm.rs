@@ -8,8 +8,8 @@ use crate::kernel::tuning::{self, Strips, Width};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
-/// x [.., C], gain, bias, running_mean, running_variance f32 [C] → y [.., C], mean, inv_std, running_mean',
-/// running_variance' f32 [C]; the running averages are updated in place.
+/// x [.., C], gain, bias, running_mean, running_variance `f32 [C]` → y [.., C], mean, inv_std, running_mean',
+/// running_variance' `f32 [C]`; the running averages are updated in place.
 ///
 /// mean and variance are taken for each channel over all other axes (n rows); inv_std = 1 / sqrt(variance + eps);
 /// y = gain (x − mean) inv_std + bias. running' = running + momentum (batch − running), where the batch's variance
@@ -22,7 +22,7 @@ pub struct BatchNormTrain {
     pub momentum: f64,
 }
 
-/// x [.., C], gain, mean, inv_std f32 [C], dy [.., C] → dx [.., C], dgain, dbias f32 [C].
+/// x [.., C], gain, mean, inv_std `f32 [C]`, dy [.., C] → dx [.., C], dgain, dbias `f32 [C]`.
 ///
 /// dbias = Σ dy, dgain = Σ dy x̂, dx = gain inv_std (dy − dbias / n − x̂ dgain / n), with x̂ = (x − mean) inv_std.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
