@@ -5,6 +5,7 @@ pub mod kernel;
 pub mod gpu;
 pub mod graph;
 pub mod ops;
+pub mod plan;
 pub mod reference;
 pub mod train;
 pub mod verify;

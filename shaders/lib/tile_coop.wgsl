@@ -6,7 +6,7 @@ enable wgpu_cooperative_matrix;
 
 const FRAGMENTS_M: u32 = TILE_M / SUBGROUPS_M / FRAGMENT;
 const FRAGMENTS_N: u32 = TILE_N / SUBGROUPS_N / FRAGMENT;
-const DEPTH: u32 = TILE_K / FRAGMENT;
+const STEPS: u32 = TILE_K / FRAGMENT;
 
 // Tiles lie as strips come: along k, or along rows and columns. In strips of 4; 8 elements of padding a line, without
 // which fragments load at half the speed.
@@ -58,13 +58,13 @@ fn multiply(sums: ptr<function, Sums>, lane: u32) {
     let subgroup = lane / SUBGROUP;
     let row = subgroup / SUBGROUPS_N * FRAGMENTS_M * FRAGMENT;
     let col = subgroup % SUBGROUPS_N * FRAGMENTS_N * FRAGMENT;
-    for (var d = 0u; d < DEPTH; d++) { // unroll
+    for (var step = 0u; step < STEPS; step++) { // unroll
         var a: array<FragmentA, FRAGMENTS_M>;
         for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
-            a[i] = fragment_a(row + i * FRAGMENT, d * FRAGMENT);
+            a[i] = fragment_a(row + i * FRAGMENT, step * FRAGMENT);
         }
         for (var j = 0u; j < FRAGMENTS_N; j++) { // unroll
-            let b = fragment_b(d * FRAGMENT, col + j * FRAGMENT);
+            let b = fragment_b(step * FRAGMENT, col + j * FRAGMENT);
             for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
                 (*sums)[i * FRAGMENTS_N + j] = coopMultiplyAdd(a[i], b, (*sums)[i * FRAGMENTS_N + j]);
             }

@@ -28,7 +28,8 @@ pub struct OpenOptions {
     pub scalar: bool,
 }
 
-/// A device and its queue, with what it offers.
+/// A device and its queue, with what it offers. A clone is another handle to the same device.
+#[derive(Clone)]
 pub struct Device {
     /// The wgpu device: a cheap handle.
     pub device: wgpu::Device,

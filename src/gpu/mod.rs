@@ -3,12 +3,24 @@
 //! **Absent here**: decisions, and any particular op. It does what a recording or a plan says.
 
 mod bare;
+mod bind;
 mod device;
 mod error;
+mod executor;
+mod inspect;
+mod memory;
+mod numbers;
 mod pipelines;
 mod readback;
+mod staging;
+mod timer;
 
 pub use bare::{Bare, Guard};
+pub use bind::HostBuffer;
 pub use device::{Checks, Device, OpenOptions, adapters};
 pub use error::Error;
+pub use executor::Executor;
+pub use inspect::BadValue;
+pub use memory::{Homes, Snapshot};
 pub use pipelines::Pipelines;
+pub use timer::{KernelTime, StepTime};

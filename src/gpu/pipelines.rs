@@ -62,13 +62,25 @@ impl Pipelines {
     /// # Errors
     /// When a kernel does not compile, or compiling it lost the device.
     pub fn build<'a>(&self, device: &Device, dispatches: impl Iterator<Item = &'a Dispatch>) -> Result<(), Error> {
+        self.build_variants(device, dispatches.map(|dispatch| (dispatch.kernel, &dispatch.variant)))
+    }
+
+    /// Builds those of these kernels and variants that are not built yet.
+    ///
+    /// # Errors
+    /// When a kernel does not compile, or compiling it lost the device.
+    pub fn build_variants<'a>(
+        &self,
+        device: &Device,
+        wanted: impl Iterator<Item = (&'static Interface, &'a Variant)>,
+    ) -> Result<(), Error> {
         let mut missing: HashMap<Key, &'static Interface> = HashMap::new();
         {
             let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-            for dispatch in dispatches {
-                let key = (dispatch.kernel.name, dispatch.variant.clone());
+            for (kernel, variant) in wanted {
+                let key = (kernel.name, variant.clone());
                 if !built.contains_key(&key) {
-                    missing.insert(key, dispatch.kernel);
+                    missing.insert(key, kernel);
                 }
             }
         }
@@ -92,12 +104,24 @@ impl Pipelines {
     /// # Errors
     /// When the kernel does not compile, or compiling it lost the device.
     pub fn get(&self, device: &Device, dispatch: &Dispatch) -> Result<Arc<Built>, Error> {
-        self.build(device, std::iter::once(dispatch))?;
+        self.get_variant(device, dispatch.kernel, &dispatch.variant)
+    }
+
+    /// The pipeline of a kernel and variant, built now if it was not yet.
+    ///
+    /// # Errors
+    /// When the kernel does not compile, or compiling it lost the device.
+    pub fn get_variant(
+        &self,
+        device: &Device,
+        kernel: &'static Interface,
+        variant: &Variant,
+    ) -> Result<Arc<Built>, Error> {
+        self.build_variants(device, std::iter::once((kernel, variant)))?;
         let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (dispatch.kernel.name, dispatch.variant.clone());
-        built.get(&key).cloned().ok_or_else(|| Error::Pipeline {
-            kernel: dispatch.kernel.name,
-            variant: dispatch.variant.to_string(),
+        built.get(&(kernel.name, variant.clone())).cloned().ok_or_else(|| Error::Pipeline {
+            kernel: kernel.name,
+            variant: variant.to_string(),
             reason: "it was built and is gone".to_owned(),
         })
     }

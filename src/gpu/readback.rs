@@ -23,7 +23,8 @@ pub(super) fn read(device: &Device, buffer: &wgpu::Buffer, offset: u64, bytes: u
     });
     device.wait("reading back")?;
     let invalid = |reason: String| Error::Invalid { during: "reading back".to_owned(), reason };
-    match receiver.try_recv() {
+    // Another thread's wait may be the one that calls back, a moment after ours returned.
+    match receiver.recv_timeout(std::time::Duration::from_secs(10)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(invalid(error.to_string())),
         Err(_) => return Err(invalid("the buffer was not mapped".to_owned())),

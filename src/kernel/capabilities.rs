@@ -1,6 +1,6 @@
 //! What a machine offers, as plain data: no device is needed to decide which kernel would run there.
 
-use super::tuning::Tiles;
+use super::tuning::gemm::Tiles;
 
 /// A size of cooperative matrix that the machine multiplies: f16 factors, f32 sums, `size` in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

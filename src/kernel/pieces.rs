@@ -9,7 +9,9 @@ macro_rules! pieces {
     };
 }
 
-pieces![
+// One a line, in braces: rustfmt would join them, and two additions would meet.
+pieces! {
+    "convolution",
     "elem_f16",
     "elem_f32",
     "fragment_16",
@@ -21,10 +23,14 @@ pieces![
     "map_sigmoid",
     "pack_1",
     "pack_4",
+    "patches",
     "reduce",
+    "strip",
     "tile_coop",
     "tile_scalar",
-];
+    "width_1",
+    "width_4",
+}
 
 /// The text of a piece.
 pub(super) fn piece(name: &str) -> Option<(&'static str, &'static str)> {

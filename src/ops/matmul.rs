@@ -2,7 +2,7 @@
 
 use super::reshape::Reshape;
 use crate::graph::{Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Tensor, Value};
-use crate::kernel::tuning::Tiles;
+use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Recording, Variant, word};
 use crate::reference::{Array, Real};
 
@@ -172,7 +172,8 @@ impl Maths for MatMul {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    const SIZES: &[[usize; 3]] = &[[1, 1, 1], [3, 2, 5], [31, 33, 17], [32, 32, 16], [33, 31, 48], [65, 68, 36], [4, 129, 20]];
+    const SIZES: &[[usize; 3]] =
+        &[[1, 1, 1], [3, 2, 5], [31, 33, 17], [32, 32, 16], [33, 31, 48], [65, 68, 36], [4, 129, 20]];
     let mut cases = Vec::new();
     for &[m, n, k] in SIZES {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {

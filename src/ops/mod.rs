@@ -3,17 +3,47 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod conv2d;
+mod conv2d_backward;
+mod cross_entropy;
+mod fill;
 mod map;
+mod matmul;
+mod mean_rows;
+mod reshape;
+mod sgd;
+mod sum_rows;
 
 pub use add::Add;
+pub use conv2d::Conv2d;
+pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
+pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
+pub use fill::Fill;
 pub use map::{Map, MapBackward};
+pub use matmul::MatMul;
+pub use mean_rows::{MeanRows, MeanRowsBackward};
+pub use reshape::Reshape;
+pub use sgd::Sgd;
+pub use sum_rows::SumRows;
 
 use crate::graph::{Case, Graph, GraphError, Value};
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [add::cases, map::cases].iter().flat_map(|cases| cases()).collect()
+    let each: &[fn() -> Vec<Case>] = &[
+        add::cases,
+        conv2d::cases,
+        cross_entropy::cases,
+        fill::cases,
+        map::cases,
+        matmul::cases,
+        mean_rows::cases,
+        reshape::cases,
+        sgd::cases,
+        sum_rows::cases,
+    ];
+    each.iter().flat_map(|cases| cases()).collect()
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).

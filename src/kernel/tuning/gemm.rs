@@ -1,14 +1,6 @@
-//! Capabilities and sizes → tiles. Every heuristic about speed stands here and nowhere else.
+//! How a GEMM is cut into tiles: which engine, how large, how deep.
 
-use super::{Capabilities, Elem, Fragment, Grid, Variant};
-
-/// Lanes of a workgroup for kernels that walk over elements, and for those that reduce a row.
-///
-/// Software adapters run lanes one after another, so more of them only cost barriers.
-#[must_use]
-pub fn lanes(capabilities: &Capabilities) -> u32 {
-    if capabilities.software { 64 } else { capabilities.max_workgroup.min(256) }
-}
+use crate::kernel::{Capabilities, Elem, Fragment, Grid, Variant, word};
 
 /// How a GEMM is cut up: the tile of a workgroup, and what of it a lane or a subgroup takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +23,7 @@ pub enum Engine {
 }
 
 /// Large to small; the first that fits the machine and gives it enough to do is taken.
-const SCALAR: &[([usize; 3], [usize; 2])] =
-    &[([128, 128, 16], [8, 8]), ([64, 64, 16], [4, 4]), ([32, 32, 16], [4, 4])];
+const SCALAR: &[([usize; 3], [usize; 2])] = &[([128, 128, 16], [8, 8]), ([64, 64, 16], [4, 4]), ([32, 32, 16], [4, 4])];
 const SIXTEEN: &[([usize; 3], [usize; 2])] =
     &[([128, 128, 32], [2, 2]), ([64, 64, 64], [2, 2]), ([32, 32, 32], [2, 2])];
 const EIGHT: &[([usize; 3], [usize; 2])] = &[([64, 64, 32], [2, 2]), ([32, 32, 16], [2, 2])];
@@ -42,6 +33,9 @@ const SOFTWARE: usize = 32;
 /// Tiles that keep a large GPU busy: fewer, and smaller tiles win (a GEMM of 1024 runs twice as fast in tiles of 64 as
 /// of 128 on 132 multiprocessors).
 const ENOUGH_TILES: usize = 192;
+
+/// Products that a sliced sum has at least.
+const DEEP: usize = 512;
 
 impl Tiles {
     /// The tiles for `slices` products of this many rows and columns.
@@ -70,6 +64,12 @@ impl Tiles {
         all.filter(fitting).find(busy).unwrap_or(smallest)
     }
 
+    /// The tiles for products whose sums are long and may be sliced: then the number of tiles is no reason for small ones.
+    #[must_use]
+    pub fn choose_deep(machine: &Capabilities, elem: Elem, extent: [usize; 2], depth: usize, slices: usize) -> Self {
+        Self::choose(machine, elem, extent, slices * (depth / DEEP).max(1))
+    }
+
     /// Lanes of a workgroup.
     #[must_use]
     pub fn workgroup(&self) -> u32 {
@@ -78,7 +78,7 @@ impl Tiles {
             Engine::Scalar => m / self.share[0] * (n / self.share[1]),
             Engine::Cooperative(_, lanes) => self.share[0] * self.share[1] * lanes as usize,
         };
-        super::word(lanes)
+        word(lanes)
     }
 
     /// Workgroup memory at most, whichever way the factors lie.
@@ -97,8 +97,8 @@ impl Tiles {
     /// The build of `lib/gemm` for these tiles; `along_k` says which factors lie along k.
     #[must_use]
     pub fn variant(&self, variant: Variant, along_k: [bool; 2]) -> Variant {
-        let [m, n, k] = self.tile.map(super::word);
-        let share = self.share.map(super::word);
+        let [m, n, k] = self.tile.map(word);
+        let share = self.share.map(word);
         let variant = variant
             .constant("WORKGROUP", self.workgroup())
             .constant("TILE_M", m)
@@ -107,9 +107,7 @@ impl Tiles {
             .constant("A_ALONG_K", along_k[0].into())
             .constant("B_ALONG_K", along_k[1].into());
         match self.engine {
-            Engine::Scalar => {
-                variant.piece("tile_scalar").constant("LANE_M", share[0]).constant("LANE_N", share[1])
-            }
+            Engine::Scalar => variant.piece("tile_scalar").constant("LANE_M", share[0]).constant("LANE_N", share[1]),
             Engine::Cooperative(fragment, lanes) => variant
                 .piece("tile_coop")
                 .piece(fragment.piece())
@@ -123,17 +121,17 @@ impl Tiles {
     #[must_use]
     pub fn grid(&self, [rows, cols]: [usize; 2], slices: usize) -> Grid {
         let Grid([x, y, _]) = Grid::of(rows.div_ceil(self.tile[0]) * cols.div_ceil(self.tile[1]));
-        Grid([x, y, super::word(slices)])
+        Grid([x, y, word(slices)])
     }
 }
 
-/// How many slices of at least one tile's depth a sum of `depth` products is cut into, so that few tiles still keep a
-/// large GPU busy. The slices' sums are added in a second pass, in order.
+/// How many slices a sum of `depth` products is cut into, so that few tiles still keep a large GPU busy. The slices'
+/// sums are added in a second pass, in order.
 #[must_use]
-pub fn depth_slices(machine: &Capabilities, tiles: &Tiles, outputs: [usize; 2], depth: usize, groups: usize) -> usize {
+pub fn depth_slices(machine: &Capabilities, tiles: &Tiles, extent: [usize; 2], depth: usize, groups: usize) -> usize {
     if machine.software {
         return 1;
     }
-    let count = outputs[0].div_ceil(tiles.tile[0]) * outputs[1].div_ceil(tiles.tile[1]) * groups;
-    (ENOUGH_TILES * 2 / count.max(1)).clamp(1, depth.div_ceil(tiles.tile[2] * 8).max(1))
+    let count = extent[0].div_ceil(tiles.tile[0]) * extent[1].div_ceil(tiles.tile[1]) * groups;
+    (2 * ENOUGH_TILES).div_ceil(count.max(1)).clamp(1, (depth / DEEP).max(1))
 }

@@ -1,0 +1,146 @@
+// y = 3x3 convolution of x, stride 1, padding 1, as an implicit GEMM in f32: x[IMAGES,HEIGHT,WIDTH,CHANNELS],
+// weight[3,3,CHANNELS,OUTPUTS].
+// One buffer: the loads of a tile are issued before the barrier that frees it.
+const IMAGES: u32 = 32u;
+const HEIGHT: u32 = 28u;
+const WIDTH: u32 = 28u;
+const CHANNELS: u32 = 128u;
+const OUTPUTS: u32 = 128u;
+const TILE_M: u32 = 128u;
+const TILE_N: u32 = 128u;
+const TILE_K: u32 = 16u;
+const CHUNKS_M: u32 = 2u;
+const CHUNKS_N: u32 = 2u;
+const GROUP: u32 = 8u;
+
+const M: u32 = IMAGES * HEIGHT * WIDTH;
+const N: u32 = OUTPUTS;
+// A lane computes CHUNKS_M x CHUNKS_N blocks of 4 x 4.
+const LANES: u32 = TILE_M * TILE_N / (16u * CHUNKS_M * CHUNKS_N);
+const STRIPS_K: u32 = TILE_K / 4u;
+const STRIPS_M: u32 = TILE_M / 4u;
+const STRIPS_N: u32 = TILE_N / 4u;
+const ROWS_A: u32 = LANES / STRIPS_K;
+const ROWS_B: u32 = LANES / STRIPS_N;
+const LOADS_A: u32 = TILE_M / ROWS_A;
+const LOADS_B: u32 = TILE_K / ROWS_B;
+const BLOCKS_M: u32 = STRIPS_M / CHUNKS_M;
+const BLOCKS_N: u32 = STRIPS_N / CHUNKS_N;
+const_assert LANES % 32u == 0u && ROWS_A % 32u == 0u && TILE_K % ROWS_B == 0u && BLOCKS_N % 8u == 0u && TILE_K <= 32u;
+const_assert CHANNELS % TILE_K == 0u;
+
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+// tile_a is transposed, [k][m], its strips of four rows swapped about (strip ^ 2 * (k / 4)) so that writing a strip along
+// k meets every bank once; tile_b is [k][n].
+var<workgroup> tile_a: array<vec4<f32>, TILE_K * STRIPS_M>;
+var<workgroup> tile_b: array<vec4<f32>, TILE_K * STRIPS_N>;
+
+// Which tile this workgroup computes: GROUP rows of tiles share the columns of B that the L2 cache then holds.
+fn place(group: u32) -> vec2<u32> {
+    let tiles_m = M / TILE_M;
+    let band = group / (GROUP * (N / TILE_N));
+    let within = group % (GROUP * (N / TILE_N));
+    let rows = min(GROUP, tiles_m - band * GROUP);
+    return vec2(band * GROUP + within % rows, within / rows);
+}
+
+// Which of the nine taps of an output pixel lie inside the image: bit 3 * ky + kx.
+fn taps(pixel: u32) -> u32 {
+    let x = pixel % WIDTH;
+    let y = pixel / WIDTH % HEIGHT;
+    var inside = 0x1ffu;
+    inside &= select(0x1ffu, 0x1f8u, y == 0u);
+    inside &= select(0x1ffu, 0x03fu, y == HEIGHT - 1u);
+    inside &= select(0x1ffu, 0x1b6u, x == 0u);
+    inside &= select(0x1ffu, 0x0dbu, x == WIDTH - 1u);
+    return inside;
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile = place(group.x);
+    // Of 32 lanes, 4 read different strips of A and 8 different strips of B; neighbours in bits 0 and 1 of the lane share
+    // one or the other, which lets 16-byte reads of shared memory merge.
+    let in_warp = lane % 32u;
+    let warp = lane / 32u;
+    let block_m = warp / (BLOCKS_N / 8u) * 4u + (in_warp & 1u) + (in_warp >> 4u) * 2u;
+    let block_n = warp % (BLOCKS_N / 8u) * 8u + ((in_warp >> 1u) & 7u);
+
+    let row_a = lane / STRIPS_K;
+    let strip_k = lane % STRIPS_K;
+    let row_b = lane / STRIPS_N;
+    let strip_n = lane % STRIPS_N;
+    let store_a = strip_k * 4u * STRIPS_M + ((row_a / 4u) ^ (2u * strip_k));
+    let store_b = row_b * STRIPS_N + strip_n;
+    let part = row_a % 4u;
+    let pixel = tile.x * TILE_M + row_a;
+    let center = pixel * (CHANNELS / 4u) + strip_k;
+    var inside: array<u32, LOADS_A>;
+    for (var i = 0u; i < LOADS_A; i++) { // unroll
+        inside[i] = taps(pixel + i * ROWS_A);
+    }
+    var at_b = row_b * (N / 4u) + tile.y * STRIPS_N + strip_n;
+
+    var sums: array<vec4<f32>, 4u * CHUNKS_M * CHUNKS_N>;
+    var a: array<vec4<f32>, CHUNKS_M>;
+    var b: array<vec4<f32>, CHUNKS_N>;
+    var next_a: array<vec4<f32>, LOADS_A>;
+    var next_b: array<vec4<f32>, LOADS_B>;
+    // The weights' axes ky, kx and channel are one after another in memory, as the loops are.
+    for (var tap = 0u; tap < 9u; tap++) {
+        var at_a = center + ((tap / 3u) * WIDTH + tap % 3u) * (CHANNELS / 4u) - (WIDTH + 1u) * (CHANNELS / 4u);
+        for (var channel = 0u; channel < CHANNELS; channel += TILE_K) {
+            for (var i = 0u; i < LOADS_A; i++) { // unroll
+                let is_inside = ((inside[i] >> tap) & 1u) == 1u;
+                let strip = x[select(0u, at_a + i * ROWS_A * (CHANNELS / 4u), is_inside)];
+                next_a[i] = select(vec4<f32>(), strip, is_inside);
+            }
+            for (var i = 0u; i < LOADS_B; i++) { // unroll
+                next_b[i] = weight[at_b + i * ROWS_B * (N / 4u)];
+            }
+            workgroupBarrier();
+            for (var i = 0u; i < LOADS_A; i++) { // unroll
+                for (var j = 0u; j < 4u; j++) { // unroll
+                    tile_a[store_a + j * STRIPS_M + i * (ROWS_A / 4u)][part] = next_a[i][j];
+                }
+            }
+            for (var i = 0u; i < LOADS_B; i++) { // unroll
+                tile_b[store_b + i * ROWS_B * STRIPS_N] = next_b[i];
+            }
+            workgroupBarrier();
+            for (var k4 = 0u; k4 < STRIPS_K; k4++) { // unroll
+                let strip_m = (block_m ^ (2u * k4));
+                for (var k1 = 0u; k1 < 4u; k1++) { // unroll
+                    for (var i = 0u; i < CHUNKS_M; i++) { // unroll
+                        a[i] = tile_a[strip_m + (4u * k4 + k1) * STRIPS_M + i * BLOCKS_M];
+                    }
+                    for (var j = 0u; j < CHUNKS_N; j++) { // unroll
+                        b[j] = tile_b[block_n + (4u * k4 + k1) * STRIPS_N + j * BLOCKS_N];
+                    }
+                    for (var i = 0u; i < CHUNKS_M; i++) { // unroll
+                        for (var r = 0u; r < 4u; r++) { // unroll
+                            for (var j = 0u; j < CHUNKS_N; j++) { // unroll
+                                sums[(4u * i + r) * CHUNKS_N + j] = fma(vec4(a[i][r]), b[j], sums[(4u * i + r) * CHUNKS_N + j]);
+                            }
+                        }
+                    }
+                }
+            }
+            at_a += STRIPS_K;
+            at_b += TILE_K * (N / 4u);
+        }
+    }
+
+    let row = tile.x * TILE_M + block_m * 4u;
+    let strip = tile.y * STRIPS_N + block_n;
+    for (var i = 0u; i < CHUNKS_M; i++) { // unroll
+        for (var r = 0u; r < 4u; r++) { // unroll
+            for (var j = 0u; j < CHUNKS_N; j++) { // unroll
+                y[(row + i * 4u * BLOCKS_M + r) * (N / 4u) + strip + j * BLOCKS_N] = sums[(4u * i + r) * CHUNKS_N + j];
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+// y = x * weight, convolved. One workgroup a tile of output pixels x output channels of one group.
+// needs elem_f32 | elem_f16
+// needs pack_1 | pack_4
+// needs patches
+
+struct Params { batch: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<pack>;
+@group(0) @binding(2) var<storage, read> weight: array<pack>;
+@group(0) @binding(3) var<storage, read_write> y: array<pack>;
+
+fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
+    let at = row * OUT_C + slice * GROUP_OUT + col;
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        if col + i * PACK < GROUP_OUT {
+            y[at / PACK + i] = pack_of(sums, i);
+        }
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    gemm(group, groups, lane);
+}

@@ -1,0 +1,32 @@
+// dlogits = dloss (exp(logits - log_sum) - [k = label]) / rows.
+// One lane an element.
+// needs elem_f32 | elem_f16
+// needs index
+// constants WORKGROUP=256
+
+struct Params { rows: u32, classes: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<elem>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read> log_sum: array<f32>;
+@group(0) @binding(4) var<storage, read> dloss: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dlogits: array<elem>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = folded(group, groups) * WORKGROUP + lane;
+    if at < params.rows * params.classes {
+        let row = at / params.classes;
+        let k = at % params.classes;
+        let label = labels[row];
+        var slope = exp(f32(logits[at]) - log_sum[row]) - select(0.0, 1.0, k == label);
+        if label >= params.classes {
+            slope = bitcast<f32>(label | 0x7fc00000u); // NaN, as the loss
+        }
+        dlogits[at] = elem(dloss[0] * slope / f32(params.rows));
+    }
+}

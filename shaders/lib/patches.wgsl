@@ -1,0 +1,48 @@
+// Convolution as a GEMM: row = output pixel, k = (kernel y, kernel x, channel), column = output channel; slice = group.
+// The kernel binds x[N, IN_H, IN_W, IN_C], weight[KERNEL_H, KERNEL_W, GROUP_IN, OUT_C] and params.batch.
+// needs convolution
+// needs gemm
+const DEPTH: u32 = KERNEL_H * KERNEL_W * GROUP_IN;
+
+struct OuterA { image: u32, y: i32, x: i32, channel: u32 }
+struct OuterB { col: u32, channel: u32 }
+
+fn extent() -> vec3<u32> {
+    return vec3(params.batch * OUT_H * OUT_W, GROUP_OUT, DEPTH);
+}
+fn depth_of(slice: u32) -> vec2<u32> {
+    return vec2(0u, DEPTH);
+}
+
+fn outer_a(row: u32, slice: u32) -> OuterA {
+    let image = row / (OUT_H * OUT_W);
+    let y = i32(row / OUT_W % OUT_H * STRIDE_H) - i32(PAD_H);
+    let x = i32(row % OUT_W * STRIDE_W) - i32(PAD_W);
+    return OuterA(image * IN_H * IN_W, select(OUTSIDE, y, image < params.batch), x, slice * GROUP_IN);
+}
+fn load_a(outer: OuterA, k: u32) -> elem4 {
+    var strip = elem4();
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        let tap = (k + i) / GROUP_IN;
+        let y = u32(outer.y + i32(tap / KERNEL_W));
+        let x_at = u32(outer.x + i32(tap % KERNEL_W));
+        if y < IN_H && x_at < IN_W && tap < KERNEL_H * KERNEL_W {
+            let at = (outer.image + y * IN_W + x_at) * IN_C + outer.channel + (k + i) % GROUP_IN;
+            strip = with_pack(strip, i, x[at / PACK]);
+        }
+    }
+    return strip;
+}
+
+fn outer_b(col: u32, slice: u32) -> OuterB {
+    return OuterB(col, slice * GROUP_OUT + col);
+}
+fn load_b(outer: OuterB, k: u32) -> elem4 {
+    var strip = elem4();
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        if outer.col + i * PACK < GROUP_OUT && k < DEPTH {
+            strip = with_pack(strip, i, weight[(k * OUT_C + outer.channel) / PACK + i]);
+        }
+    }
+    return strip;
+}

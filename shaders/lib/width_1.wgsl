@@ -1,0 +1,5 @@
+// A lane works on one element: for rows whose length is no multiple of 4.
+// needs elem_f32 | elem_f16
+alias elems = elem;
+alias floats = f32;
+alias words = u32;

@@ -1,0 +1,5 @@
+// A lane works on four elements side by side, loaded and stored at once.
+// needs elem_f32 | elem_f16
+alias elems = elem4;
+alias floats = vec4<f32>;
+alias words = vec4<u32>;

@@ -1,0 +1,138 @@
+//! Capabilities and sizes → tiles. Every heuristic about speed stands here and nowhere else.
+
+pub mod gemm;
+
+use super::{Capabilities, Variant};
+
+/// Lanes of a workgroup for kernels that walk over elements, and for those that reduce a row.
+///
+/// Software adapters run lanes one after another, so more of them only cost barriers.
+#[must_use]
+pub fn lanes(capabilities: &Capabilities) -> u32 {
+    if capabilities.software { 64 } else { capabilities.max_workgroup.min(256) }
+}
+
+/// How many elements a lane loads and stores at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// One.
+    One,
+    /// Four, side by side.
+    Four,
+}
+
+impl Width {
+    /// How many.
+    #[must_use]
+    pub const fn elements(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Four => 4,
+        }
+    }
+
+    /// The piece of WGSL that makes `elems` and `floats` this wide.
+    #[must_use]
+    pub const fn piece(self) -> &'static str {
+        match self {
+            Self::One => "width_1",
+            Self::Four => "width_4",
+        }
+    }
+}
+
+/// The widest loads that `columns` elements (the last axis, or a whole tensor) divide into.
+#[must_use]
+pub const fn width(columns: usize) -> Width {
+    if columns.is_multiple_of(4) { Width::Four } else { Width::One }
+}
+
+/// How a matrix is shared out among workgroups whose lanes lie side by side over columns and walk down rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strips {
+    /// Lanes of a workgroup (`WORKGROUP`).
+    pub lanes: u32,
+    /// How many of them lie side by side (`STRIP`): a power of two that divides `lanes`.
+    pub strip: u32,
+    /// Workgroups side by side over the columns.
+    pub across: usize,
+    /// Blocks of rows, one a workgroup.
+    pub blocks: usize,
+    /// Rows of a block; the last may have fewer.
+    pub rows_each: usize,
+}
+
+/// Lanes side by side where the matrix has as many columns: 32 read 128 consecutive bytes of f32.
+const STRIP: usize = 32;
+/// Lanes side by side where partial results are merged: few, so that many lanes share the wait for memory.
+const MERGING_STRIP: usize = 8;
+/// Rows that a lane walks down at least, where there are as many: its own set-up is paid once.
+const ROWS_A_LANE: usize = 8;
+/// Blocks that partial results come from at most: they are merged by few workgroups.
+const MAX_BLOCKS: usize = 512;
+/// Workgroups that keep a large GPU busy, and a CPU.
+const BUSY: usize = 1024;
+const BUSY_SOFTWARE: usize = 16;
+
+impl Strips {
+    /// A matrix read once; `columns` counts what a lane works on at once ([`Width`]).
+    #[must_use]
+    pub fn of(capabilities: &Capabilities, rows: usize, columns: usize) -> Self {
+        let busy = if capabilities.software { BUSY_SOFTWARE } else { BUSY };
+        Self::cut(lanes(capabilities), rows, columns, STRIP, busy)
+    }
+
+    /// A matrix whose rows one workgroup takes all; many such matrices keep the machine busy.
+    #[must_use]
+    pub fn whole(capabilities: &Capabilities, rows: usize, columns: usize) -> Self {
+        Self::cut(lanes(capabilities), rows, columns, STRIP, 1)
+    }
+
+    /// The build of a kernel on `shaders/lib/strip.wgsl` that is cut like this.
+    #[must_use]
+    pub fn build(&self, variant: Variant) -> Variant {
+        variant.constant("WORKGROUP", self.lanes).constant("STRIP", self.strip)
+    }
+
+    /// Partial results, a row a block: every column's are merged by one workgroup.
+    #[must_use]
+    pub fn merging(capabilities: &Capabilities, blocks: usize, columns: usize) -> Self {
+        Self::cut(lanes(capabilities), blocks, columns, MERGING_STRIP, 1)
+    }
+
+    fn cut(lanes: u32, rows: usize, columns: usize, strip: usize, busy: usize) -> Self {
+        let most = lanes as usize;
+        // Lanes without a row of their own lie idle: they lie side by side instead.
+        let idle = most / rows.next_power_of_two().min(most);
+        let strip = columns.next_power_of_two().min(strip.max(idle)).min(most);
+        let across = columns.div_ceil(strip);
+        let useful = rows.div_ceil(most / strip * ROWS_A_LANE);
+        let blocks = (busy / across).clamp(1, MAX_BLOCKS).min(useful);
+        let rows_each = rows.div_ceil(blocks);
+        Self { lanes, strip: strip as u32, across, blocks: rows.div_ceil(rows_each), rows_each }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_cover_every_element_once_and_obey_the_limits() {
+        let software = Capabilities { software: true, ..Capabilities::portable() };
+        for machine in [Capabilities::portable(), software] {
+            for rows in [1, 2, 31, 257, 3_136, 802_816] {
+                for columns in [1, 3, 16, 33, 512, 65_537] {
+                    for strips in [Strips::of(&machine, rows, columns), Strips::merging(&machine, rows, columns)] {
+                        let Strips { lanes, strip, across, blocks, rows_each } = strips;
+                        assert!(strip.is_power_of_two() && lanes.is_multiple_of(strip), "{strips:?}");
+                        assert!(across * strip as usize >= columns && (across - 1) * (strip as usize) < columns);
+                        assert!(blocks * rows_each >= rows && (blocks - 1) * rows_each < rows, "{strips:?}");
+                        assert!(across <= 65_535 && blocks <= 65_535, "{strips:?}");
+                    }
+                    assert_eq!(Strips::merging(&machine, rows, columns).blocks, 1);
+                }
+            }
+        }
+    }
+}

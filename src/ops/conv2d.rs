@@ -1,0 +1,256 @@
+//! Convolution in two dimensions, NHWC: y = x ∗ weight (+ bias), any kernel, stride, padding and groups.
+
+use super::reshape::Reshape;
+use super::sum_rows::SumRows;
+use crate::graph::{Case, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Tensor, Value};
+use crate::kernel::tuning::gemm::Tiles;
+use crate::kernel::{Elem, Recording, Variant, word};
+use crate::reference::{Array, Real};
+
+use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
+
+/// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + bias[O] (f32, may be left out).
+///
+/// Output channels are cut into `groups` runs; run g sees input channels g C/groups .. (g+1) C/groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Rows and columns from one patch to the next.
+    pub stride: [usize; 2],
+    /// Rows and columns of zeros on each side.
+    pub padding: [usize; 2],
+    /// How many groups channels are cut into.
+    pub groups: usize,
+}
+
+kernel! {
+    struct Forward = "conv2d/forward" {
+        params { batch: u32 }
+        read { x, weight }
+        write { y }
+    }
+}
+
+kernel! {
+    struct ForwardBias = "conv2d/forward_bias" {
+        params { batch: u32 }
+        read { x, weight, bias }
+        write { y }
+    }
+}
+
+/// Every size of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) input: [usize; 2],
+    pub(super) in_channels: usize,
+    pub(super) output: [usize; 2],
+    pub(super) out_channels: usize,
+    pub(super) kernel: [usize; 2],
+    pub(super) group_in: usize,
+    pub(super) group_out: usize,
+}
+
+impl Conv2d {
+    /// A convolution with this stride and padding both ways, in one group.
+    #[must_use]
+    pub const fn new(stride: usize, padding: usize) -> Self {
+        Self { stride: [stride; 2], padding: [padding; 2], groups: 1 }
+    }
+
+    /// The same in groups.
+    #[must_use]
+    pub const fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    pub(super) fn sizes(self, x: &[usize], weight: &[usize]) -> Result<Sizes, String> {
+        let (&[batch, h, w, in_channels], &[kernel_h, kernel_w, group_in, out_channels]) = (x, weight) else {
+            return Err("takes x [N, H, W, C] and weight [KH, KW, C/groups, O]".to_owned());
+        };
+        let groups = self.groups;
+        if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
+            return Err(format!("{groups} groups do not divide {in_channels} and {out_channels} channels"));
+        }
+        if group_in * groups != in_channels {
+            return Err(format!(
+                "weight is for {} channels in {groups} groups, x has {in_channels}",
+                group_in * groups
+            ));
+        }
+        let size = |axis: usize, length: usize, kernel: usize| {
+            let padded = length + 2 * self.padding[axis];
+            match (kernel, self.stride[axis]) {
+                (0, _) | (_, 0) => Err("kernel and stride must be at least 1".to_owned()),
+                _ if kernel > padded => Err(format!("a kernel of {kernel} does not fit {padded} padded pixels")),
+                (kernel, stride) => Ok((padded - kernel) / stride + 1),
+            }
+        };
+        let output = [size(0, h, kernel_h)?, size(1, w, kernel_w)?];
+        let (kernel, group_out) = ([kernel_h, kernel_w], out_channels / groups);
+        Ok(Sizes { batch, input: [h, w], in_channels, output, out_channels, kernel, group_in, group_out })
+    }
+
+    /// The build for these sizes; strips of 4 where every row of channels is a multiple of 4 long.
+    pub(super) fn variant(self, sizes: &Sizes, elem: Elem) -> Variant {
+        let strips = sizes.group_in.is_multiple_of(4) && sizes.group_out.is_multiple_of(4);
+        let numbers = [
+            ("IN_H", sizes.input[0]),
+            ("IN_W", sizes.input[1]),
+            ("IN_C", sizes.in_channels),
+            ("OUT_H", sizes.output[0]),
+            ("OUT_W", sizes.output[1]),
+            ("OUT_C", sizes.out_channels),
+            ("KERNEL_H", sizes.kernel[0]),
+            ("KERNEL_W", sizes.kernel[1]),
+            ("STRIDE_H", self.stride[0]),
+            ("STRIDE_W", self.stride[1]),
+            ("PAD_H", self.padding[0]),
+            ("PAD_W", self.padding[1]),
+            ("GROUPS", self.groups),
+        ];
+        let variant = Variant::of(elem).piece(if strips { "pack_4" } else { "pack_1" });
+        numbers.iter().fold(variant, |variant, &(name, number)| variant.constant(name, word(number)))
+    }
+}
+
+impl Sizes {
+    pub(super) fn multiply_adds(&self) -> u64 {
+        let outputs = self.batch * self.output[0] * self.output[1] * self.out_channels;
+        (outputs * self.kernel[0] * self.kernel[1] * self.group_in) as u64
+    }
+}
+
+impl Op for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let (x, weight, bias) = match inputs {
+            [x, weight] => (x, weight, None),
+            [x, weight, bias] => (x, weight, Some(bias)),
+            _ => return Err("takes x, weight and perhaps bias".to_owned()),
+        };
+        if x.elem != weight.elem {
+            return Err("x and weight must have one element type".to_owned());
+        }
+        let sizes = self.sizes(&x.shape, &weight.shape)?;
+        if bias.is_some_and(|bias| *bias != Tensor::f32([sizes.out_channels])) {
+            return Err(format!("bias must be f32 [{}]", sizes.out_channels));
+        }
+        Ok(vec![x.shaped([sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels])])
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let Ok(sizes) = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape) else { return };
+        let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
+        let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.groups);
+        let variant = tiles.variant(self.variant(&sizes, io.elem(0)), [true, false]);
+        let grid = tiles.grid(extent, self.groups);
+        let (batch, x, weight, y) = (word(sizes.batch), io.input(0), io.input(1), io.output(0));
+        match io.inputs.len() {
+            2 => out.dispatch(&Forward { batch, x, weight, y }, variant, grid),
+            _ => out.dispatch(&ForwardBias { batch, x, weight, bias: io.input(2), y }, variant, grid),
+        }
+    }
+
+    fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
+        let Some(dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let (x, weight) = (node.inputs[0], node.inputs[1]);
+        let x_shape = graph.tensor(x).shape.clone();
+        let weight_shape = graph.tensor(weight).shape.clone();
+        let dx = graph.apply_one(Conv2dBackwardX { conv: *self, x: x_shape }, &[dy, weight])?;
+        let dweight = graph.apply_one(Conv2dBackwardWeight { conv: *self, weight: weight_shape }, &[x, dy])?;
+        let mut gradients = vec![Some(dx), Some(dweight)];
+        if node.inputs.len() == 3 {
+            let shape = &graph.tensor(dy).shape;
+            let channels = shape[3];
+            let shape = Shape::from([shape.count() / channels, channels]);
+            let rows = graph.apply_one(Reshape { shape }, &[dy])?;
+            gradients.push(Some(graph.apply_one(SumRows, &[rows])?));
+        }
+        Ok(gradients)
+    }
+
+    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
+        let sizes = self.sizes(&inputs[0].shape, &inputs[1].shape);
+        Cost {
+            multiply_adds: sizes.map_or(0, |sizes| sizes.multiply_adds()),
+            bytes: inputs.iter().chain(outputs).map(|tensor| tensor.bytes() as u64).sum(),
+        }
+    }
+}
+
+impl Maths for Conv2d {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let (x, weight) = (inputs[0], inputs[1]);
+        let Ok(sizes) = self.sizes(&x.shape, &weight.shape) else { return vec![] };
+        let mut y = Array::zeros(&[sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels]);
+        self.each_product(&sizes, |[x_at, weight_at, y_at]| y.data[y_at] += x.data[x_at] * weight.data[weight_at]);
+        if let Some(bias) = inputs.get(2) {
+            for (at, value) in y.data.iter_mut().enumerate() {
+                *value += bias.data[at % sizes.out_channels];
+            }
+        }
+        vec![y]
+    }
+}
+
+impl Conv2d {
+    /// Every product of the definition: y\[y_at\] sums x\[x_at\] weight\[weight_at\].
+    pub(super) fn each_product(self, sizes: &Sizes, mut product: impl FnMut([usize; 3])) {
+        let ([h, w], [out_h, out_w], [kernel_h, kernel_w]) = (sizes.input, sizes.output, sizes.kernel);
+        for pixel in 0..sizes.batch * out_h * out_w {
+            let (image, y, x) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
+            for tap in 0..kernel_h * kernel_w {
+                let from_y = (y * self.stride[0] + tap / kernel_w).wrapping_sub(self.padding[0]);
+                let from_x = (x * self.stride[1] + tap % kernel_w).wrapping_sub(self.padding[1]);
+                if from_y >= h || from_x >= w {
+                    continue;
+                }
+                for c in 0..sizes.group_in {
+                    for o in 0..sizes.out_channels {
+                        let channel = o / sizes.group_out * sizes.group_in + c;
+                        let x_at = ((image * h + from_y) * w + from_x) * sizes.in_channels + channel;
+                        product([
+                            x_at,
+                            (tap * sizes.group_in + c) * sizes.out_channels + o,
+                            pixel * sizes.out_channels + o,
+                        ]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let conv = |stride, padding, groups| Conv2d { stride, padding, groups };
+    let mut cases = vec![
+        Case::new(Conv2d::new(1, 0), &[&[1, 1, 1, 1], &[1, 1, 1, 1]]),
+        Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5]]),
+        Case::new(Conv2d::new(2, 3), &[&[2, 9, 8, 3], &[7, 7, 3, 8]]),
+        Case::new(Conv2d::new(1, 1), &[&[2, 6, 5, 8], &[3, 3, 8, 12]]),
+        Case::new(Conv2d::new(2, 1), &[&[3, 7, 6, 16], &[3, 3, 16, 36]]),
+        Case::new(Conv2d::new(2, 0), &[&[1, 7, 5, 4], &[1, 1, 4, 8]]),
+        Case::new(Conv2d::new(1, 0).groups(4), &[&[2, 3, 5, 16], &[1, 1, 4, 32]]),
+        Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 4, 3, 6], &[3, 3, 3, 10]]),
+        Case::new(Conv2d::new(1, 1).groups(7), &[&[1, 5, 4, 7], &[3, 3, 1, 7]]),
+        Case::new(conv([2, 1], [0, 2], 1), &[&[2, 8, 5, 5], &[2, 4, 5, 33]]),
+        Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5], &[5]]).f32(2),
+        Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 5, 4, 8], &[3, 3, 4, 16], &[16]]).f32(2),
+    ];
+    for (layer, h, c, o, kernel, stride) in [
+        ("resnet50 stem, batch 32", 224, 3, 64, 7, 2),
+        ("resnet50 stage2 3x3, batch 32", 56, 64, 64, 3, 1),
+        ("resnet50 stage3 3x3, batch 32", 28, 128, 128, 3, 1),
+        ("resnet50 stage4 3x3, batch 32", 14, 256, 256, 3, 1),
+        ("resnet50 stage4 1x1, batch 32", 14, 1024, 256, 1, 1),
+        ("resnet50 stage5 3x3, batch 32", 7, 512, 512, 3, 1),
+    ] {
+        let op = Conv2d::new(stride, kernel / 2);
+        cases.push(Case::new(op, &[&[32, h, h, c], &[kernel, kernel, c, o]]).real(layer));
+    }
+    cases
+}

@@ -1,0 +1,152 @@
+//! The two gradients of a convolution, each a GEMM of its own.
+
+use super::conv2d::Conv2d;
+use crate::graph::{Cost, Io, Maths, Op, Shape, Tensor};
+use crate::kernel::tuning::{self, gemm::Tiles};
+use crate::kernel::{Grid, Recording, Variant, word};
+use crate::reference::{Array, Real};
+
+/// dx[N, H, W, C] from dy[N, Ho, Wo, O] and weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conv2dBackwardX {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// The shape of its x.
+    pub x: Shape,
+}
+
+/// dweight from x and dy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conv2dBackwardWeight {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// The shape of its weight.
+    pub weight: Shape,
+}
+
+kernel! {
+    struct BackwardX = "conv2d/backward_x" {
+        params { batch: u32 }
+        read { dy, weight }
+        write { dx }
+    }
+}
+
+kernel! {
+    /// `slice_depth`: output pixels that one of the `slices` sums over.
+    struct BackwardWeight = "conv2d/backward_weight" {
+        params { batch: u32, slices: u32, slice_depth: u32 }
+        read { x, dy }
+        write { partial }
+    }
+}
+
+kernel! {
+    struct AddSlices = "conv2d/add_slices" {
+        params { count: u32, slices: u32 }
+        read { partial }
+        write { dweight }
+    }
+}
+
+impl Op for Conv2dBackwardX {
+    fn name(&self) -> &'static str {
+        "conv2d_backward_x"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let [dy, weight] = inputs else { return Err("takes dy and weight".to_owned()) };
+        self.conv.sizes(&self.x, &weight.shape)?;
+        Ok(vec![dy.shaped(self.x.clone())])
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let Ok(sizes) = self.conv.sizes(&self.x, &io.inputs[1].shape) else { return };
+        let extent = [sizes.batch * sizes.input[0] * sizes.input[1], sizes.group_in];
+        let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.conv.groups);
+        out.dispatch(
+            &BackwardX { batch: word(sizes.batch), dy: io.input(0), weight: io.input(1), dx: io.output(0) },
+            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [true, true]),
+            tiles.grid(extent, self.conv.groups),
+        );
+    }
+
+    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
+        cost(self.conv, &self.x, &inputs[1].shape, [inputs, outputs])
+    }
+}
+
+impl Maths for Conv2dBackwardX {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let (dy, weight) = (inputs[0], inputs[1]);
+        let mut dx = Array::zeros(&self.x);
+        if let Ok(sizes) = self.conv.sizes(&self.x, &weight.shape) {
+            self.conv.each_product(&sizes, |[x, w, y]| dx.data[x] += dy.data[y] * weight.data[w]);
+        }
+        vec![dx]
+    }
+}
+
+impl Op for Conv2dBackwardWeight {
+    fn name(&self) -> &'static str {
+        "conv2d_backward_weight"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let [x, _dy] = inputs else { return Err("takes x and dy".to_owned()) };
+        self.conv.sizes(&x.shape, &self.weight)?;
+        Ok(vec![x.shaped(self.weight.clone())])
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let Ok(sizes) = self.conv.sizes(&io.inputs[0].shape, &self.weight) else { return };
+        let extent = [sizes.kernel[0] * sizes.kernel[1] * sizes.group_in, sizes.group_out];
+        let depth = sizes.batch * sizes.output[0] * sizes.output[1];
+        let tiles = Tiles::choose_deep(io.machine, io.elem(0), extent, depth, self.conv.groups);
+        let wanted = tuning::gemm::depth_slices(io.machine, &tiles, extent, depth, self.conv.groups);
+        let slice_depth = depth.div_ceil(wanted).next_multiple_of(tiles.tile[2]);
+        let slices = depth.div_ceil(slice_depth);
+        let count = self.weight.count();
+        let partial = out.scratch(slices * count);
+        out.dispatch(
+            &BackwardWeight {
+                batch: word(sizes.batch),
+                slices: word(slices),
+                slice_depth: word(slice_depth),
+                x: io.input(0),
+                dy: io.input(1),
+                partial,
+            },
+            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [false, false]),
+            tiles.grid(extent, self.conv.groups * slices),
+        );
+        let lanes = tuning::lanes(io.machine);
+        out.dispatch(
+            &AddSlices { count: word(count), slices: word(slices), partial, dweight: io.output(0) },
+            Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
+            Grid::over(count, lanes as usize),
+        );
+    }
+
+    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
+        cost(self.conv, &inputs[0].shape, &self.weight, [inputs, outputs])
+    }
+}
+
+impl Maths for Conv2dBackwardWeight {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let mut dweight = Array::zeros(&self.weight);
+        if let Ok(sizes) = self.conv.sizes(&x.shape, &self.weight) {
+            self.conv.each_product(&sizes, |[x_at, w, y]| dweight.data[w] += x.data[x_at] * dy.data[y]);
+        }
+        vec![dweight]
+    }
+}
+
+fn cost(conv: Conv2d, x: &Shape, weight: &Shape, tensors: [&[Tensor]; 2]) -> Cost {
+    Cost {
+        multiply_adds: conv.sizes(x, weight).map_or(0, |sizes| sizes.multiply_adds()),
+        bytes: tensors.iter().flat_map(|side| side.iter()).map(|tensor| tensor.bytes() as u64).sum(),
+    }
+}

@@ -1,0 +1,70 @@
+//! First and last use of each value and of scratch memory, counted in nodes.
+
+use super::memory::{Holder, Memory, binding_bytes, round_up};
+use crate::graph::{Graph, Value};
+use crate::kernel::Recording;
+
+/// How long a memory is held, in nodes; both ends belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    /// Bytes held.
+    pub(super) bytes: usize,
+    /// The node that writes it first.
+    pub(super) first: usize,
+    /// The last node that reads or writes it; the number of nodes for what is wanted after the run.
+    pub(super) last: usize,
+}
+
+impl Life {
+    /// Whether both are held at some node.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// Every life of a plan, and whose it is.
+#[derive(Debug, Default)]
+pub(super) struct Lives {
+    /// The lives.
+    pub(super) all: Vec<Life>,
+    /// The life of a value that has memory of its own, by the value's number.
+    pub(super) of_value: Vec<Option<usize>>,
+    /// The lives of each node's scratch memory.
+    pub(super) of_scratch: Vec<Vec<usize>>,
+}
+
+impl Lives {
+    /// The lives of these nodes' values. A view holds what it looks at: every use counts for the holder.
+    pub(super) fn of(graph: &Graph, live: &[usize], memory: &Memory, recordings: &[Recording]) -> Self {
+        let mut lives = Self { of_value: vec![None; memory.holders.len()], ..Self::default() };
+        for (at, (&node, recording)) in live.iter().zip(recordings).enumerate() {
+            let node = &graph.nodes()[node];
+            if !node.op.is_view() {
+                for &value in &node.outputs {
+                    if memory.holders[value.index()] == Holder::Own(value) {
+                        lives.of_value[value.index()] = Some(lives.all.len());
+                        lives.all.push(Life { bytes: binding_bytes(graph.tensor(value)), first: at, last: at });
+                    }
+                }
+                for &value in &node.inputs {
+                    lives.hold(memory, value, at);
+                }
+            }
+            let first = lives.all.len();
+            lives.all.extend(recording.scratch.iter().map(|&bytes| Life { bytes: round_up(bytes), first: at, last: at }));
+            lives.of_scratch.push((first..lives.all.len()).collect());
+        }
+        for &(_, value) in graph.outputs() {
+            lives.hold(memory, value, live.len());
+        }
+        lives
+    }
+
+    fn hold(&mut self, memory: &Memory, value: Value, at: usize) {
+        if let Holder::Own(owner) = memory.holders[value.index()]
+            && let Some(life) = self.of_value[owner.index()]
+        {
+            self.all[life].last = self.all[life].last.max(at);
+        }
+    }
+}

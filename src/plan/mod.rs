@@ -1,0 +1,18 @@
+//! When each kernel runs and in which memory: a graph made into steps over slots, homes and inputs, as plain data.
+//!
+//! **Absent here**: wgpu, numbers read from a GPU, any particular op. A plan can be made, printed and compared on a
+//! machine that has no GPU.
+
+mod error;
+mod layout;
+mod lifetimes;
+mod memory;
+mod order;
+mod plan;
+mod print;
+mod slots;
+mod steps;
+
+pub use error::PlanError;
+pub use layout::{Home, Layout, Stored};
+pub use plan::{Buffer, Options, Place, Plan, PlannedNode, PlannedOutput, Step};
