@@ -3,6 +3,9 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod attend;
+mod attend_backward;
+mod attend_tiles;
 mod conv2d;
 mod conv2d_backward;
 mod cross_entropy;
@@ -10,11 +13,16 @@ mod fill;
 mod map;
 mod matmul;
 mod mean_rows;
+mod permute;
+mod repeat;
 mod reshape;
 mod sgd;
+mod softmax;
 mod sum_rows;
 
 pub use add::Add;
+pub use attend::Attend;
+pub use attend_backward::AttendBackward;
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
@@ -22,8 +30,11 @@ pub use fill::Fill;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
 pub use mean_rows::{MeanRows, MeanRowsBackward};
+pub use permute::Permute;
+pub use repeat::{Repeat, RepeatBackward};
 pub use reshape::Reshape;
 pub use sgd::Sgd;
+pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
 use crate::graph::{Case, Graph, GraphError, Value};
@@ -33,14 +44,18 @@ use crate::graph::{Case, Graph, GraphError, Value};
 pub fn cases() -> Vec<Case> {
     let each: &[fn() -> Vec<Case>] = &[
         add::cases,
+        attend::cases,
         conv2d::cases,
         cross_entropy::cases,
         fill::cases,
         map::cases,
         matmul::cases,
         mean_rows::cases,
+        permute::cases,
+        repeat::cases,
         reshape::cases,
         sgd::cases,
+        softmax::cases,
         sum_rows::cases,
     ];
     each.iter().flat_map(|cases| cases()).collect()
