@@ -1,6 +1,6 @@
 // y[n, c] = sum_r x[n, r, c] / rows.
 // A workgroup takes one n and a strip of columns; its lanes walk down the rows.
-// needs strip
+// needs strip_sum
 // needs index
 
 struct Params { n: u32, rows: u32, columns: u32, across: u32 }

@@ -1,6 +1,6 @@
 // y[block, c] = sum of x[r, c] over the rows of the block. Run again on its own y, it leaves one row: the sum of all.
 // A workgroup takes a block of rows and a strip of columns; its lanes walk down the rows.
-// needs strip
+// needs strip_sum
 
 struct Params { rows: u32, columns: u32, rows_each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;

@@ -98,9 +98,8 @@ impl Executor {
 
     /// Binds every step that uses a value anew: all of them, or none where one is refused.
     fn rebind_all(&mut self, owner: Value) -> Result<(), Error> {
-        let uses = |at: &usize| {
-            self.plan.steps()[*at].values.iter().flatten().any(|&value| self.plan.owner(value) == owner)
-        };
+        let uses =
+            |at: &usize| self.plan.steps()[*at].values.iter().flatten().any(|&value| self.plan.owner(value) == owner);
         let affected: Vec<usize> = (0..self.steps.len()).filter(uses).collect();
         let groups: Vec<_> = affected.iter().map(|&at| self.rebind(at)).collect::<Result<_, Error>>()?;
         for (at, group) in affected.into_iter().zip(groups) {
@@ -144,7 +143,8 @@ impl Executor {
 
     fn is_written(&self, owner: Value) -> bool {
         self.plan.steps().iter().any(|step| {
-            let written = step.values.iter().zip(step.kernel.bindings).filter(|(_, (_, access))| *access == Access::Write);
+            let written =
+                step.values.iter().zip(step.kernel.bindings).filter(|(_, (_, access))| *access == Access::Write);
             written.filter_map(|(value, _)| *value).any(|value| self.plan.owner(value) == owner)
         })
     }

@@ -6,6 +6,7 @@ mod add;
 mod attend;
 mod attend_backward;
 mod attend_tiles;
+mod batch_norm;
 mod conv2d;
 mod conv2d_backward;
 mod cross_entropy;
@@ -23,6 +24,7 @@ mod sum_rows;
 pub use add::Add;
 pub use attend::Attend;
 pub use attend_backward::AttendBackward;
+pub use batch_norm::{BatchNormBackward, BatchNormTrain};
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
@@ -45,6 +47,7 @@ pub fn cases() -> Vec<Case> {
     let each: &[fn() -> Vec<Case>] = &[
         add::cases,
         attend::cases,
+        batch_norm::cases,
         conv2d::cases,
         cross_entropy::cases,
         fill::cases,

@@ -51,7 +51,11 @@ impl Lives {
                 }
             }
             let first = lives.all.len();
-            lives.all.extend(recording.scratch.iter().map(|&bytes| Life { bytes: round_up(bytes), first: at, last: at }));
+            lives.all.extend(recording.scratch.iter().map(|&bytes| Life {
+                bytes: round_up(bytes),
+                first: at,
+                last: at,
+            }));
             lives.of_scratch.push((first..lives.all.len()).collect());
         }
         for &(_, value) in graph.outputs() {

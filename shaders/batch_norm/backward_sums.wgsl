@@ -1,0 +1,38 @@
+// Over a block of rows: block_dgain = sum dy (x - mean) inv_std, block_dbias = sum dy.
+// A workgroup takes a block of rows and a strip of channels; its lanes walk down the rows.
+// needs strip_sum
+
+struct Params { rows: u32, columns: u32, rows_each: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elems>;
+@group(0) @binding(2) var<storage, read> mean: array<floats>;
+@group(0) @binding(3) var<storage, read> inv_std: array<floats>;
+@group(0) @binding(4) var<storage, read> dy: array<elems>;
+@group(0) @binding(5) var<storage, read_write> block_dgain: array<floats>;
+@group(0) @binding(6) var<storage, read_write> block_dbias: array<floats>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let column = group.x * STRIP + lane % STRIP;
+    let start = group.y * params.rows_each;
+    let end = min(start + params.rows_each, params.rows);
+    var dgain = floats();
+    var dbias = floats();
+    if column < params.columns {
+        let center = mean[column];
+        for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
+            let at = row * params.columns + column;
+            let slope = floats(dy[at]);
+            dgain += slope * (floats(x[at]) - center);
+            dbias += slope;
+        }
+        dgain *= inv_std[column];
+    }
+    dgain = strip_sum(dgain, lane);
+    dbias = strip_sum(dbias, lane);
+    if lane < STRIP && column < params.columns {
+        let at = group.y * params.columns + column;
+        block_dgain[at] = dgain;
+        block_dbias[at] = dbias;
+    }
+}

@@ -1,0 +1,320 @@
+//! Batch normalization in training: statistics of this batch, running averages, and the gradient through both.
+//!
+//! Ioffe and Szegedy 2015, algorithm 1; the running averages as PyTorch keeps them.
+
+use super::AWKWARD;
+use crate::graph::{Case, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use crate::kernel::tuning::{self, Strips, Width};
+use crate::kernel::{Elem, Grid, Recording, Variant, word};
+use crate::reference::{Array, Real};
+
+/// x [.., C], gain, bias, running_mean, running_variance f32 [C] → y [.., C], mean, inv_std, running_mean',
+/// running_variance' f32 [C]; the running averages are updated in place.
+///
+/// mean and variance are taken for each channel over all other axes (n rows); inv_std = 1 / sqrt(variance + eps);
+/// y = gain (x − mean) inv_std + bias. running' = running + momentum (batch − running), where the batch's variance
+/// is the unbiased one, divided by n − 1; of a single row, which has none, by 1. Gradients flow from y alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormTrain {
+    /// Added to the variance.
+    pub eps: f64,
+    /// Weight of this batch in the running averages, 0 to 1.
+    pub momentum: f64,
+}
+
+/// x [.., C], gain, mean, inv_std f32 [C], dy [.., C] → dx [.., C], dgain, dbias f32 [C].
+///
+/// dbias = Σ dy, dgain = Σ dy x̂, dx = gain inv_std (dy − dbias / n − x̂ dgain / n), with x̂ = (x − mean) inv_std.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchNormBackward;
+
+kernel! {
+    /// A workgroup a block of rows and strip of channels.
+    struct Statistics = "batch_norm/statistics" {
+        params { rows: u32, columns: u32, rows_each: u32 }
+        read { x }
+        write { block_mean, block_m2 }
+    }
+}
+
+kernel! {
+    /// A workgroup a strip of channels.
+    struct Merge = "batch_norm/merge" {
+        params { rows: u32, columns: u32, blocks: u32, rows_each: u32, eps: f32, momentum: f32 }
+        read { block_mean, block_m2 }
+        write { mean, inv_std, running_mean, running_variance }
+    }
+}
+
+kernel! {
+    /// A workgroup a block of rows and strip of channels.
+    struct Forward = "batch_norm/forward" {
+        params { rows: u32, columns: u32, rows_each: u32 }
+        read { x, gain, bias, mean, inv_std }
+        write { y }
+    }
+}
+
+kernel! {
+    /// A workgroup a block of rows and strip of channels.
+    struct BackwardSums = "batch_norm/backward_sums" {
+        params { rows: u32, columns: u32, rows_each: u32 }
+        read { x, mean, inv_std, dy }
+        write { block_dgain, block_dbias }
+    }
+}
+
+kernel! {
+    /// A workgroup a strip of channels.
+    struct BackwardMerge = "batch_norm/backward_merge" {
+        params { blocks: u32, columns: u32 }
+        read { block_dgain, block_dbias }
+        write { dgain, dbias }
+    }
+}
+
+kernel! {
+    /// A workgroup a block of rows and strip of channels.
+    struct BackwardX = "batch_norm/backward_x" {
+        params { rows: u32, columns: u32, rows_each: u32 }
+        read { x, gain, mean, inv_std, dy, dgain, dbias }
+        write { dx }
+    }
+}
+
+/// Channels of x, once it holds floats and every vector is f32 and as long.
+pub(super) fn channels(x: &Tensor, vectors: &[(&str, &Tensor)]) -> Result<usize, String> {
+    let Some(&channels) = x.shape.last() else { return Err("x must have an axis of channels, its last".to_owned()) };
+    if x.elem == Elem::U32 {
+        return Err("x must be f32 or f16, not u32".to_owned());
+    }
+    let wants = Tensor::f32([channels]);
+    match vectors.iter().find(|(_, vector)| **vector != wants) {
+        Some((name, vector)) => Err(format!("{name} must be {wants}, a number a channel of x, and is {vector}")),
+        None => Ok(channels),
+    }
+}
+
+/// How the rows of x, all axes but the last as one, are cut among workgroups.
+pub(super) struct Cut {
+    pub(super) rows: usize,
+    pub(super) channels: usize,
+    pub(super) width: Width,
+    pub(super) strips: Strips,
+    pub(super) variant: Variant,
+}
+
+impl Cut {
+    pub(super) fn of(io: &Io<'_>) -> Self {
+        let shape = &io.inputs[0].shape;
+        let channels = shape.last().copied().unwrap_or(1);
+        let rows = shape.count() / channels;
+        let width = tuning::width(channels);
+        let strips = Strips::of(io.machine, rows, channels / width.elements());
+        let variant = strips.build(Variant::of(io.elem(0)).piece(width.piece()));
+        Self { rows, channels, width, strips, variant }
+    }
+
+    /// What a lane works on at once, counted along a row.
+    pub(super) fn columns(&self) -> u32 {
+        word(self.channels / self.width.elements())
+    }
+
+    pub(super) fn grid(&self) -> Grid {
+        Grid::volume(self.strips.across, self.strips.blocks, 1)
+    }
+
+    /// The build and the grid of a kernel that merges what the blocks left.
+    pub(super) fn merging(&self, io: &Io<'_>) -> (Variant, Grid) {
+        let strips = Strips::merging(io.machine, self.strips.blocks, self.channels);
+        (strips.build(Variant::of(Elem::F32).piece(Width::One.piece())), Grid::volume(strips.across, 1, 1))
+    }
+}
+
+impl Op for BatchNormTrain {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let [x, gain, bias, mean, variance] = inputs else {
+            return Err(format!("takes x, gain, bias, running_mean and running_variance, not {} inputs", inputs.len()));
+        };
+        let vectors = [("gain", gain), ("bias", bias), ("running_mean", mean), ("running_variance", variance)];
+        let vector = Tensor::f32([channels(x, &vectors)?]);
+        Ok(vec![x.clone(), vector.clone(), vector.clone(), vector.clone(), vector])
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let cut = Cut::of(io);
+        let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
+        let partial = cut.strips.blocks * cut.channels;
+        let (block_mean, block_m2) = (out.scratch(partial), out.scratch(partial));
+        out.dispatch(
+            &Statistics { rows, columns, rows_each, x: io.input(0), block_mean, block_m2 },
+            cut.variant.clone(),
+            cut.grid(),
+        );
+        let (variant, grid) = cut.merging(io);
+        out.dispatch(
+            &Merge {
+                rows,
+                columns: word(cut.channels),
+                blocks: word(cut.strips.blocks),
+                rows_each,
+                eps: self.eps as f32,
+                momentum: self.momentum as f32,
+                block_mean,
+                block_m2,
+                mean: io.output(1),
+                inv_std: io.output(2),
+                running_mean: io.output(3),
+                running_variance: io.output(4),
+            },
+            variant,
+            grid,
+        );
+        let grid = cut.grid();
+        out.dispatch(
+            &Forward {
+                rows,
+                columns,
+                rows_each,
+                x: io.input(0),
+                gain: io.input(1),
+                bias: io.input(2),
+                mean: io.output(1),
+                inv_std: io.output(2),
+                y: io.output(0),
+            },
+            cut.variant,
+            grid,
+        );
+    }
+
+    fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
+        let Some(dy) = grads[0] else { return Ok(vec![None; 5]) };
+        let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], node.outputs[2], dy];
+        let made = graph.apply(BatchNormBackward, &inputs)?;
+        Ok(made.into_iter().map(Some).chain([None, None]).collect())
+    }
+
+    fn updates(&self) -> Vec<(usize, usize)> {
+        vec![(3, 3), (4, 4)]
+    }
+
+    fn functions(&self) -> &'static [Function] {
+        &[Function::Sqrt, Function::Divide]
+    }
+}
+
+impl Maths for BatchNormTrain {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let &[x, gain, bias, running_mean, running_variance] = inputs else { return Vec::new() };
+        let channels = gain.data.len();
+        let rows = x.data.len() / channels;
+        let mut mean = Array::zeros(&[channels]);
+        let mut variance = Array::zeros(&[channels]);
+        for (at, &x) in x.data.iter().enumerate() {
+            mean.data[at % channels] += x / T::count(rows);
+        }
+        for (at, &x) in x.data.iter().enumerate() {
+            let off = x - mean.data[at % channels];
+            variance.data[at % channels] += off * off / T::count(rows);
+        }
+        let inv_std = variance.map(|variance: T| T::of(1.0) / (variance + T::of(self.eps)).sqrt());
+        let y = Array::from_fn(&x.shape, |at| {
+            let c = at % channels;
+            gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c]
+        });
+        let unbiased = variance.map(|variance: T| variance * T::count(rows) / T::count((rows - 1).max(1)));
+        let towards = |running: T, batch: T| running + T::of(self.momentum) * (batch - running);
+        let running = [running_mean.zip(&mean, towards), running_variance.zip(&unbiased, towards)];
+        [y, mean, inv_std].into_iter().chain(running).collect()
+    }
+}
+
+impl Op for BatchNormBackward {
+    fn name(&self) -> &'static str {
+        "batch_norm_backward"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let [x, gain, mean, inv_std, dy] = inputs else {
+            return Err(format!("takes x, gain, mean, inv_std and dy, not {} inputs", inputs.len()));
+        };
+        let vector = Tensor::f32([channels(x, &[("gain", gain), ("mean", mean), ("inv_std", inv_std)])?]);
+        if dy != x {
+            return Err(format!("dy must be {x} as x and is {dy}"));
+        }
+        Ok(vec![x.clone(), vector.clone(), vector])
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let cut = Cut::of(io);
+        let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
+        let partial = cut.strips.blocks * cut.channels;
+        let (block_dgain, block_dbias) = (out.scratch(partial), out.scratch(partial));
+        let (x, gain, mean, inv_std, dy) = (io.input(0), io.input(1), io.input(2), io.input(3), io.input(4));
+        out.dispatch(
+            &BackwardSums { rows, columns, rows_each, x, mean, inv_std, dy, block_dgain, block_dbias },
+            cut.variant.clone(),
+            cut.grid(),
+        );
+        let (variant, grid) = cut.merging(io);
+        let (dgain, dbias) = (io.output(1), io.output(2));
+        let (blocks, channels) = (word(cut.strips.blocks), word(cut.channels));
+        out.dispatch(
+            &BackwardMerge { blocks, columns: channels, block_dgain, block_dbias, dgain, dbias },
+            variant,
+            grid,
+        );
+        let grid = cut.grid();
+        let dx = io.output(0);
+        out.dispatch(
+            &BackwardX { rows, columns, rows_each, x, gain, mean, inv_std, dy, dgain, dbias, dx },
+            cut.variant,
+            grid,
+        );
+    }
+
+    fn functions(&self) -> &'static [Function] {
+        &[Function::Divide]
+    }
+}
+
+impl Maths for BatchNormBackward {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let &[x, gain, mean, inv_std, dy] = inputs else { return Vec::new() };
+        let channels = gain.data.len();
+        let rows = T::count(x.data.len() / channels);
+        let normal = |at: usize| (x.data[at] - mean.data[at % channels]) * inv_std.data[at % channels];
+        let mut dgain = Array::zeros(&[channels]);
+        let mut dbias = Array::zeros(&[channels]);
+        for (at, &dy) in dy.data.iter().enumerate() {
+            dgain.data[at % channels] += dy * normal(at);
+            dbias.data[at % channels] += dy;
+        }
+        let dx = Array::from_fn(&x.shape, |at| {
+            let c = at % channels;
+            let slope = dy.data[at] - dbias.data[c] / rows - normal(at) * dgain.data[c] / rows;
+            gain.data[c] * inv_std.data[c] * slope
+        });
+        vec![dx, dgain, dbias]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let case = |shape: &[usize]| {
+        let vector: &[usize] = &shape[shape.len() - 1..];
+        let norm = BatchNormTrain { eps: 1e-5, momentum: 0.1 };
+        let case = Case::new(norm, &[shape, vector, vector, vector, vector]).constant(3).constant(4);
+        (1..5).fold(case, Case::f32)
+    };
+    let mut cases: Vec<Case> = AWKWARD.iter().map(|&rows| case(&[rows, 3])).collect();
+    cases.extend([&[2, 3, 5, 64][..], &[1, 1_500, 5], &[1_031, 33], &[9, 257], &[600, 160]].map(case));
+    cases.push(case(&[64, 112, 112, 64]).real("resnet50 stem"));
+    cases.push(case(&[64, 56, 56, 256]).real("resnet50 stage1"));
+    cases.push(case(&[64, 7, 7, 2048]).real("resnet50 stage4"));
+    cases
+}
