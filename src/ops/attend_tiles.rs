@@ -122,7 +122,7 @@ impl Tile {
         let others = self.lanes() * (16 * copies + 4) + self.queries * 4;
         let bytes = |chunk: usize| others + self.queries * (chunk + 1) * 4 + chunk * (self.quads + 1) * 16;
         let budget = machine.max_workgroup_bytes.min(WORKGROUP_BYTES);
-        let most = channels.next_power_of_two().clamp(4, 32);
+        let most = channels.next_power_of_two().clamp(4, if machine.software { 8 } else { 32 });
         let chunk = [32, 16, 8].into_iter().find(|&chunk| chunk <= most && bytes(chunk) <= budget).unwrap_or(4);
         variant
             .constant("WORKGROUP", word(self.lanes()))
