@@ -31,6 +31,7 @@ pub(crate) fn controls(problem: Problem, elem: Elem) -> Vec<Fused> {
             fused!("gemm_f16", TILE_M = 128, TILE_N = 64, FRAGMENTS_N = 2),
             fused!("gemm_f16_strip8", TILE_M = 128, TILE_N = 128),
             fused!("gemm_f16_prefetch", TILE_M = 128, TILE_N = 128),
+            fused!("gemm_f16_direct", TILE_M = 128, TILE_N = 128),
             fused!("gemm_f16_prefetch", TILE_M = 128, TILE_N = 64, FRAGMENTS_N = 2),
             fused!("gemm_f16_64", TILE_M = 64, TILE_N = 64),
             fused!("gemm_f16_strip8", TILE_M = 64, TILE_N = 64, TILE_K = 64, FRAGMENTS_M = 2, FRAGMENTS_N = 2),

@@ -1,17 +1,19 @@
 //! Pieces + body → one text: the whole of how permutations are made.
 //!
-//! A WGSL file speaks to this module in four kinds of comment lines:
+//! A WGSL file speaks to this module in five kinds of comment lines:
 //!
 //! | line | meaning |
 //! |---|---|
 //! | `// needs a \| b` | one of these pieces is put in front; the variant says which where there are several |
 //! | `// not with a b` | no build of this file holds any of these pieces |
 //! | `// constants N=4 M=8` | numbers of a build, with their defaults; written out as `const N: u32 = 4u;` |
+//! | `multiply(&sums, lane); // inline` | the function's body is written here |
 //! | `for (var i = 0u; i < N; i++) { // unroll` | the loop is written out |
 
 use std::collections::BTreeMap;
 
 use super::expression::{Constants, value};
+use super::inline::inline;
 use super::pieces::piece;
 use super::unroll::unroll;
 use super::{Interface, Variant};
@@ -54,6 +56,14 @@ pub enum ComposeError {
         piece: String,
         /// The piece that it excludes.
         other: String,
+    },
+    /// A call marked `// inline` names no function of the build that gives nothing back.
+    #[error("{kernel}: cannot write this call out: `{line}`")]
+    NotInlined {
+        /// The kernel.
+        kernel: &'static str,
+        /// The call's line.
+        line: String,
     },
     /// A loop marked `// unroll` has a bound that is no constant of the build.
     #[error("{kernel}: cannot write this loop out: `{line}`")]
@@ -109,6 +119,8 @@ pub fn compose(kernel: &'static Interface, variant: &Variant) -> Result<Text, Co
             }
         }
     }
+    let body = inline(&body)
+        .map_err(|not_inlined| ComposeError::NotInlined { kernel: kernel.name, line: not_inlined.line })?;
     let body = unroll(&body, &constants)
         .map_err(|not_counted| ComposeError::NotCounted { kernel: kernel.name, line: not_counted.line })?;
     Ok(Text { wgsl: format!("{enables}{head}{body}"), constants })

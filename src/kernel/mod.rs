@@ -8,6 +8,7 @@ mod compose;
 mod declare;
 mod elem;
 mod expression;
+mod inline;
 mod pieces;
 mod recording;
 mod reflect;
