@@ -269,7 +269,7 @@ const SHAPES: &[[usize; 5]] = &[
     [17, 100, 1, 33, 9],
     [9, 300, 1, 2, 130],
     // More channels than a workgroup sums at once.
-    [5, 70, 1, 3, 140],
+    [9, 70, 1, 70, 90],
     [40, 5, 1, 40, 50],
 ];
 
