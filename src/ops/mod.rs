@@ -7,12 +7,14 @@ mod attend;
 mod attend_backward;
 mod attend_tiles;
 mod batch_norm;
+mod batch_norm_fixed;
 mod conv2d;
 mod conv2d_backward;
 mod cross_entropy;
 mod fill;
 mod map;
 mod matmul;
+mod max_pool;
 mod mean_rows;
 mod permute;
 mod repeat;
@@ -25,12 +27,14 @@ pub use add::Add;
 pub use attend::Attend;
 pub use attend_backward::AttendBackward;
 pub use batch_norm::{BatchNormBackward, BatchNormTrain};
+pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
+pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use permute::Permute;
 pub use repeat::{Repeat, RepeatBackward};
@@ -48,11 +52,13 @@ pub fn cases() -> Vec<Case> {
         add::cases,
         attend::cases,
         batch_norm::cases,
+        batch_norm_fixed::cases,
         conv2d::cases,
         cross_entropy::cases,
         fill::cases,
         map::cases,
         matmul::cases,
+        max_pool::cases,
         mean_rows::cases,
         permute::cases,
         repeat::cases,

@@ -1,5 +1,8 @@
 //! Random programs for the planner and the executor: ops with scratch, views, updates and changes of size.
 
+mod step;
+
+pub(crate) use step::training_step;
 use vistok::graph::{Graph, GraphError, Io, Maths, Op, Shape, Tensor, Value};
 use vistok::kernel::{Access, Elem, Grid, Interface, Kernel, Recording, Variant, View, word};
 use vistok::ops::{Add, Map};
@@ -8,7 +11,7 @@ use vistok::reference::{Array, Random, Real};
 const LANES: u32 = 64;
 
 const HEAD: &str = "// needs elem_f32 | elem_f16\n// needs index\n// constants WORKGROUP=64\n\
-    struct Params { count: u32, from: u32 }\n\
+    struct Params { count: u32, size: u32 }\n\
     @group(0) @binding(0) var<uniform> params: Params;\n";
 
 /// A call of one of the kernels below.
@@ -40,7 +43,7 @@ macro_rules! call {
                 static INTERFACE: std::sync::LazyLock<Interface> = std::sync::LazyLock::new(|| Interface {
                     name: $path,
                     source: *SOURCE,
-                    params: &[("count", "u32"), ("from", "u32")],
+                    params: &[("count", "u32"), ("size", "u32")],
                     bindings: $bindings,
                 });
                 &INTERFACE
@@ -68,7 +71,7 @@ call!(
     &[("x", Access::Read), ("y", Access::Write)],
     "@group(0) @binding(1) var<storage, read> x: array<elem>;\n\
      @group(0) @binding(2) var<storage, read_write> y: array<elem>;\n",
-    "y[at] = x[at % params.from];"
+    "y[at] = x[at % params.size];"
 );
 
 call!(
@@ -77,7 +80,7 @@ call!(
     &[("x", Access::Read), ("half", Access::Write)],
     "@group(0) @binding(1) var<storage, read> x: array<elem>;\n\
      @group(0) @binding(2) var<storage, read_write> half: array<f32>;\n",
-    "half[at] = 0.5 * f32(x[at]) + f32(params.from);"
+    "half[at] = 0.5 * f32(x[at]) + f32(params.size);"
 );
 
 call!(
@@ -86,7 +89,7 @@ call!(
     &[("half", Access::Read), ("y", Access::Write)],
     "@group(0) @binding(1) var<storage, read> half: array<f32>;\n\
      @group(0) @binding(2) var<storage, read_write> y: array<elem>;\n",
-    "y[at] = elem(half[at] + half[params.from - 1u - at]);"
+    "y[at] = elem(half[at] + half[params.size - 1u - at]);"
 );
 
 call!(
@@ -95,8 +98,52 @@ call!(
     &[("x", Access::Read), ("stored", Access::Write)],
     "@group(0) @binding(1) var<storage, read> x: array<elem>;\n\
      @group(0) @binding(2) var<storage, read_write> stored: array<elem>;\n",
-    "stored[at] = elem(0.5 * f32(stored[at]) + f32(x[at]) + f32(params.from));"
+    "stored[at] = elem(0.5 * f32(stored[at]) + f32(x[at]) + f32(params.size));"
 );
+
+call!(
+    GreedyCall,
+    "test/greedy",
+    &[("x", Access::Read), ("y", Access::Write)],
+    "// constants WORDS=1\n\
+     @group(0) @binding(1) var<storage, read> x: array<elem>;\n\
+     @group(0) @binding(2) var<storage, read_write> y: array<elem>;\n\
+     var<workgroup> shared_words: array<f32, WORDS>;\n",
+    "shared_words[lane] = f32(x[at]);\ny[at] = elem(shared_words[lane]) + elem(params.size);"
+);
+
+/// A program whose one kernel takes 4 bytes more of a workgroup's memory than this.
+#[allow(dead_code, reason = "one of the two test programs that share this file does without")]
+pub(crate) fn greedy(bytes: usize) -> Result<Graph, GraphError> {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Tensor::f32([8]));
+    let y = graph.apply_one(Greedy(word(bytes / 4 + 1)), &[x])?;
+    graph.output("y", y);
+    Ok(graph)
+}
+
+/// y = x, by way of so many words of workgroup memory.
+#[derive(Clone, Debug)]
+struct Greedy(u32);
+
+impl Op for Greedy {
+    fn name(&self) -> &'static str {
+        "greedy"
+    }
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        Ok(inputs.to_vec())
+    }
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let variant = Variant::of(io.elem(0)).constant("WORKGROUP", LANES).constant("WORDS", self.0);
+        out.dispatch(&GreedyCall::of([8, 0], vec![io.input(0), io.output(0)]), variant, Grid::of(1));
+    }
+}
+
+impl Maths for Greedy {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        inputs.iter().map(|&input| input.clone()).collect()
+    }
+}
 
 /// y[i] = x[i mod count(x)], `count` numbers long.
 #[derive(Clone, Debug)]
