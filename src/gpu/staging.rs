@@ -58,13 +58,16 @@ impl Staging {
         let result = poll_fn(|context| {
             // The browser maps buffers by itself; elsewhere nothing happens unless somebody polls the device.
             let native = cfg!(not(target_arch = "wasm32"));
-            let failed = native && device.device.poll(wgpu::PollType::Poll).is_err();
+            if native {
+                // An error here is a lost device, which `check` reports.
+                let _ = device.device.poll(wgpu::PollType::Poll);
+            }
             let mut mapping = pending.mapping.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(result) = mapping.result.take() {
-                return Poll::Ready(result);
+                return Poll::Ready(device.check("reading back").map(|()| result));
             }
-            if failed || device.check("reading back").is_err() {
-                return Poll::Ready(Err(wgpu::BufferAsyncError));
+            if let Err(error) = device.check("reading back") {
+                return Poll::Ready(Err(error));
             }
             mapping.waker = Some(context.waker().clone());
             if native {
@@ -72,8 +75,7 @@ impl Staging {
             }
             Poll::Pending
         })
-        .await;
-        device.check("reading back")?;
+        .await?;
         self.finish(&pending, result)
     }
 

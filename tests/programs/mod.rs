@@ -8,7 +8,7 @@ use vistok::reference::{Array, Random, Real};
 const LANES: u32 = 64;
 
 const HEAD: &str = "// needs elem_f32 | elem_f16\n// needs index\n// constants WORKGROUP=64\n\
-    struct Params { count: u32, from: u32 }\n\
+    struct Params { count: u32, size: u32 }\n\
     @group(0) @binding(0) var<uniform> params: Params;\n";
 
 /// A call of one of the kernels below.
@@ -40,7 +40,7 @@ macro_rules! call {
                 static INTERFACE: std::sync::LazyLock<Interface> = std::sync::LazyLock::new(|| Interface {
                     name: $path,
                     source: *SOURCE,
-                    params: &[("count", "u32"), ("from", "u32")],
+                    params: &[("count", "u32"), ("size", "u32")],
                     bindings: $bindings,
                 });
                 &INTERFACE
@@ -68,7 +68,7 @@ call!(
     &[("x", Access::Read), ("y", Access::Write)],
     "@group(0) @binding(1) var<storage, read> x: array<elem>;\n\
      @group(0) @binding(2) var<storage, read_write> y: array<elem>;\n",
-    "y[at] = x[at % params.from];"
+    "y[at] = x[at % params.size];"
 );
 
 call!(
@@ -77,7 +77,7 @@ call!(
     &[("x", Access::Read), ("half", Access::Write)],
     "@group(0) @binding(1) var<storage, read> x: array<elem>;\n\
      @group(0) @binding(2) var<storage, read_write> half: array<f32>;\n",
-    "half[at] = 0.5 * f32(x[at]) + f32(params.from);"
+    "half[at] = 0.5 * f32(x[at]) + f32(params.size);"
 );
 
 call!(
@@ -86,7 +86,7 @@ call!(
     &[("half", Access::Read), ("y", Access::Write)],
     "@group(0) @binding(1) var<storage, read> half: array<f32>;\n\
      @group(0) @binding(2) var<storage, read_write> y: array<elem>;\n",
-    "y[at] = elem(half[at] + half[params.from - 1u - at]);"
+    "y[at] = elem(half[at] + half[params.size - 1u - at]);"
 );
 
 call!(
@@ -95,7 +95,7 @@ call!(
     &[("x", Access::Read), ("stored", Access::Write)],
     "@group(0) @binding(1) var<storage, read> x: array<elem>;\n\
      @group(0) @binding(2) var<storage, read_write> stored: array<elem>;\n",
-    "stored[at] = elem(0.5 * f32(stored[at]) + f32(x[at]) + f32(params.from));"
+    "stored[at] = elem(0.5 * f32(stored[at]) + f32(x[at]) + f32(params.size));"
 );
 
 /// y[i] = x[i mod count(x)], `count` numbers long.

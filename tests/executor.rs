@@ -1,0 +1,420 @@
+//! Plans on a GPU: slots reused or not, runs repeated, homes shared, buffers of the host, times, and planted faults.
+//!
+//! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail. Those of the rehearsal device
+//! always run.
+
+mod programs;
+
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use programs::{Decay, Mirror, Take, program};
+use vistok::gpu::{Device, Error, Executor, Homes, HostBuffer, OpenOptions, Pipelines};
+use vistok::graph::{Graph, Source, Tensor, interpret};
+use vistok::kernel::Elem;
+use vistok::ops::{Add, Map};
+use vistok::plan::{Layout, Options, Plan};
+use vistok::reference::{Array, Random};
+use vistok::wgpu;
+
+type Outcome = Result<(), Failed>;
+type Check = fn(&Bench) -> Outcome;
+
+struct Bench {
+    device: Device,
+    pipelines: Pipelines,
+}
+
+const CHECKS: [(&str, Check); 12] = [
+    ("slots reused or not give equal bits, and what the interpreter gives", reuse_changes_nothing),
+    ("running twice gives equal bits", runs_repeat),
+    ("two plans share homes", plans_share_homes),
+    ("homes are written, read, kept and put back", homes_keep),
+    ("f16 tensors take and give floats", halves),
+    ("buffers of the host stand for inputs and outputs", host_buffers),
+    ("buffers of the host that do not fit are refused", wrong_host_buffers),
+    ("a plan is recorded between two copies of the host", encodes_between_copies),
+    ("every step has a time", timed),
+    ("a planted NaN is found where it appears first", planted_nan),
+    ("reading need not block", reads_async),
+    ("wrong names and sizes are refused", wrong_names),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
+    let bench = Device::open(&options).map(|device| Arc::new(Bench { pipelines: Pipelines::new(&device, None), device }));
+    let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
+    let mut trials = vec![
+        Trial::test("the rehearsal device takes every program", rehearsal_takes_programs),
+        Trial::test("the rehearsal device gives nothing", rehearsal_gives_nothing),
+    ];
+    for (name, check) in CHECKS {
+        trials.push(match &bench {
+            Ok(bench) => {
+                let bench = bench.clone();
+                Trial::test(name, move || check(&bench))
+            }
+            Err(error) if required => {
+                let reason = error.to_string();
+                Trial::test(name, move || Err(Failed::from(reason)))
+            }
+            Err(_) => Trial::test(format!("{name} (no adapter)"), || Ok(())).with_ignored_flag(true),
+        });
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
+    if holds { Ok(()) } else { Err(Failed::from(what())) }
+}
+
+impl Bench {
+    fn plan(&self, graph: &Graph, layout: &Layout, reuse: bool) -> Result<Plan, Failed> {
+        Ok(Plan::new(graph, layout, self.device.capabilities(), Options { reuse })?)
+    }
+
+    fn executor(&self, graph: &Graph, reuse: bool) -> Result<Executor, Failed> {
+        let layout = Layout::of(&[graph], self.device.capabilities().offset_alignment)?;
+        let homes = Homes::new(&self.device, &layout)?;
+        Ok(Executor::new(&self.device, &self.pipelines, self.plan(graph, &layout, reuse)?, &homes)?)
+    }
+}
+
+/// The same numbers for the same leaf, whatever else a graph holds.
+fn leaf(graph: &Graph, value: vistok::graph::Value, source: &Source) -> Array<f32> {
+    let mut random = Random::named(5, &format!("{source:?}"));
+    Array::from_fn(&graph.tensor(value).shape, |_| random.normal() as f32)
+}
+
+fn fill(executor: &Executor, graph: &Graph) -> Outcome {
+    for value in graph.values() {
+        let source = graph.source(value);
+        match source {
+            Source::Input(name) => executor.write_f32(name, &leaf(graph, value, source).data)?,
+            Source::Stored { home, name } => {
+                executor.homes().write_f32(home, name, &leaf(graph, value, source).data)?;
+            }
+            Source::Node(..) => {}
+        }
+    }
+    Ok(())
+}
+
+fn outputs(executor: &Executor) -> Result<Vec<Vec<u8>>, Failed> {
+    let outputs = executor.plan().outputs().iter();
+    Ok(outputs.map(|output| executor.read_bytes(output.value)).collect::<Result<_, Error>>()?)
+}
+
+fn reuse_changes_nothing(bench: &Bench) -> Outcome {
+    for seed in 0..20 {
+        let graph = program(seed, 10 + seed as usize * 2)?;
+        let mut found = Vec::new();
+        for reuse in [true, false] {
+            let executor = bench.executor(&graph, reuse)?;
+            fill(&executor, &graph)?;
+            executor.run()?;
+            found.push((outputs(&executor)?, executor.homes().snapshot()?));
+        }
+        ensure(found[0] == found[1], || format!("program {seed}: reuse changes the bits"))?;
+        let truth = interpret(&graph, |value, source| Ok::<_, Failed>(leaf(&graph, value, source)))?;
+        for ((name, value), bytes) in graph.outputs().iter().zip(&found[0].0) {
+            let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+            // Sums, halvings and copies of f32: a driver may contract halving and adding, so not the last bits.
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+            let right = numbers.iter().zip(&truth[value.index()].data).all(near);
+            ensure(right && numbers.len() == truth[value.index()].data.len(), || format!("program {seed}: {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn runs_repeat(bench: &Bench) -> Outcome {
+    let graph = program(7, 40)?;
+    let executor = bench.executor(&graph, true)?;
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        fill(&executor, &graph)?;
+        executor.run()?;
+        found.push((outputs(&executor)?, executor.homes().snapshot()?));
+    }
+    ensure(found[0] == found[1], || "the second run gives other bits".to_owned())?;
+    executor.run()?;
+    ensure(executor.homes().snapshot()? != found[0].1, || "a run without refilling updates nothing".to_owned())
+}
+
+/// weight' = weight / 2 + x; and y = weight + x, on the same stored weight.
+fn update_and_use() -> Result<[Graph; 2], Failed> {
+    let [mut update, mut using] = [Graph::new(), Graph::new()];
+    let x = update.input("x", Tensor::f32([3]));
+    let weight = update.stored("parameters", "weight", Tensor::f32([3]))?;
+    let next = update.apply_one(Decay, &[weight, x])?;
+    update.output("weight", next);
+    using.stored("statistics", "other", Tensor::f32([70]))?;
+    let x = using.input("x", Tensor::f32([3]));
+    let weight = using.stored("parameters", "weight", Tensor::f32([3]))?;
+    let y = using.apply_one(Add, &[weight, x])?;
+    using.output("y", y);
+    Ok([update, using])
+}
+
+fn plans_share_homes(bench: &Bench) -> Outcome {
+    let [update, using] = update_and_use()?;
+    let layout = Layout::of(&[&update, &using], bench.device.capabilities().offset_alignment)?;
+    let homes = Homes::new(&bench.device, &layout)?;
+    let executor = |graph: &Graph| -> Result<Executor, Failed> {
+        let plan = bench.plan(graph, &layout, true)?;
+        Ok(Executor::new(&bench.device, &bench.pipelines, plan, &homes)?)
+    };
+    let (update, using) = (executor(&update)?, executor(&using)?);
+    homes.write_f32("parameters", "weight", &[8.0, -4.0, 0.0])?;
+    update.write_f32("x", &[1.0, 2.0, 3.0])?;
+    using.write_f32("x", &[100.0, 200.0, 300.0])?;
+    for expected in [[105.0, 200.0, 303.0], [103.5, 202.0, 304.5]] {
+        update.run()?;
+        using.run()?;
+        let found = using.read_named("y")?;
+        ensure(found == expected, || format!("{found:?} and not {expected:?}"))?;
+    }
+    let alone = Homes::new(&bench.device, &Layout::default())?;
+    let refused = Executor::new(&bench.device, &bench.pipelines, using.plan().clone(), &alone).err();
+    ensure(matches!(refused, Some(Error::Invalid { .. })), || "homes of another layout are taken".to_owned())
+}
+
+fn homes_keep(bench: &Bench) -> Outcome {
+    let [update, _] = update_and_use()?;
+    let executor = bench.executor(&update, true)?;
+    let homes = executor.homes();
+    ensure(homes.read_f32("parameters", "weight")? == [0.0; 3], || "homes do not start as zeros".to_owned())?;
+    homes.write_f32("parameters", "weight", &[1.0, 2.0, 3.0])?;
+    let snapshot = homes.snapshot()?;
+    executor.write_f32("x", &[1.0; 3])?;
+    executor.run()?;
+    ensure(homes.read_f32("parameters", "weight")? == [1.5, 2.0, 2.5], || "the update is not stored".to_owned())?;
+    ensure(executor.read_named("weight")? == [1.5, 2.0, 2.5], || "the output is not what is stored".to_owned())?;
+    homes.restore(&snapshot)?;
+    ensure(homes.read_f32("parameters", "weight")? == [1.0, 2.0, 3.0], || "the snapshot is not put back".to_owned())?;
+    let other = Homes::new(&bench.device, &Layout::default())?;
+    ensure(other.restore(&snapshot).is_err(), || "a snapshot of another layout is taken".to_owned())
+}
+
+fn halves(bench: &Bench) -> Outcome {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Tensor::new([5], Elem::F16));
+    graph.output("x", x);
+    let labels = graph.input("labels", Tensor::new([3], Elem::U32));
+    graph.output("labels", labels);
+    let executor = bench.executor(&graph, true)?;
+    executor.write_f32("x", &[1.0, -2.5, 0.1, 65504.0, 7.0])?;
+    let found = executor.read_named("x")?;
+    ensure(found == [1.0, -2.5, 0.099_975_586, 65504.0, 7.0], || format!("{found:?}"))?;
+    executor.write_u32("labels", &[3, 0, u32::MAX])?;
+    ensure(executor.read_u32(labels)? == [3, 0, u32::MAX], || "labels change".to_owned())?;
+    ensure(executor.write_f32("labels", &[0.0; 3]).is_err(), || "labels take floats".to_owned())?;
+    ensure(executor.write_u32("x", &[0; 5]).is_err(), || "floats take labels".to_owned())
+}
+
+fn buffer(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor { label: Some("host"), size, usage, mapped_at_creation: false })
+}
+
+const ALL: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// x → relu → mirror → y, and y + x → z.
+fn chain() -> Result<Graph, Failed> {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Tensor::f32([4]));
+    let h = graph.apply_one(Map::Relu, &[x])?;
+    let y = graph.apply_one(Mirror, &[h])?;
+    let z = graph.apply_one(Add, &[y, x])?;
+    graph.output("y", y);
+    graph.output("z", z);
+    graph.output("x", x);
+    Ok(graph)
+}
+
+fn host_buffers(bench: &Bench) -> Outcome {
+    let mut executor = bench.executor(&chain()?, true)?;
+    let (device, queue) = (&bench.device.device, &bench.device.queue);
+    executor.write_f32("x", &[9.0; 4])?;
+    let (theirs, ours) = (buffer(device, 1024, ALL), buffer(device, 1024, ALL));
+    let tensor = Tensor::f32([4]);
+    queue.write_buffer(&theirs, 256, bytemuck::cast_slice(&[1.0f32, -2.0, 3.0, 4.0]));
+    executor.bind_input("x", HostBuffer { buffer: theirs.clone(), offset: 256, tensor: tensor.clone() })?;
+    executor.bind_output("y", HostBuffer { buffer: ours.clone(), offset: 512, tensor: tensor.clone() })?;
+    executor.run()?;
+    let (y, z) = (executor.read_named("y")?, executor.read_named("z")?);
+    ensure(y == [2.5, 1.5, 1.5, 2.5], || format!("y = {y:?}"))?;
+    ensure(z == [3.5, -0.5, 4.5, 6.5], || format!("z = {z:?}"))?;
+    let output = executor.output_buffer("y")?;
+    ensure((&output.buffer, output.offset) == (&ours, 512), || "y is not in the host's buffer".to_owned())?;
+    ensure(executor.write_f32("x", &[0.0; 4]).is_err(), || "the host's buffer is written over".to_owned())?;
+    executor.unbind("x")?;
+    executor.unbind("y")?;
+    executor.run()?;
+    let y = executor.read_named("y")?;
+    ensure(y == [9.0; 4], || format!("unbound, y = {y:?}"))?;
+    ensure(executor.output_buffer("y")?.buffer != ours, || "y is still in the host's buffer".to_owned())
+}
+
+fn wrong_host_buffers(bench: &Bench) -> Outcome {
+    let mut executor = bench.executor(&chain()?, true)?;
+    let device = &bench.device.device;
+    let shared = buffer(device, 1024, ALL);
+    let right = HostBuffer { buffer: shared.clone(), offset: 0, tensor: Tensor::f32([4]) };
+    let mut refused = |wrong: HostBuffer, words: &str| match executor.bind_input("x", wrong) {
+        Err(error) if error.to_string().contains(words) => Ok(()),
+        other => Err(Failed::from(format!("{words}: {other:?}"))),
+    };
+    refused(HostBuffer { tensor: Tensor::f32([2, 2]), ..right.clone() }, "takes f32 [4] and the buffer holds f32 [2, 2]")?;
+    refused(HostBuffer { tensor: Tensor::new([4], Elem::U32), ..right.clone() }, "holds u32 [4]")?;
+    refused(HostBuffer { offset: 4, ..right.clone() }, "is no multiple of")?;
+    refused(HostBuffer { offset: 1024, ..right.clone() }, "needs 16 bytes")?;
+    let copied = buffer(device, 64, wgpu::BufferUsages::COPY_SRC);
+    refused(HostBuffer { buffer: copied, ..right.clone() }, "lacks the usage STORAGE")?;
+    ensure(executor.bind_input("images", right.clone()).is_err(), || "an unknown input is bound".to_owned())?;
+    ensure(executor.bind_output("x", right.clone()).is_err(), || "an input is bound as output".to_owned())?;
+    // The last step reads x and writes z: not in one buffer, even apart.
+    executor.bind_input("x", right.clone())?;
+    let error = executor.bind_output("z", HostBuffer { offset: 512, ..right.clone() }).err();
+    let told = error.is_some_and(|error| error.to_string().contains("read and write one buffer"));
+    ensure(told, || "a buffer both read and written is taken".to_owned())?;
+    let error = executor.bind_output("y", right).err();
+    let told = error.is_some_and(|error| error.to_string().contains("overlaps"));
+    ensure(told, || "overlapping buffers are taken".to_owned())?;
+    let numbers: [f32; 4] = [1.0, 2.0, 3.0, 4.0];
+    bench.device.queue.write_buffer(&shared, 0, bytemuck::cast_slice(&numbers));
+    executor.run()?;
+    let z = executor.read_named("z")?;
+    ensure(z == [3.5, 4.5, 5.5, 6.5], || format!("after refusals z = {z:?}"))
+}
+
+fn encodes_between_copies(bench: &Bench) -> Outcome {
+    let mut executor = bench.executor(&chain()?, true)?;
+    let (device, queue) = (&bench.device.device, &bench.device.queue);
+    let (source, x) = (buffer(device, 16, ALL), buffer(device, 16, ALL));
+    let tensor = Tensor::f32([4]);
+    queue.write_buffer(&source, 0, bytemuck::cast_slice(&[1.0f32, 2.0, 3.0, 4.0]));
+    executor.bind_input("x", HostBuffer { buffer: x.clone(), offset: 0, tensor: tensor.clone() })?;
+    let y = executor.output_buffer("y")?;
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    encoder.copy_buffer_to_buffer(&source, 0, &x, 0, 16);
+    executor.encode(&mut encoder);
+    // y goes back in as x, and the plan runs again in the same submission.
+    encoder.copy_buffer_to_buffer(&y.buffer, y.offset, &x, 0, 16);
+    executor.encode(&mut encoder);
+    queue.submit([encoder.finish()]);
+    let z = executor.read_named("z")?;
+    ensure(z == [5.0; 4], || format!("z = {z:?}"))
+}
+
+fn timed(bench: &Bench) -> Outcome {
+    let graph = program(11, 60)?;
+    let executor = bench.executor(&graph, true)?;
+    fill(&executor, &graph)?;
+    if !bench.device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        return ensure(executor.run_timed().is_err(), || "times without timestamps".to_owned());
+    }
+    let times = executor.run_timed()?;
+    let numbers: Vec<usize> = times.iter().map(|time| time.step).collect();
+    ensure(numbers == (0..executor.plan().steps().len()).collect::<Vec<_>>(), || "steps without a time".to_owned())?;
+    let sum: u64 = times.iter().map(|time| time.nanoseconds).sum();
+    ensure((1..10_000_000_000).contains(&sum), || format!("{sum} ns in all"))?;
+    let kernels = executor.by_kernel(&times);
+    ensure(kernels.iter().map(|kernel| kernel.nanoseconds).sum::<u64>() == sum, || "kernels do not add up".to_owned())?;
+    ensure(kernels.iter().map(|kernel| kernel.steps).sum::<usize>() == times.len(), || "steps are lost".to_owned())?;
+    let untimed = bench.executor(&graph, true)?;
+    fill(&untimed, &graph)?;
+    untimed.run()?;
+    ensure(outputs(&untimed)? == outputs(&executor)?, || "timing changes the bits".to_owned())
+}
+
+fn planted_nan(bench: &Bench) -> Outcome {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Tensor::f32([2, 3]));
+    let bias = graph.stored("parameters", "bias", Tensor::f32([2, 3]))?;
+    let fine = graph.apply_one(Add, &[x, x])?;
+    let bad = graph.scoped("block1", |graph| graph.apply_one(Add, &[fine, bias]))?;
+    let spread = graph.apply_one(Mirror, &[bad])?;
+    let average = graph.stored("statistics", "average", Tensor::f32([2, 3]))?;
+    let next = graph.apply_one(Decay, &[average, spread])?;
+    graph.output("average", next);
+    for reuse in [true, false] {
+        let executor = bench.executor(&graph, reuse)?;
+        executor.write_f32("x", &[1.0; 6])?;
+        ensure(executor.first_bad_value()?.is_none(), || "a clean run is bad".to_owned())?;
+        executor.homes().write_f32("parameters", "bias", &[0.0, 0.0, 0.0, 0.0, f32::NAN, f32::INFINITY])?;
+        let before = executor.homes().snapshot()?;
+        let found = executor.first_bad_value()?.ok_or("the planted NaN is not found")?;
+        ensure(found.value == bad && found.step == 1 && found.index == [1, 1] && found.count == 2, || found.to_string())?;
+        ensure(found.number.is_nan() && found.kernel == "add/forward", || found.to_string())?;
+        let words = found.to_string();
+        ensure(words.contains("add at block1") && words.ends_with("before it ran: parameters `bias`"), || words.clone())?;
+        ensure(executor.homes().snapshot()? == before, || "looking changes the homes".to_owned())?;
+        executor.run_to(1)?;
+        ensure(executor.read(fine)? == [2.0; 6], || "a value cannot be read in the middle".to_owned())?;
+        ensure(executor.run_to(1000).is_err(), || "there are no 1000 steps".to_owned())?;
+    }
+    Ok(())
+}
+
+fn reads_async(bench: &Bench) -> Outcome {
+    let executor = bench.executor(&chain()?, true)?;
+    executor.write_f32("x", &[1.0, -2.0, 3.0, 4.0])?;
+    executor.run()?;
+    let y = executor.plan().find("y").ok_or("there is a y")?;
+    for _ in 0..3 {
+        let found = pollster::block_on(executor.read_async(y))?;
+        ensure(found == [2.5, 1.5, 1.5, 2.5], || format!("{found:?}"))?;
+    }
+    Ok(())
+}
+
+fn wrong_names(bench: &Bench) -> Outcome {
+    let executor = bench.executor(&chain()?, true)?;
+    let refused = |found: Result<(), Error>, words: &str| match found {
+        Err(error) if error.to_string().contains(words) => Ok(()),
+        other => Err(Failed::from(format!("{words}: {other:?}"))),
+    };
+    refused(executor.write_f32("image", &[0.0; 4]), "the plan has no such input; it has: x")?;
+    refused(executor.write_f32("x", &[0.0; 5]), "f32 [4] has 4 elements and 5 were given")?;
+    refused(executor.read_named("loss").map(|_| ()), "the plan has no such output; it has: y, z, x")?;
+    refused(executor.homes().write_f32("parameters", "w", &[]), "the layout has no such tensor")
+}
+
+fn rehearsal() -> Result<Bench, Failed> {
+    let device = Device::rehearsal()?;
+    Ok(Bench { pipelines: Pipelines::new(&device, None), device })
+}
+
+fn rehearsal_takes_programs() -> Outcome {
+    let bench = rehearsal()?;
+    for seed in 0..50 {
+        let graph = program(seed, 40)?;
+        let executor = bench.executor(&graph, true)?;
+        fill(&executor, &graph)?;
+        executor.run()?;
+        bench.device.wait("rehearsing")?;
+    }
+    Ok(())
+}
+
+fn rehearsal_gives_nothing() -> Outcome {
+    let bench = rehearsal()?;
+    let mut graph = program(1, 20)?;
+    let far = graph.apply_one(Take(100_000), &[input(&graph, "x")?])?;
+    graph.output("far", far);
+    let executor = bench.executor(&graph, true)?;
+    let nothing = |found: Result<(), Error>| ensure(matches!(found, Err(Error::Rehearsal)), || format!("{found:?}"));
+    nothing(executor.read_named("far").map(|_| ()))?;
+    nothing(pollster::block_on(executor.read_async(far)).map(|_| ()))?;
+    nothing(executor.run_timed().map(|_| ()))?;
+    nothing(executor.first_bad_value().map(|_| ()))?;
+    nothing(executor.homes().snapshot().map(|_| ()))?;
+    nothing(executor.homes().read_f32("parameters", "bias").map(|_| ()))
+}
+
+fn input(graph: &Graph, name: &str) -> Result<vistok::graph::Value, Failed> {
+    graph.find_input(name).ok_or_else(|| Failed::from(format!("no input {name}")))
+}
