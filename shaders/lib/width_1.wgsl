@@ -3,3 +3,4 @@
 alias elems = elem;
 alias floats = f32;
 alias words = u32;
+alias flags = bool;

@@ -3,3 +3,4 @@
 alias elems = elem4;
 alias floats = vec4<f32>;
 alias words = vec4<u32>;
+alias flags = vec4<bool>;

@@ -4,12 +4,14 @@
 
 mod add;
 mod batch_norm;
+mod batch_norm_fixed;
 mod conv2d;
 mod conv2d_backward;
 mod cross_entropy;
 mod fill;
 mod map;
 mod matmul;
+mod max_pool;
 mod mean_rows;
 mod reshape;
 mod sgd;
@@ -17,12 +19,14 @@ mod sum_rows;
 
 pub use add::Add;
 pub use batch_norm::{BatchNormBackward, BatchNormTrain};
+pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
+pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use reshape::Reshape;
 pub use sgd::Sgd;
@@ -36,11 +40,13 @@ pub fn cases() -> Vec<Case> {
     let each: &[fn() -> Vec<Case>] = &[
         add::cases,
         batch_norm::cases,
+        batch_norm_fixed::cases,
         conv2d::cases,
         cross_entropy::cases,
         fill::cases,
         map::cases,
         matmul::cases,
+        max_pool::cases,
         mean_rows::cases,
         reshape::cases,
         sgd::cases,

@@ -1,0 +1,205 @@
+//! Batch normalization with fixed statistics: evaluation, and fine-tuning with frozen averages.
+
+use super::AWKWARD;
+use super::batch_norm::{Cut, channels};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use crate::kernel::{Recording, word};
+use crate::reference::{Array, Real};
+
+/// x [.., C], gain, bias, mean, variance f32 [C] → y [.., C] = gain (x − mean) / sqrt(variance + eps) + bias.
+///
+/// mean and variance are constants: they have no gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormFixed {
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+/// x [.., C], gain, mean, variance f32 [C], dy [.., C] → dx [.., C], dgain, dbias f32 [C].
+///
+/// dx = dy gain inv_std, dgain = Σ dy (x − mean) inv_std, dbias = Σ dy, with inv_std = 1 / sqrt(variance + eps).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormFixedBackward {
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+kernel! {
+    /// A workgroup a block of rows and strip of channels.
+    struct Forward = "batch_norm_fixed/forward" {
+        params { rows: u32, columns: u32, rows_each: u32, eps: f32 }
+        read { x, gain, bias, mean, variance }
+        write { y }
+    }
+}
+
+kernel! {
+    /// A workgroup a block of rows and strip of channels.
+    struct Backward = "batch_norm_fixed/backward" {
+        params { rows: u32, columns: u32, rows_each: u32, eps: f32 }
+        read { x, gain, mean, variance, dy }
+        write { dx, block_dgain, block_dbias }
+    }
+}
+
+kernel! {
+    /// A workgroup a strip of channels.
+    struct BackwardMerge = "batch_norm_fixed/backward_merge" {
+        params { blocks: u32, columns: u32 }
+        read { block_dgain, block_dbias }
+        write { dgain, dbias }
+    }
+}
+
+impl Op for BatchNormFixed {
+    fn name(&self) -> &'static str {
+        "batch_norm_fixed"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let [x, gain, bias, mean, variance] = inputs else {
+            return Err(format!("takes x, gain, bias, mean and variance, not {} inputs", inputs.len()));
+        };
+        channels(x, &[("gain", gain), ("bias", bias), ("mean", mean), ("variance", variance)])?;
+        Ok(vec![x.clone()])
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let cut = Cut::of(io);
+        let grid = cut.grid();
+        out.dispatch(
+            &Forward {
+                rows: word(cut.rows),
+                columns: cut.columns(),
+                rows_each: word(cut.strips.rows_each),
+                eps: self.eps as f32,
+                x: io.input(0),
+                gain: io.input(1),
+                bias: io.input(2),
+                mean: io.input(3),
+                variance: io.input(4),
+                y: io.output(0),
+            },
+            cut.variant,
+            grid,
+        );
+    }
+
+    fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
+        let Some(dy) = grads[0] else { return Ok(vec![None; 5]) };
+        let inputs = [node.inputs[0], node.inputs[1], node.inputs[3], node.inputs[4], dy];
+        let made = graph.apply(BatchNormFixedBackward { eps: self.eps }, &inputs)?;
+        Ok(made.into_iter().map(Some).chain([None, None]).collect())
+    }
+
+    fn functions(&self) -> &'static [Function] {
+        &[Function::Sqrt, Function::Divide]
+    }
+}
+
+impl Maths for BatchNormFixed {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let &[x, gain, bias, mean, variance] = inputs else { return Vec::new() };
+        let inv_std = inverse(variance, self.eps);
+        vec![Array::from_fn(&x.shape, |at| {
+            let c = at % gain.data.len();
+            gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c]
+        })]
+    }
+}
+
+/// 1 / sqrt(variance + eps).
+fn inverse<T: Real>(variance: &Array<T>, eps: f64) -> Array<T> {
+    variance.map(|variance| T::of(1.0) / (variance + T::of(eps)).sqrt())
+}
+
+impl Op for BatchNormFixedBackward {
+    fn name(&self) -> &'static str {
+        "batch_norm_fixed_backward"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let [x, gain, mean, variance, dy] = inputs else {
+            return Err(format!("takes x, gain, mean, variance and dy, not {} inputs", inputs.len()));
+        };
+        let vector = Tensor::f32([channels(x, &[("gain", gain), ("mean", mean), ("variance", variance)])?]);
+        if dy != x {
+            return Err(format!("dy must be {x} as x and is {dy}"));
+        }
+        Ok(vec![x.clone(), vector.clone(), vector])
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let cut = Cut::of(io);
+        let partial = cut.strips.blocks * cut.channels;
+        let (block_dgain, block_dbias) = (out.scratch(partial), out.scratch(partial));
+        out.dispatch(
+            &Backward {
+                rows: word(cut.rows),
+                columns: cut.columns(),
+                rows_each: word(cut.strips.rows_each),
+                eps: self.eps as f32,
+                x: io.input(0),
+                gain: io.input(1),
+                mean: io.input(2),
+                variance: io.input(3),
+                dy: io.input(4),
+                dx: io.output(0),
+                block_dgain,
+                block_dbias,
+            },
+            cut.variant.clone(),
+            cut.grid(),
+        );
+        let (variant, grid) = cut.merging(io);
+        out.dispatch(
+            &BackwardMerge {
+                blocks: word(cut.strips.blocks),
+                columns: word(cut.channels),
+                block_dgain,
+                block_dbias,
+                dgain: io.output(1),
+                dbias: io.output(2),
+            },
+            variant,
+            grid,
+        );
+    }
+
+    fn functions(&self) -> &'static [Function] {
+        &[Function::Sqrt, Function::Divide]
+    }
+}
+
+impl Maths for BatchNormFixedBackward {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let &[x, gain, mean, variance, dy] = inputs else { return Vec::new() };
+        let channels = gain.data.len();
+        let inv_std = inverse(variance, self.eps);
+        let mut dgain = Array::zeros(&[channels]);
+        let mut dbias = Array::zeros(&[channels]);
+        for (at, &dy) in dy.data.iter().enumerate() {
+            let c = at % channels;
+            dgain.data[c] += dy * (x.data[at] - mean.data[c]) * inv_std.data[c];
+            dbias.data[c] += dy;
+        }
+        let dx = Array::from_fn(&x.shape, |at| {
+            let c = at % channels;
+            dy.data[at] * gain.data[c] * inv_std.data[c]
+        });
+        vec![dx, dgain, dbias]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let case = |shape: &[usize]| {
+        let vector: &[usize] = &shape[shape.len() - 1..];
+        let case = Case::new(BatchNormFixed { eps: 1e-5 }, &[shape, vector, vector, vector, vector]);
+        let case = case.constant(3).constant(4).draw(4, Draw::Between(0.1, 2.0));
+        (1..5).fold(case, Case::f32)
+    };
+    let mut cases: Vec<Case> = AWKWARD.iter().map(|&rows| case(&[rows, 3])).collect();
+    cases.extend([&[2, 3, 5, 64][..], &[1, 1_500, 5], &[1_031, 33], &[600, 160]].map(case));
+    cases.push(case(&[64, 56, 56, 256]).real("resnet50 stage1"));
+    cases
+}
