@@ -3,6 +3,9 @@
 //! **Absent here**: devices, buffers, other ops' kernels.
 
 mod add;
+mod attend;
+mod attend_backward;
+mod attend_tiles;
 mod batch_norm;
 mod batch_norm_fixed;
 mod conv2d;
@@ -13,11 +16,16 @@ mod map;
 mod matmul;
 mod max_pool;
 mod mean_rows;
+mod permute;
+mod repeat;
 mod reshape;
 mod sgd;
+mod softmax;
 mod sum_rows;
 
 pub use add::Add;
+pub use attend::Attend;
+pub use attend_backward::AttendBackward;
 pub use batch_norm::{BatchNormBackward, BatchNormTrain};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use conv2d::Conv2d;
@@ -28,8 +36,11 @@ pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
 pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_rows::{MeanRows, MeanRowsBackward};
+pub use permute::Permute;
+pub use repeat::{Repeat, RepeatBackward};
 pub use reshape::Reshape;
 pub use sgd::Sgd;
+pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
 use crate::graph::{Case, Graph, GraphError, Value};
@@ -39,6 +50,7 @@ use crate::graph::{Case, Graph, GraphError, Value};
 pub fn cases() -> Vec<Case> {
     let each: &[fn() -> Vec<Case>] = &[
         add::cases,
+        attend::cases,
         batch_norm::cases,
         batch_norm_fixed::cases,
         conv2d::cases,
@@ -48,8 +60,11 @@ pub fn cases() -> Vec<Case> {
         matmul::cases,
         max_pool::cases,
         mean_rows::cases,
+        permute::cases,
+        repeat::cases,
         reshape::cases,
         sgd::cases,
+        softmax::cases,
         sum_rows::cases,
     ];
     each.iter().flat_map(|cases| cases()).collect()

@@ -1,0 +1,48 @@
+// P = exp(q k^T scale - log_sum), made again, and dS = scale P (dy v^T - rowsum(dy y)): what the gradients of q, k and v
+// are sums of (rowsum(P dP) = rowsum(dy y), so that no pass over the keys is needed to find it).
+// needs attend_tile
+// needs attend_place
+const SCORES: u32 = 0u; // q k^T
+const GRADIENTS: u32 = 1u; // dy v^T
+
+struct Tile { p: vec4<f32>, ds: vec4<f32> }
+
+fn load_left(product: u32, row: u32, c: u32) -> f32 {
+    let query = first_query + row;
+    if product == SCORES {
+        if query >= params.queries || c >= params.depth {
+            return 0.0;
+        }
+        return f32(q[query_row(query) * params.depth + c]);
+    }
+    if query >= params.queries || c >= params.width {
+        return 0.0;
+    }
+    return f32(dy[query_row(query) * params.width + c]);
+}
+fn load_right(product: u32, row: u32, c: u32) -> f32 {
+    let key = first_key + row;
+    if product == SCORES {
+        if key >= params.keys || c >= params.depth {
+            return 0.0;
+        }
+        return f32(k[key_row(key) * params.depth + c]);
+    }
+    if key >= params.keys || c >= params.width {
+        return 0.0;
+    }
+    return f32(v[key_row(key) * params.width + c]);
+}
+
+// Every lane must call, in uniform control flow: the lane's query and its four keys, 0 where there is none.
+fn tile_gradients(lane: u32, query_end: u32, key_end: u32) -> Tile {
+    let scores = params.scale * tile_product(SCORES, params.depth, lane);
+    let dp = tile_product(GRADIENTS, params.width, lane);
+    let query = first_query + lane / QUADS;
+    let key = first_key + 4u * (lane % QUADS);
+    let row = query_row(min(query, params.queries - 1u));
+    let exists = vec4(key) + vec4(0u, 1u, 2u, 3u) < vec4(select(0u, key_end, query < query_end));
+    // The choice comes before exp: where there is no row, a score may be so far from log_sum that exp overflows.
+    let p = select(vec4<f32>(), exp(select(vec4<f32>(), scores - rows[2u * row], exists)), exists);
+    return Tile(p, params.scale * p * (dp - rows[2u * row + 1u]));
+}
