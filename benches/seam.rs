@@ -6,6 +6,8 @@
 mod candidate;
 #[path = "seam/fused.rs"]
 mod fused;
+#[path = "seam/pieces.rs"]
+mod pieces;
 #[path = "seam/problem.rs"]
 mod problem;
 #[path = "seam/timing.rs"]
@@ -98,6 +100,9 @@ fn rows(problem: Problem, elem: Elem, machine: &Capabilities) -> Result<Vec<Row>
             continue;
         }
         let recording = control.recording(problem, (machine.fragment, machine.subgroup.unwrap_or(1)))?;
+        rows.push(Row { name, problem, elem, recording });
+    }
+    for (name, recording) in pieces::recordings(problem, elem, machine)? {
         rows.push(Row { name, problem, elem, recording });
     }
     Ok(rows)

@@ -9,7 +9,7 @@
 // and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill.
 // needs index
 // needs tile_scalar | tile_coop
-// constants WORKGROUP=256 TILE_M=64 TILE_N=64 TILE_K=16 A_ALONG_K=1 B_ALONG_K=0
+// constants WORKGROUP=256 TILE_M=64 TILE_N=64 TILE_K=16 A_ALONG_K=1 B_ALONG_K=0 AHEAD=0
 
 // Tiles run in bands of this many rows of tiles, so that those running at one time share rows of a and columns of b in L2.
 const BAND: u32 = 8u;
@@ -22,6 +22,28 @@ fn place(strip: u32, width: u32, along_k: u32) -> vec2<u32> {
         return vec2(strip / (TILE_K / 4u), strip % (TILE_K / 4u) * 4u);
     }
     return vec2(strip % (width / 4u) * 4u, strip / (width / 4u));
+}
+
+// A lane's strips of the tile at k0, into registers; with AHEAD = 1 while the tile before is being multiplied.
+fn fetch_a(
+    outers: ptr<function, array<OuterA, STRIPS_A>>,
+    strips: ptr<function, array<elem4, STRIPS_A>>,
+    lane: u32,
+    k0: u32,
+) {
+    for (var i = 0u; i < STRIPS_A; i++) { // unroll
+        (*strips)[i] = load_a((*outers)[i], k0 + place(lane + i * WORKGROUP, TILE_M, A_ALONG_K).y);
+    }
+}
+fn fetch_b(
+    outers: ptr<function, array<OuterB, STRIPS_B>>,
+    strips: ptr<function, array<elem4, STRIPS_B>>,
+    lane: u32,
+    k0: u32,
+) {
+    for (var i = 0u; i < STRIPS_B; i++) { // unroll
+        (*strips)[i] = load_b((*outers)[i], k0 + place(lane + i * WORKGROUP, TILE_N, B_ALONG_K).y);
+    }
 }
 
 fn emit(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
@@ -54,19 +76,33 @@ fn gemm(group: vec3<u32>, groups: vec3<u32>, lane: u32) {
         outers_b[i] = outer_b(col0 + place(lane + i * WORKGROUP, TILE_N, B_ALONG_K).x, slice);
     }
     var sums: Sums;
+    var strips_a: array<elem4, STRIPS_A>;
+    var strips_b: array<elem4, STRIPS_B>;
     let depth = depth_of(slice);
+    if AHEAD == 1u {
+        fetch_a(&outers_a, &strips_a, lane, depth.x);
+        fetch_b(&outers_b, &strips_b, lane, depth.x);
+    }
     for (var k0 = depth.x; k0 < depth.y; k0 += TILE_K) {
+        if AHEAD == 0u {
+            fetch_a(&outers_a, &strips_a, lane, k0);
+            fetch_b(&outers_b, &strips_b, lane, k0);
+        }
+        workgroupBarrier(); // every lane is done with the last tiles
         for (var i = 0u; i < STRIPS_A; i++) { // unroll
             let at = place(lane + i * WORKGROUP, TILE_M, A_ALONG_K);
-            keep_a(at.x, at.y, load_a(outers_a[i], k0 + at.y));
+            keep_a(at.x, at.y, strips_a[i]);
         }
         for (var i = 0u; i < STRIPS_B; i++) { // unroll
             let at = place(lane + i * WORKGROUP, TILE_N, B_ALONG_K);
-            keep_b(at.x, at.y, load_b(outers_b[i], k0 + at.y));
+            keep_b(at.x, at.y, strips_b[i]);
         }
         workgroupBarrier();
+        if AHEAD == 1u {
+            fetch_a(&outers_a, &strips_a, lane, k0 + TILE_K);
+            fetch_b(&outers_b, &strips_b, lane, k0 + TILE_K);
+        }
         multiply(&sums, lane);
-        workgroupBarrier(); // the tiles are filled anew
     }
     spill(&sums, lane, row0, col0, slice);
 }

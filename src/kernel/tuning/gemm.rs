@@ -9,6 +9,8 @@ pub struct Tiles {
     pub tile: [usize; 3],
     /// Rows and columns that one lane sums (scalar engine), or subgroups along rows and columns (cooperative matrices).
     pub share: [usize; 2],
+    /// Whether the next tile is fetched into registers while this one is multiplied.
+    pub ahead: bool,
     /// The engine.
     pub engine: Engine,
 }
@@ -53,14 +55,14 @@ impl Tiles {
             Engine::Cooperative(Fragment::Sixteen, _) => SIXTEEN,
             Engine::Cooperative(Fragment::Eight, _) => EIGHT,
         };
-        let all = table.iter().map(|&(tile, share)| Self { tile, share, engine });
+        let all = table.iter().map(|&(tile, share)| Self { tile, share, ahead: false, engine });
         let fitting = |tiles: &Self| {
             tiles.workgroup_bytes() <= machine.max_workgroup_bytes
                 && tiles.workgroup() <= machine.max_workgroup
                 && (!machine.software || tiles.tile[0] <= SOFTWARE)
         };
         let busy = |tiles: &Self| rows.div_ceil(tiles.tile[0]) * cols.div_ceil(tiles.tile[1]) * slices >= ENOUGH_TILES;
-        let smallest = Self { tile: table[table.len() - 1].0, share: table[table.len() - 1].1, engine };
+        let smallest = Self { tile: table[table.len() - 1].0, share: table[table.len() - 1].1, ahead: false, engine };
         all.filter(fitting).find(busy).unwrap_or(smallest)
     }
 
@@ -104,6 +106,7 @@ impl Tiles {
             .constant("TILE_M", m)
             .constant("TILE_N", n)
             .constant("TILE_K", k)
+            .constant("AHEAD", self.ahead.into())
             .constant("A_ALONG_K", along_k[0].into())
             .constant("B_ALONG_K", along_k[1].into());
         match self.engine {
