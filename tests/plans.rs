@@ -4,11 +4,12 @@ mod programs;
 
 use std::collections::HashMap;
 
-use programs::{Decay, Flat, Mirror, Take, program};
-use vistok::graph::{Graph, GraphError, Tensor, Value};
-use vistok::kernel::{Access, Capabilities};
+use programs::{Decay, Flat, Mirror, Take, program, training_step};
+use vistok::graph::{Graph, GraphError, Io, Maths, Op, Tensor, Value};
+use vistok::kernel::{Access, Capabilities, Dispatch, Grid, Interface, Recording, Variant, View};
 use vistok::ops::{Add, Map};
 use vistok::plan::{Buffer, Layout, Options, Place, Plan, PlanError};
+use vistok::reference::{Array, Real};
 
 const PROGRAMS: u64 = 500;
 
@@ -164,6 +165,32 @@ fn a_random_plan_reads_like_this() {
 }
 
 #[test]
+fn a_step_of_training_reads_like_this() {
+    let graph = training_step().expect("shapes fit");
+    let plan = planned(&graph, true);
+    assert_eq!(overwritten(&plan, |place| place), None);
+    assert_eq!(plan.check_workgroups(&Capabilities::portable()), Ok(()));
+    insta::assert_snapshot!("training", plan);
+}
+
+#[test]
+fn updates_run_as_soon_as_they_can_and_their_gradients_die() {
+    let graph = training_step().expect("shapes fit");
+    let plan = planned(&graph, true);
+    let nodes = plan.nodes();
+    let place = |scope: &str| nodes.iter().position(|node| node.scope == scope).expect("every weight is updated");
+    // The classifier's gradient is there first, and its weight is read once more, for the gradient of what it reads.
+    assert!(place("update6") < place("block1'"), "{plan}");
+    assert!(place("update3") < place("block0'"), "{plan}");
+    for (at, node) in nodes.iter().enumerate() {
+        for value in &node.inputs {
+            let maker = nodes.iter().position(|maker| maker.outputs.contains(value));
+            assert!(maker.is_none_or(|maker| maker < at), "{} runs before what it reads", node.label);
+        }
+    }
+}
+
+#[test]
 fn dead_nodes_are_dropped_and_views_run_nothing() {
     let graph = small().expect("shapes fit");
     let plan = planned(&graph, true);
@@ -266,4 +293,77 @@ fn updates_keep_their_laws() {
         graph.apply_one(Decay, &[stored, other]).map(|_| ())
     });
     assert!(home.contains("read and write the home `parameters` in one dispatch"), "{home}");
+}
+
+#[test]
+fn kernels_fit_the_workgroups_of_the_machine() {
+    let plan = planned(&small().expect("shapes fit"), true);
+    let machine = Capabilities::portable();
+    assert_eq!(plan.check_workgroups(&machine), Ok(()));
+    let narrow = Capabilities { max_workgroup: 128, ..machine.clone() };
+    let refused = plan.check_workgroups(&narrow).expect_err("the plan was made for 256 lanes");
+    assert!(refused.to_string().contains("has 256 lanes a workgroup, and the machine offers 128"), "{refused}");
+}
+
+/// An op whose recording is what a test says.
+#[derive(Clone, Debug)]
+struct Recorded(fn(&Io<'_>, &mut Recording));
+
+impl Op for Recorded {
+    fn name(&self) -> &'static str {
+        "recorded"
+    }
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        Ok(inputs.to_vec())
+    }
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        (self.0)(io, out);
+    }
+}
+
+impl Maths for Recorded {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        inputs.iter().map(|&input| input.clone()).collect()
+    }
+}
+
+/// A call whose kernel, bindings and grid are free.
+fn call(out: &mut Recording, kernel: &'static Interface, views: Vec<View>, grid: [u32; 3]) {
+    out.dispatches.push(Dispatch { kernel, variant: Variant::default(), params: vec![], views, grid: Grid(grid) });
+}
+
+static COPY: Interface =
+    Interface { name: "test/copy", source: "", params: &[], bindings: &[("x", Access::Read), ("y", Access::Write)] };
+static NINE: Interface = Interface { name: "test/nine", source: "", params: &[], bindings: &[("x", Access::Read); 9] };
+
+#[test]
+fn recordings_that_break_a_limit_are_refused_by_name() {
+    let refusal = |record: fn(&Io<'_>, &mut Recording)| {
+        let mut graph = Graph::new();
+        let x = graph.input("x", Tensor::f32([8, 4]));
+        let y = graph.scoped("stem", |graph| graph.apply_one(Recorded(record), &[x])).expect("shapes fit");
+        graph.output("y", y);
+        match try_plan(&graph, &Capabilities::portable(), true) {
+            Ok(plan) => plan.check_workgroups(&Capabilities::portable()).expect_err("no text at all").to_string(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let found = refusal(|_, out| call(out, &COPY, vec![View::Input(0), View::Output(0)], [65_536, 1, 1]));
+    assert!(found.starts_with("recorded at stem: test/copy asks for [65536, 1, 1] workgroups"), "{found}");
+    let found = refusal(|_, out| call(out, &COPY, vec![View::Input(0), View::Output(0)], [1, 0, 1]));
+    assert!(found.contains("[1, 0, 1]"), "{found}");
+    let found = refusal(|_, out| call(out, &NINE, vec![View::Input(0); 9], [1; 3]));
+    assert_eq!(found, "recorded at stem: test/nine has 9 storage bindings, and WebGPU promises 8; split the kernel");
+    let found = refusal(|_, out| call(out, &COPY, vec![View::Output(0), View::Output(0)], [1; 3]));
+    assert!(found.contains("would read and write slot 0 in one dispatch"), "{found}");
+    let found = refusal(|_, out| call(out, &COPY, vec![View::Input(1), View::Output(0)], [1; 3]));
+    assert!(found.contains("binds Input(1), which it does not have"), "{found}");
+    let found = refusal(|_, out| call(out, &COPY, vec![View::Output(0)], [1; 3]));
+    assert!(found.contains("takes 2 bindings and 0 parameters and was given 1 bindings"), "{found}");
+    let found = refusal(|_, out| {
+        let large = out.scratch(64 << 20);
+        call(out, &COPY, vec![View::Input(0), large], [1; 3]);
+    });
+    assert!(found.contains("its scratch memory is 268435456 bytes"), "{found}");
+    assert!(found.ends_with("a first axis (batch) of at most 4 fits"), "{found}");
 }

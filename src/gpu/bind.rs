@@ -114,7 +114,7 @@ impl Executor {
             return Err(format!("the plan takes {tensor} and the buffer holds {}", host.tensor));
         }
         let alignment = u64::from(self.device.device.limits().min_storage_buffer_offset_alignment);
-        if host.offset % alignment != 0 {
+        if !host.offset.is_multiple_of(alignment) {
             return Err(format!("the offset {} is no multiple of {alignment}", host.offset));
         }
         let needed = (part.bytes as u64).next_multiple_of(16);

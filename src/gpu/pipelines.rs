@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::{Checks, Device, Error};
-use crate::kernel::{Access, Dispatch, Interface, Variant, compose};
+use crate::kernel::{Access, Dispatch, Interface, Reflection, Text, Variant, compose};
 
 /// A pipeline and the layout of its bindings.
 #[derive(Debug)]
@@ -154,6 +154,11 @@ fn build(
 ) -> Result<Built, Error> {
     let text = compose(kernel, variant)?;
     let label = format!("{} [{variant}]", kernel.name);
+    check_workgroup(device, &text).map_err(|reason| Error::Pipeline {
+        kernel: kernel.name,
+        variant: variant.to_string(),
+        reason,
+    })?;
     let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let internal = device.device.push_error_scope(wgpu::ErrorFilter::Internal);
     let descriptor = wgpu::ShaderModuleDescriptor {
@@ -196,6 +201,18 @@ fn build(
         Some(error) => {
             Err(Error::Pipeline { kernel: kernel.name, variant: variant.to_string(), reason: error.to_string() })
         }
+    }
+}
+
+/// wgpu 30 compares workgroup memory with no limit, and what a driver then does is undefined.
+fn check_workgroup(device: &Device, text: &Text) -> Result<(), String> {
+    if !text.wgsl.contains("var<workgroup>") {
+        return Ok(());
+    }
+    let (found, limit) = (Reflection::of(text)?.workgroup_bytes(), device.capabilities().max_workgroup_bytes);
+    match found <= limit {
+        true => Ok(()),
+        false => Err(format!("it has {found} bytes of workgroup memory, and the device offers {limit}")),
     }
 }
 

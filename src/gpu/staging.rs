@@ -1,13 +1,17 @@
 //! Bytes from the GPU through buffers that are kept for the next time, waiting or as a future.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::{Device, Error};
 
 /// How many idle staging buffers are kept.
 const KEPT: usize = 4;
+
+/// How long a mapping's callback may come after the device has done the work: another thread's wait may be calling it.
+const CALLBACK: Duration = Duration::from_secs(10);
 
 /// Part of a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +40,7 @@ struct Mapping {
 struct Pending {
     staging: wgpu::Buffer,
     bytes: usize,
-    mapping: Arc<Mutex<Mapping>>,
+    mapping: Arc<(Mutex<Mapping>, Condvar)>,
 }
 
 fn invalid(reason: impl ToString) -> Error {
@@ -48,7 +52,10 @@ impl Staging {
     pub(super) fn read(&self, device: &Device, part: Location<'_>) -> Result<Vec<u8>, Error> {
         let pending = self.start(device, part)?;
         device.wait("reading back")?;
-        let result = pending.mapping.lock().unwrap_or_else(PoisonError::into_inner).result.take();
+        let (mapping, called) = &*pending.mapping;
+        let open = mapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = called.wait_timeout_while(open, CALLBACK, |mapping| mapping.result.is_none());
+        let result = waited.unwrap_or_else(PoisonError::into_inner).0.result.take();
         self.finish(&pending, result.unwrap_or(Err(wgpu::BufferAsyncError)))
     }
 
@@ -62,7 +69,7 @@ impl Staging {
                 // An error here is a lost device, which `check` reports.
                 let _ = device.device.poll(wgpu::PollType::Poll);
             }
-            let mut mapping = pending.mapping.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut mapping = pending.mapping.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(result) = mapping.result.take() {
                 return Poll::Ready(device.check("reading back").map(|()| result));
             }
@@ -88,12 +95,16 @@ impl Staging {
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(part.buffer, part.offset, &staging, 0, size);
         device.queue.submit([encoder.finish()]);
-        let mapping = Arc::new(Mutex::new(Mapping::default()));
+        let mapping = Arc::<(Mutex<Mapping>, Condvar)>::default();
         let mapped = mapping.clone();
         staging.map_async(wgpu::MapMode::Read, 0..size, move |result| {
-            let mut mapping = mapped.lock().unwrap_or_else(PoisonError::into_inner);
+            let (mapping, called) = &*mapped;
+            let mut mapping = mapping.lock().unwrap_or_else(PoisonError::into_inner);
             mapping.result = Some(result);
-            if let Some(waker) = mapping.waker.take() {
+            called.notify_one();
+            let waker = mapping.waker.take();
+            drop(mapping);
+            if let Some(waker) = waker {
                 waker.wake();
             }
         });

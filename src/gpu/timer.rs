@@ -123,13 +123,12 @@ impl Executor {
 
 /// Steps by query set: inside one pass the end of a step is the start of the next; else each has two of its own.
 fn chunks(steps: usize, inside: bool) -> Vec<Chunk> {
-    let (most, queries): (usize, fn(u32) -> (u32, u32)) = match inside {
-        true => (MAX_QUERIES as usize - 1, |at| (at, at + 1)),
-        false => (MAX_QUERIES as usize / 2, |at| (2 * at, 2 * at + 1)),
-    };
+    // How far the queries of two steps are apart.
+    let stride = if inside { 1 } else { 2 };
+    let most = (MAX_QUERIES as usize - 1) / stride as usize;
     let chunk = |first: usize| {
         let count = u32::try_from(most.min(steps - first)).unwrap_or(MAX_QUERIES);
-        Chunk { first, queries: (0..count).map(queries).collect() }
+        Chunk { first, queries: (0..count).map(|at| (stride * at, stride * at + 1)).collect() }
     };
     (0..steps).step_by(most).map(chunk).collect()
 }

@@ -26,6 +26,21 @@ impl Reflection {
         Ok(Self { module, info })
     }
 
+    /// Bytes of workgroup memory, counted as WebGPU does: each variable rounded up to 16.
+    #[must_use]
+    pub fn workgroup_bytes(&self) -> usize {
+        let all = self.module.global_variables.iter().map(|(_, variable)| variable);
+        let shared = all.filter(|variable| variable.space == AddressSpace::WorkGroup);
+        let size = |variable: &naga::GlobalVariable| self.module.types[variable.ty].inner.size(self.module.to_ctx());
+        shared.map(|variable| (size(variable) as usize).next_multiple_of(16)).sum()
+    }
+
+    /// Lanes of a workgroup.
+    #[must_use]
+    pub fn workgroup_lanes(&self) -> u32 {
+        self.module.entry_points.first().map_or(1, |entry| entry.workgroup_size.iter().product())
+    }
+
     fn bindings(&self) -> Vec<(String, Access)> {
         let mut bindings: Vec<_> = self
             .module

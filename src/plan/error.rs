@@ -63,6 +63,36 @@ pub enum PlanError {
         /// The buffer.
         buffer: String,
     },
+    /// A kernel needs more of a workgroup than the machine has.
+    #[error(
+        "{what}: {kernel} [{variant}] has {found} {unit}, and the machine offers {limit}; tuning.rs chose too large a tile"
+    )]
+    Workgroup {
+        /// The op and scope.
+        what: String,
+        /// The kernel.
+        kernel: &'static str,
+        /// The build.
+        variant: String,
+        /// `lanes a workgroup` or `bytes of workgroup memory`.
+        unit: &'static str,
+        /// How much it has.
+        found: usize,
+        /// How much the machine offers.
+        limit: usize,
+    },
+    /// A kernel's text cannot be read.
+    #[error("{what}: {kernel} [{variant}]: {reason}")]
+    Text {
+        /// The op and scope.
+        what: String,
+        /// The kernel.
+        kernel: &'static str,
+        /// The build.
+        variant: String,
+        /// naga's words, or those of the composer.
+        reason: String,
+    },
     /// An update that breaks a rule of updates.
     #[error("{what}: {problem}")]
     Update {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Buffer, Place, Plan, Step};
 use crate::kernel::Access;
 
-const HEAD: [&str; 7] = ["step", "kernel", "variant", "grid", "reads", "writes", "scope"];
+const HEAD: [&str; 7] = ["step", "kernel", "grid", "reads", "writes", "scope", "variant"];
 
 impl Plan {
     /// A place's name: `s0` for a slot, the input's name, `parameters.3` for the fourth tensor of a home.
@@ -46,7 +46,7 @@ impl Plan {
         };
         let scope = self.nodes()[step.node].scope.clone();
         let (kernel, variant) = (step.kernel.name.to_owned(), step.variant.to_string());
-        [number.to_string(), kernel, variant, grid, names(Access::Read), names(Access::Write), scope]
+        [number.to_string(), kernel, grid, names(Access::Read), names(Access::Write), scope, variant]
     }
 }
 

@@ -1,5 +1,8 @@
 //! Random programs for the planner and the executor: ops with scratch, views, updates and changes of size.
 
+mod step;
+
+pub(crate) use step::training_step;
 use vistok::graph::{Graph, GraphError, Io, Maths, Op, Shape, Tensor, Value};
 use vistok::kernel::{Access, Elem, Grid, Interface, Kernel, Recording, Variant, View, word};
 use vistok::ops::{Add, Map};
@@ -97,6 +100,50 @@ call!(
      @group(0) @binding(2) var<storage, read_write> stored: array<elem>;\n",
     "stored[at] = elem(0.5 * f32(stored[at]) + f32(x[at]) + f32(params.size));"
 );
+
+call!(
+    GreedyCall,
+    "test/greedy",
+    &[("x", Access::Read), ("y", Access::Write)],
+    "// constants WORDS=1\n\
+     @group(0) @binding(1) var<storage, read> x: array<elem>;\n\
+     @group(0) @binding(2) var<storage, read_write> y: array<elem>;\n\
+     var<workgroup> shared_words: array<f32, WORDS>;\n",
+    "shared_words[lane] = f32(x[at]);\ny[at] = elem(shared_words[lane]) + elem(params.size);"
+);
+
+/// A program whose one kernel takes 4 bytes more of a workgroup's memory than this.
+#[allow(dead_code, reason = "one of the two test programs that share this file does without")]
+pub(crate) fn greedy(bytes: usize) -> Result<Graph, GraphError> {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Tensor::f32([8]));
+    let y = graph.apply_one(Greedy(word(bytes / 4 + 1)), &[x])?;
+    graph.output("y", y);
+    Ok(graph)
+}
+
+/// y = x, by way of so many words of workgroup memory.
+#[derive(Clone, Debug)]
+struct Greedy(u32);
+
+impl Op for Greedy {
+    fn name(&self) -> &'static str {
+        "greedy"
+    }
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        Ok(inputs.to_vec())
+    }
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let variant = Variant::of(io.elem(0)).constant("WORKGROUP", LANES).constant("WORDS", self.0);
+        out.dispatch(&GreedyCall::of([8, 0], vec![io.input(0), io.output(0)]), variant, Grid::of(1));
+    }
+}
+
+impl Maths for Greedy {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        inputs.iter().map(|&input| input.clone()).collect()
+    }
+}
 
 /// y[i] = x[i mod count(x)], `count` numbers long.
 #[derive(Clone, Debug)]

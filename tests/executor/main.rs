@@ -1,18 +1,23 @@
 //! Plans on a GPU: slots reused or not, runs repeated, homes shared, buffers of the host, times, and planted faults.
 //!
-//! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail. Those of the rehearsal device
-//! always run.
+//! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail. Those that
+//! need none always run.
 
+mod adopted;
+mod hosts;
+#[path = "../programs/mod.rs"]
 mod programs;
+mod rehearsal;
+mod training;
 
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use programs::{Decay, Mirror, Take, program};
-use vistok::gpu::{Device, Error, Executor, Homes, HostBuffer, OpenOptions, Pipelines};
+use programs::{Decay, Mirror, program};
+use vistok::gpu::{Device, Error, Executor, Homes, OpenOptions, Pipelines};
 use vistok::graph::{Graph, Source, Tensor, interpret};
 use vistok::kernel::Elem;
-use vistok::ops::{Add, Map};
+use vistok::ops::Add;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::{Array, Random};
 use vistok::wgpu;
@@ -25,32 +30,43 @@ struct Bench {
     pipelines: Pipelines,
 }
 
-const CHECKS: [(&str, Check); 12] = [
+const OUT_OF_MEMORY: &str = "memory that does not suffice is named";
+
+const CHECKS: [(&str, Check); 16] = [
     ("slots reused or not give equal bits, and what the interpreter gives", reuse_changes_nothing),
     ("running twice gives equal bits", runs_repeat),
     ("two plans share homes", plans_share_homes),
     ("homes are written, read, kept and put back", homes_keep),
     ("f16 tensors take and give floats", halves),
-    ("buffers of the host stand for inputs and outputs", host_buffers),
-    ("buffers of the host that do not fit are refused", wrong_host_buffers),
-    ("a plan is recorded between two copies of the host", encodes_between_copies),
+    ("buffers of the host stand for inputs and outputs", hosts::host_buffers),
+    ("buffers of the host that do not fit are refused", hosts::wrong_host_buffers),
+    ("a plan is recorded between two copies of the host", hosts::encodes_between_copies),
     ("every step has a time", timed),
     ("a planted NaN is found where it appears first", planted_nan),
+    ("a network learns, slots reused or not, as the interpreter says", training::learns),
     ("reading need not block", reads_async),
+    ("steps are timed in passes of their own where they must", adopted::times_in_passes_of_their_own),
+    ("a workgroup too large is refused before the driver sees it", adopted::large_workgroups_are_refused),
+    (OUT_OF_MEMORY, adopted::memory_that_does_not_suffice_is_named),
     ("wrong names and sizes are refused", wrong_names),
 ];
 
 fn main() {
     let arguments = Arguments::from_args();
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
-    let bench = Device::open(&options).map(|device| Arc::new(Bench { pipelines: Pipelines::new(&device, None), device }));
+    let bench =
+        Device::open(&options).map(|device| Arc::new(Bench { pipelines: Pipelines::new(&device, None), device }));
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
     let mut trials = vec![
-        Trial::test("the rehearsal device takes every program", rehearsal_takes_programs),
-        Trial::test("the rehearsal device gives nothing", rehearsal_gives_nothing),
+        Trial::test("the rehearsal device takes every program", rehearsal::takes_programs),
+        Trial::test("the rehearsal device gives nothing", rehearsal::gives_nothing),
+        Trial::test("buffers beyond the limit are refused", adopted::buffers_beyond_the_limit_are_refused),
     ];
     for (name, check) in CHECKS {
         trials.push(match &bench {
+            Ok(bench) if name == OUT_OF_MEMORY && adopted::without_memory(bench).is_none() => {
+                Trial::test(format!("{name} (the driver keeps no budget)"), || Ok(())).with_ignored_flag(true)
+            }
             Ok(bench) => {
                 let bench = bench.clone();
                 Trial::test(name, move || check(&bench))
@@ -214,101 +230,6 @@ fn halves(bench: &Bench) -> Outcome {
     ensure(executor.write_u32("x", &[0; 5]).is_err(), || "floats take labels".to_owned())
 }
 
-fn buffer(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-    device.create_buffer(&wgpu::BufferDescriptor { label: Some("host"), size, usage, mapped_at_creation: false })
-}
-
-const ALL: wgpu::BufferUsages =
-    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
-
-/// x → relu → mirror → y, and y + x → z.
-fn chain() -> Result<Graph, Failed> {
-    let mut graph = Graph::new();
-    let x = graph.input("x", Tensor::f32([4]));
-    let h = graph.apply_one(Map::Relu, &[x])?;
-    let y = graph.apply_one(Mirror, &[h])?;
-    let z = graph.apply_one(Add, &[y, x])?;
-    graph.output("y", y);
-    graph.output("z", z);
-    graph.output("x", x);
-    Ok(graph)
-}
-
-fn host_buffers(bench: &Bench) -> Outcome {
-    let mut executor = bench.executor(&chain()?, true)?;
-    let (device, queue) = (&bench.device.device, &bench.device.queue);
-    executor.write_f32("x", &[9.0; 4])?;
-    let (theirs, ours) = (buffer(device, 1024, ALL), buffer(device, 1024, ALL));
-    let tensor = Tensor::f32([4]);
-    queue.write_buffer(&theirs, 256, bytemuck::cast_slice(&[1.0f32, -2.0, 3.0, 4.0]));
-    executor.bind_input("x", HostBuffer { buffer: theirs.clone(), offset: 256, tensor: tensor.clone() })?;
-    executor.bind_output("y", HostBuffer { buffer: ours.clone(), offset: 512, tensor: tensor.clone() })?;
-    executor.run()?;
-    let (y, z) = (executor.read_named("y")?, executor.read_named("z")?);
-    ensure(y == [2.5, 1.5, 1.5, 2.5], || format!("y = {y:?}"))?;
-    ensure(z == [3.5, -0.5, 4.5, 6.5], || format!("z = {z:?}"))?;
-    let output = executor.output_buffer("y")?;
-    ensure((&output.buffer, output.offset) == (&ours, 512), || "y is not in the host's buffer".to_owned())?;
-    ensure(executor.write_f32("x", &[0.0; 4]).is_err(), || "the host's buffer is written over".to_owned())?;
-    executor.unbind("x")?;
-    executor.unbind("y")?;
-    executor.run()?;
-    let y = executor.read_named("y")?;
-    ensure(y == [9.0; 4], || format!("unbound, y = {y:?}"))?;
-    ensure(executor.output_buffer("y")?.buffer != ours, || "y is still in the host's buffer".to_owned())
-}
-
-fn wrong_host_buffers(bench: &Bench) -> Outcome {
-    let mut executor = bench.executor(&chain()?, true)?;
-    let device = &bench.device.device;
-    let shared = buffer(device, 1024, ALL);
-    let right = HostBuffer { buffer: shared.clone(), offset: 0, tensor: Tensor::f32([4]) };
-    let mut refused = |wrong: HostBuffer, words: &str| match executor.bind_input("x", wrong) {
-        Err(error) if error.to_string().contains(words) => Ok(()),
-        other => Err(Failed::from(format!("{words}: {other:?}"))),
-    };
-    refused(HostBuffer { tensor: Tensor::f32([2, 2]), ..right.clone() }, "takes f32 [4] and the buffer holds f32 [2, 2]")?;
-    refused(HostBuffer { tensor: Tensor::new([4], Elem::U32), ..right.clone() }, "holds u32 [4]")?;
-    refused(HostBuffer { offset: 4, ..right.clone() }, "is no multiple of")?;
-    refused(HostBuffer { offset: 1024, ..right.clone() }, "needs 16 bytes")?;
-    let copied = buffer(device, 64, wgpu::BufferUsages::COPY_SRC);
-    refused(HostBuffer { buffer: copied, ..right.clone() }, "lacks the usage STORAGE")?;
-    ensure(executor.bind_input("images", right.clone()).is_err(), || "an unknown input is bound".to_owned())?;
-    ensure(executor.bind_output("x", right.clone()).is_err(), || "an input is bound as output".to_owned())?;
-    // The last step reads x and writes z: not in one buffer, even apart.
-    executor.bind_input("x", right.clone())?;
-    let error = executor.bind_output("z", HostBuffer { offset: 512, ..right.clone() }).err();
-    let told = error.is_some_and(|error| error.to_string().contains("read and write one buffer"));
-    ensure(told, || "a buffer both read and written is taken".to_owned())?;
-    let error = executor.bind_output("y", right).err();
-    let told = error.is_some_and(|error| error.to_string().contains("overlaps"));
-    ensure(told, || "overlapping buffers are taken".to_owned())?;
-    let numbers: [f32; 4] = [1.0, 2.0, 3.0, 4.0];
-    bench.device.queue.write_buffer(&shared, 0, bytemuck::cast_slice(&numbers));
-    executor.run()?;
-    let z = executor.read_named("z")?;
-    ensure(z == [3.5, 4.5, 5.5, 6.5], || format!("after refusals z = {z:?}"))
-}
-
-fn encodes_between_copies(bench: &Bench) -> Outcome {
-    let mut executor = bench.executor(&chain()?, true)?;
-    let (device, queue) = (&bench.device.device, &bench.device.queue);
-    let (source, x) = (buffer(device, 16, ALL), buffer(device, 16, ALL));
-    let tensor = Tensor::f32([4]);
-    queue.write_buffer(&source, 0, bytemuck::cast_slice(&[1.0f32, 2.0, 3.0, 4.0]));
-    executor.bind_input("x", HostBuffer { buffer: x.clone(), offset: 0, tensor: tensor.clone() })?;
-    let y = executor.output_buffer("y")?;
-    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    encoder.copy_buffer_to_buffer(&source, 0, &x, 0, 16);
-    executor.encode(&mut encoder);
-    // y goes back in as x, and the plan runs again in the same submission.
-    encoder.copy_buffer_to_buffer(&y.buffer, y.offset, &x, 0, 16);
-    executor.encode(&mut encoder);
-    queue.submit([encoder.finish()]);
-    let z = executor.read_named("z")?;
-    ensure(z == [5.0; 4], || format!("z = {z:?}"))
-}
-
 fn timed(bench: &Bench) -> Outcome {
     let graph = program(11, 60)?;
     let executor = bench.executor(&graph, true)?;
@@ -347,10 +268,14 @@ fn planted_nan(bench: &Bench) -> Outcome {
         executor.homes().write_f32("parameters", "bias", &[0.0, 0.0, 0.0, 0.0, f32::NAN, f32::INFINITY])?;
         let before = executor.homes().snapshot()?;
         let found = executor.first_bad_value()?.ok_or("the planted NaN is not found")?;
-        ensure(found.value == bad && found.step == 1 && found.index == [1, 1] && found.count == 2, || found.to_string())?;
+        ensure(found.value == bad && found.step == 1 && found.index == [1, 1] && found.count == 2, || {
+            found.to_string()
+        })?;
         ensure(found.number.is_nan() && found.kernel == "add/forward", || found.to_string())?;
         let words = found.to_string();
-        ensure(words.contains("add at block1") && words.ends_with("before it ran: parameters `bias`"), || words.clone())?;
+        ensure(words.contains("add at block1") && words.ends_with("before it ran: parameters `bias`"), || {
+            words.clone()
+        })?;
         ensure(executor.homes().snapshot()? == before, || "looking changes the homes".to_owned())?;
         executor.run_to(1)?;
         ensure(executor.read(fine)? == [2.0; 6], || "a value cannot be read in the middle".to_owned())?;
@@ -360,7 +285,7 @@ fn planted_nan(bench: &Bench) -> Outcome {
 }
 
 fn reads_async(bench: &Bench) -> Outcome {
-    let executor = bench.executor(&chain()?, true)?;
+    let executor = bench.executor(&hosts::chain()?, true)?;
     executor.write_f32("x", &[1.0, -2.0, 3.0, 4.0])?;
     executor.run()?;
     let y = executor.plan().find("y").ok_or("there is a y")?;
@@ -372,7 +297,7 @@ fn reads_async(bench: &Bench) -> Outcome {
 }
 
 fn wrong_names(bench: &Bench) -> Outcome {
-    let executor = bench.executor(&chain()?, true)?;
+    let executor = bench.executor(&hosts::chain()?, true)?;
     let refused = |found: Result<(), Error>, words: &str| match found {
         Err(error) if error.to_string().contains(words) => Ok(()),
         other => Err(Failed::from(format!("{words}: {other:?}"))),
@@ -381,40 +306,4 @@ fn wrong_names(bench: &Bench) -> Outcome {
     refused(executor.write_f32("x", &[0.0; 5]), "f32 [4] has 4 elements and 5 were given")?;
     refused(executor.read_named("loss").map(|_| ()), "the plan has no such output; it has: y, z, x")?;
     refused(executor.homes().write_f32("parameters", "w", &[]), "the layout has no such tensor")
-}
-
-fn rehearsal() -> Result<Bench, Failed> {
-    let device = Device::rehearsal()?;
-    Ok(Bench { pipelines: Pipelines::new(&device, None), device })
-}
-
-fn rehearsal_takes_programs() -> Outcome {
-    let bench = rehearsal()?;
-    for seed in 0..50 {
-        let graph = program(seed, 40)?;
-        let executor = bench.executor(&graph, true)?;
-        fill(&executor, &graph)?;
-        executor.run()?;
-        bench.device.wait("rehearsing")?;
-    }
-    Ok(())
-}
-
-fn rehearsal_gives_nothing() -> Outcome {
-    let bench = rehearsal()?;
-    let mut graph = program(1, 20)?;
-    let far = graph.apply_one(Take(100_000), &[input(&graph, "x")?])?;
-    graph.output("far", far);
-    let executor = bench.executor(&graph, true)?;
-    let nothing = |found: Result<(), Error>| ensure(matches!(found, Err(Error::Rehearsal)), || format!("{found:?}"));
-    nothing(executor.read_named("far").map(|_| ()))?;
-    nothing(pollster::block_on(executor.read_async(far)).map(|_| ()))?;
-    nothing(executor.run_timed().map(|_| ()))?;
-    nothing(executor.first_bad_value().map(|_| ()))?;
-    nothing(executor.homes().snapshot().map(|_| ()))?;
-    nothing(executor.homes().read_f32("parameters", "bias").map(|_| ()))
-}
-
-fn input(graph: &Graph, name: &str) -> Result<vistok::graph::Value, Failed> {
-    graph.find_input(name).ok_or_else(|| Failed::from(format!("no input {name}")))
 }
