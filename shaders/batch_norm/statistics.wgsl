@@ -1,12 +1,14 @@
-// Mean and m2 (sum of squared deviations) of each channel over a block of rows.
+// Over a block of n rows, with z = x - origin: block_mean = sum z / n, block_m2 = sum (z - block_mean)^2.
 // A workgroup takes a block of rows and a strip of channels; its lanes walk down the rows.
 // needs moments
+// The origin is the first row: near the mean, where f32 has more digits left for what differs.
 
 struct Params { rows: u32, columns: u32, rows_each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elems>;
-@group(0) @binding(2) var<storage, read_write> block_mean: array<floats>;
-@group(0) @binding(3) var<storage, read_write> block_m2: array<floats>;
+@group(0) @binding(2) var<storage, read_write> origin: array<floats>;
+@group(0) @binding(3) var<storage, read_write> block_mean: array<floats>;
+@group(0) @binding(4) var<storage, read_write> block_m2: array<floats>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -15,8 +17,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min(start + params.rows_each, params.rows);
     var own = Moments();
     if column < params.columns {
+        let first = floats(x[column]);
         for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
-            own = with_one(own, floats(x[row * params.columns + column]));
+            own = with_one(own, floats(x[row * params.columns + column]) - first);
         }
     }
     let all = strip_moments(own, lane);
@@ -24,5 +27,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let at = group.y * params.columns + column;
         block_mean[at] = all.mean;
         block_m2[at] = all.m2;
+        if group.y == 0u {
+            origin[column] = floats(x[column]);
+        }
     }
 }

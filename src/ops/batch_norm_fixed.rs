@@ -6,7 +6,7 @@ use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, 
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
-/// x [.., C], gain, bias, mean, variance f32 [C] → y [.., C] = gain (x − mean) / sqrt(variance + eps) + bias.
+/// x [.., C], gain, bias, mean, variance `f32 [C]` → y [.., C] = gain (x − mean) / sqrt(variance + eps) + bias.
 ///
 /// mean and variance are constants: they have no gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,7 +15,7 @@ pub struct BatchNormFixed {
     pub eps: f64,
 }
 
-/// x [.., C], gain, mean, variance f32 [C], dy [.., C] → dx [.., C], dgain, dbias f32 [C].
+/// x [.., C], gain, mean, variance `f32 [C]`, dy [.., C] → dx [.., C], dgain, dbias `f32 [C]`.
 ///
 /// dx = dy gain inv_std, dgain = Σ dy (x − mean) inv_std, dbias = Σ dy, with inv_std = 1 / sqrt(variance + eps).
 #[derive(Clone, Copy, Debug, PartialEq)]

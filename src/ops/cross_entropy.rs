@@ -4,7 +4,7 @@ use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, 
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
-/// logits [N, K], labels u32 [N] → loss f32 [1], log_sum f32 [N].
+/// logits [N, K], labels `u32 [N]` → loss `f32 [1]`, log_sum `f32 [N]`.
 ///
 /// log_sum = ln Σ_k exp(logits_k); loss = Σ_rows (log_sum − logits_label) / N. Gradients flow from the loss alone;
 /// log_sum is kept for the backward pass. A label of K or more makes the loss NaN, and its row of the gradient, so that
@@ -12,7 +12,9 @@ use crate::reference::{Array, Real};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrossEntropy;
 
-/// logits [N, K], labels u32 [N], log_sum f32 [N], dloss f32 [1] → dlogits = dloss (softmax(logits) − onehot) / N.
+/// logits [N, K], labels `u32 [N]`, log_sum `f32 [N]`, dloss `f32 [1]` → dlogits [N, K].
+///
+/// dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrossEntropyBackward;
 

@@ -4,7 +4,7 @@ use crate::graph::{Case, Io, Maths, Op, Tensor};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
-/// w, g of one type, velocity f32 of their shape, rate f32 [1] → w', velocity'; w and velocity are updated in place.
+/// w, g of one type, velocity f32 of their shape, rate `f32 [1]` → w', velocity'; w and velocity are updated in place.
 ///
 /// g' = g + weight_decay w; velocity' = momentum velocity + g'; w' = w − rate velocity', or with Nesterov's momentum
 /// w − rate (g' + momentum velocity'). The rule of PyTorch's `torch.optim.SGD` without dampening (the rate stands

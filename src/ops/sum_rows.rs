@@ -5,7 +5,7 @@ use crate::kernel::tuning::{self, Strips, Width};
 use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
-/// x [R, C] → f32 [C], the sum over R, added in f32. It ends backward passes, so it has no gradient of its own.
+/// x [R, C] → `f32 [C]`, the sum over R, added in f32. It ends backward passes, so it has no gradient of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SumRows;
 
