@@ -24,15 +24,15 @@ fn main(
         return;
     }
     var rest = at;
-    var from = rest % params.size5 * params.stride5;
+    var source = rest % params.size5 * params.stride5;
     rest /= params.size5;
-    from += rest % params.size4 * params.stride4;
+    source += rest % params.size4 * params.stride4;
     rest /= params.size4;
-    from += rest % params.size3 * params.stride3;
+    source += rest % params.size3 * params.stride3;
     rest /= params.size3;
-    from += rest % params.size2 * params.stride2;
+    source += rest % params.size2 * params.stride2;
     rest /= params.size2;
-    from += rest % params.size1 * params.stride1;
-    from += rest / params.size1 * params.stride0;
-    y[at] = x[from];
+    source += rest % params.size1 * params.stride1;
+    source += rest / params.size1 * params.stride0;
+    y[at] = x[source];
 }

@@ -11,6 +11,13 @@ macro_rules! pieces {
 
 // One a line, in braces: rustfmt would join them, and two additions would meet.
 pieces! {
+    "attend_gradients",
+    "attend_place",
+    "attend_softmax",
+    "attend_sums",
+    "attend_tile",
+    "bits_16",
+    "bits_32",
     "convolution",
     "elem_f16",
     "elem_f32",
@@ -24,8 +31,11 @@ pieces! {
     "moments",
     "pack_1",
     "pack_4",
+    "part_elem",
+    "part_f32",
     "patches",
     "reduce",
+    "row_reduce",
     "strip",
     "strip_sum",
     "tile_coop",

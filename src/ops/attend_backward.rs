@@ -231,12 +231,8 @@ impl Part {
         }
         let count = io.outputs[self.output].shape.count();
         let lanes = tuning::lanes(io.machine);
-        let call = AddParts {
-            count: word(count),
-            parts: word(split.parts),
-            parts_of_y: self.view,
-            y: io.output(self.output),
-        };
+        let call =
+            AddParts { count: word(count), parts: word(split.parts), parts_of_y: self.view, y: io.output(self.output) };
         let variant = Variant::of(io.elem(0)).constant("WORKGROUP", lanes);
         out.dispatch(&call, variant, Grid::over(count, lanes as usize));
     }

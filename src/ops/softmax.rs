@@ -118,8 +118,7 @@ impl Maths for SoftmaxBackward {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 8] =
-        [&[1], &[5, 1], &[3, 2], &[2, 7, 8], &[33, 31], &[127, 3], &[2, 3, 2, 65], &[3, 257]];
+    let shapes: [&[usize]; 8] = [&[1], &[5, 1], &[3, 2], &[2, 7, 8], &[33, 31], &[127, 3], &[2, 3, 2, 65], &[3, 257]];
     let mut cases: Vec<Case> = shapes.iter().map(|shape| Case::new(Softmax, &[shape])).collect();
     cases.push(Case::new(Softmax, &[&[256, 16, 16, 16]]).real("vt-resnet transformer scores"));
     cases.push(Case::new(Softmax, &[&[256, 1000]]).real("imagenet classes"));
