@@ -66,9 +66,9 @@ impl VtResNet {
     #[must_use]
     pub fn demo(classes: usize) -> Self {
         let trunk = Trunk {
-            stem: Stem::Small { channels: 16, stride: 2 },
+            stem: Stem::Small { kernel: 3, channels: 16, stride: 2, pool: true },
             block: Block::Basic,
-            stages: vec![Stage { channels: 16, blocks: 1, stride: 1 }],
+            stages: vec![Stage { channels: 32, blocks: 1, stride: 1 }],
         };
         Self { name: "vt-resnet-demo", trunk, vt: Vt::counted(8, 64, 32, 16), blocks: 2, classes }
     }
