@@ -108,8 +108,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var next_a: array<Strip, LOADS_A>;
     var next_b: array<Strip, LOADS_B>;
     // The weights' axes ky, kx and channel are one after another in memory, as the loops are.
+    // A pixel's right neighbor follows it, so that at_a walks over a row of three taps by itself.
+    var at_a = center - (WIDTH + 1u) * (CHANNELS / STRIP);
     for (var tap = 0u; tap < 9u; tap++) {
-        var at_a = center + (tap / 3u * WIDTH + tap % 3u) * (CHANNELS / STRIP) - (WIDTH + 1u) * (CHANNELS / STRIP);
+        at_a += select(0u, (WIDTH - 3u) * (CHANNELS / STRIP), tap == 3u || tap == 6u);
         for (var channel = 0u; channel < CHANNELS; channel += TILE_K) {
             for (var i = 0u; i < LOADS_A; i++) { // unroll
                 let is_inside = ((inside[i] >> tap) & 1u) == 1u;

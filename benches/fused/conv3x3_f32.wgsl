@@ -90,8 +90,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var next_a: array<vec4<f32>, LOADS_A>;
     var next_b: array<vec4<f32>, LOADS_B>;
     // The weights' axes ky, kx and channel are one after another in memory, as the loops are.
+    // A pixel's right neighbor follows it, so that at_a walks over a row of three taps by itself.
+    var at_a = center - (WIDTH + 1u) * (CHANNELS / 4u);
     for (var tap = 0u; tap < 9u; tap++) {
-        var at_a = center + ((tap / 3u) * WIDTH + tap % 3u) * (CHANNELS / 4u) - (WIDTH + 1u) * (CHANNELS / 4u);
+        at_a += select(0u, (WIDTH - 3u) * (CHANNELS / 4u), tap == 3u || tap == 6u);
         for (var channel = 0u; channel < CHANNELS; channel += TILE_K) {
             for (var i = 0u; i < LOADS_A; i++) { // unroll
                 let is_inside = ((inside[i] >> tap) & 1u) == 1u;
@@ -123,7 +125,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     for (var i = 0u; i < CHUNKS_M; i++) { // unroll
                         for (var r = 0u; r < 4u; r++) { // unroll
                             for (var j = 0u; j < CHUNKS_N; j++) { // unroll
-                                sums[(4u * i + r) * CHUNKS_N + j] = fma(vec4(a[i][r]), b[j], sums[(4u * i + r) * CHUNKS_N + j]);
+                                let at = (4u * i + r) * CHUNKS_N + j;
+                                sums[at] = fma(vec4(a[i][r]), b[j], sums[at]);
                             }
                         }
                     }

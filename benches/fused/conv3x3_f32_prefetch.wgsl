@@ -112,15 +112,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
     for (var k = 0u; k < 9u * CHANNELS; k += TILE_K) {
-        // The last turn loads the last tile again, which is cheaper than a branch.
+        // The last turn loads the last tile again, so that no load stands under a branch.
         if k + TILE_K < 9u * CHANNELS {
-            channel += TILE_K;
+            // A pixel's right neighbor follows it, so that at_a walks over a row of three taps by itself.
+            at_a += STRIPS_K;
             at_b += TILE_K * (N / 4u);
+            channel += TILE_K;
             if channel == CHANNELS {
                 channel = 0u;
                 tap += 1u;
+                at_a += select(0u, (WIDTH - 3u) * (CHANNELS / 4u), tap == 3u || tap == 6u);
             }
-            at_a = center + (tap / 3u * WIDTH + tap % 3u) * (CHANNELS / 4u) + channel / 4u - (WIDTH + 1u) * (CHANNELS / 4u);
         }
         for (var i = 0u; i < LOADS_A; i++) { // unroll
             let is_inside = ((inside[i] >> tap) & 1u) == 1u;
@@ -144,7 +146,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 for (var i = 0u; i < CHUNKS_M; i++) { // unroll
                     for (var r = 0u; r < 4u; r++) { // unroll
                         for (var j = 0u; j < CHUNKS_N; j++) { // unroll
-                            sums[(4u * i + r) * CHUNKS_N + j] = fma(vec4(a[i][r]), b[j], sums[(4u * i + r) * CHUNKS_N + j]);
+                            let at = (4u * i + r) * CHUNKS_N + j;
+                            sums[at] = fma(vec4(a[i][r]), b[j], sums[at]);
                         }
                     }
                 }

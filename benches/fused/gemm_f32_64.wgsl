@@ -95,7 +95,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 for (var i = 0u; i < CHUNKS_M; i++) { // unroll
                     for (var r = 0u; r < 4u; r++) { // unroll
                         for (var j = 0u; j < CHUNKS_N; j++) { // unroll
-                            sums[(4u * i + r) * CHUNKS_N + j] = fma(vec4(a[i][r]), b[j], sums[(4u * i + r) * CHUNKS_N + j]);
+                            let at = (4u * i + r) * CHUNKS_N + j;
+                            sums[at] = fma(vec4(a[i][r]), b[j], sums[at]);
                         }
                     }
                 }

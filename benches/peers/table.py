@@ -23,14 +23,14 @@ def main():
             tera[work] = row["tflops"] * row["median_us"]  # operations / 10^6, the same in every row
     if not times:
         sys.exit(f"table.py: no rows in {sys.argv[1]}")
-    print(f"\n{'shape':<30} {'elem':>4} {'name':<34} {'median_us':>11} {'spread':>7} {'TFLOP/s':>9} {'of PyTorch':>10}")
+    print(f"\n{'shape':<30} {'elem':>4} {'name':<42} {'median_us':>11} {'spread':>7} {'TFLOP/s':>9} {'of PyTorch':>10}")
     for work, names in times.items():
         peer = statistics.median(names["pytorch"]) if "pytorch" in names else None
         for name, runs in sorted(names.items(), key=lambda entry: statistics.median(entry[1])):
             median = statistics.median(runs)
             spread = (max(runs) - min(runs)) / median
             ratio = f"{peer / median:>10.2f}" if peer else f"{'-':>10}"
-            print(f"{work[0]:<30} {work[1]:>4} {name:<34} {median:>11.2f} {spread:>7.1%} {tera[work] / median:>9.1f} {ratio}")
+            print(f"{work[0]:<30} {work[1]:>4} {name:<42} {median:>11.2f} {spread:>7.1%} {tera[work] / median:>9.1f} {ratio}")
     print("median_us: the median of the alternations' medians; spread: of those medians; of PyTorch: its time over ours.")
 
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vistok::gpu::{Bare, Device, Error, Pipelines};
 use vistok::graph::{Io, Op, Tensor};
-use vistok::kernel::{Elem, Recording};
+use vistok::kernel::{Capabilities, Elem, Recording};
 
 use crate::problem::{Inputs, Problem};
 
@@ -51,10 +51,14 @@ impl<'a> Candidate<'a> {
 ///
 /// # Errors
 /// The op's own words when the inputs do not fit it.
-pub(crate) fn record(op: &Arc<dyn Op>, inputs: &[Tensor], device: &Device) -> Result<(Recording, Vec<Tensor>), String> {
+pub(crate) fn record(
+    op: &Arc<dyn Op>,
+    inputs: &[Tensor],
+    machine: &Capabilities,
+) -> Result<(Recording, Vec<Tensor>), String> {
     let outputs = op.outputs(inputs)?;
     let mut recording = Recording::default();
-    op.record(&Io { inputs, outputs: &outputs, machine: device.capabilities() }, &mut recording);
+    op.record(&Io { inputs, outputs: &outputs, machine }, &mut recording);
     Ok((recording, outputs))
 }
 
@@ -68,7 +72,7 @@ pub(crate) fn from_op<'a>(
     (inputs, bytes): (&[Tensor], &[Vec<u8>]),
     shape: String,
 ) -> Result<Candidate<'a>, String> {
-    let (recording, outputs) = record(op, inputs, place.device)?;
+    let (recording, outputs) = record(op, inputs, place.device.capabilities())?;
     let sizes: Vec<usize> = outputs.iter().map(Tensor::bytes).collect();
     let bare = Bare::new(place.device, place.pipelines, &recording, (bytes, &sizes), &op.updates());
     let cost = op.cost(inputs, &outputs);

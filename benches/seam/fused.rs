@@ -27,15 +27,23 @@ pub(crate) fn controls(problem: Problem, elem: Elem) -> Vec<Fused> {
     let candidates = match (problem, elem) {
         (Problem::Gemm { .. }, Elem::F16) => vec![
             fused!("gemm_f16", TILE_M = 128, TILE_N = 128),
+            fused!("gemm_f16", TILE_M = 128, TILE_N = 128, FRAGMENTS_N = 2),
+            fused!("gemm_f16", TILE_M = 128, TILE_N = 64, FRAGMENTS_N = 2),
             fused!("gemm_f16_strip8", TILE_M = 128, TILE_N = 128),
             fused!("gemm_f16_prefetch", TILE_M = 128, TILE_N = 128),
+            fused!("gemm_f16_prefetch", TILE_M = 128, TILE_N = 64, FRAGMENTS_N = 2),
             fused!("gemm_f16_64", TILE_M = 64, TILE_N = 64),
+            fused!("gemm_f16_strip8", TILE_M = 64, TILE_N = 64, TILE_K = 64, FRAGMENTS_M = 2, FRAGMENTS_N = 2),
+            fused!("gemm_f16_prefetch", TILE_M = 64, TILE_N = 64, TILE_K = 64, FRAGMENTS_M = 2, FRAGMENTS_N = 2),
         ],
         (Problem::Gemm { .. }, _) => vec![
             fused!("gemm_f32", TILE_M = 128, TILE_N = 128),
+            fused!("gemm_f32", TILE_M = 128, TILE_N = 64),
             fused!("gemm_f32_prefetch", TILE_M = 128, TILE_N = 128),
+            fused!("gemm_f32_prefetch", TILE_M = 128, TILE_N = 64),
             fused!("gemm_f32_64", TILE_M = 64, TILE_N = 64),
             fused!("gemm_f32_prefetch", TILE_M = 64, TILE_N = 64, CHUNKS_N = 1),
+            fused!("gemm_f32_prefetch", TILE_M = 64, TILE_N = 64, CHUNKS_M = 1, CHUNKS_N = 1),
         ],
         (Problem::Conv { .. }, Elem::F16) => vec![
             fused!("conv3x3_f16", TILE_M = 128, TILE_N = 128),
@@ -59,9 +67,16 @@ pub(crate) fn controls(problem: Problem, elem: Elem) -> Vec<Fused> {
 }
 
 impl Fused {
-    /// `fused/gemm_f32 128x128`.
+    /// `fused/gemm_f16 128x64 fn2`: the file, its tile, and the initials of what else is set.
     pub(crate) fn name(&self) -> String {
-        format!("fused/{} {}x{}", self.file, self.tile("TILE_M"), self.tile("TILE_N"))
+        let mut name = format!("fused/{} {}x{}", self.file, self.tile("TILE_M"), self.tile("TILE_N"));
+        for (what, value) in self.tiles.iter().filter(|tile| !matches!(tile.0, "TILE_M" | "TILE_N")) {
+            let initials = what.split('_').filter_map(|word| word.chars().next());
+            name.push(' ');
+            name.extend(initials.map(|initial| initial.to_ascii_lowercase()));
+            name.push_str(&value.to_string());
+        }
+        name
     }
 
     /// Whether it multiplies cooperative matrices.

@@ -139,9 +139,9 @@ impl Problem {
         }
         let everywhere = 2.0 * yardstick + 4.0 * Elem::F32.rounding() * largest;
         let allowed = |truth: f64| everywhere + if elem == Elem::F16 { elem.rounding() * truth.abs() } else { 0.0 };
-        // Written so that NaN fails.
-        let wrong: Vec<_> =
-            rows.iter().filter(|(_, found, truth)| !((found - truth).abs() <= allowed(*truth))).collect();
+        // Asked this way round, so that NaN is wrong.
+        let is_right = |&(_, found, truth): &(usize, f64, f64)| (found - truth).abs() <= allowed(truth);
+        let wrong: Vec<_> = rows.iter().filter(|row| !is_right(row)).collect();
         let Some((at, found, truth)) = wrong.first() else { return Ok(()) };
         let columns = self.product()[1];
         let place = format!("row {}, column {}", at / columns, at % columns);

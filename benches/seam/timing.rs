@@ -49,7 +49,7 @@ fn seconds(candidate: &Candidate<'_>, turns: usize) -> Result<f64, Error> {
 
 /// Prints one line a candidate, and writes one JSON object a line to `json`.
 pub(crate) fn report(candidates: &[Candidate<'_>], times: &[Vec<f64>], json: Option<&str>) -> Result<(), String> {
-    println!("{:<34} {:<30} {:>4} {:>11} {:>11} {:>9}", "name", "shape", "", "median_us", "min_us", "TFLOP/s");
+    println!("{:<42} {:<30} {:>4} {:>11} {:>11} {:>9}", "name", "shape", "", "median_us", "min_us", "TFLOP/s");
     let mut lines = String::new();
     for (candidate, times) in candidates.iter().zip(times) {
         let mut times = times.clone();
@@ -57,7 +57,7 @@ pub(crate) fn report(candidates: &[Candidate<'_>], times: &[Vec<f64>], json: Opt
         let (median, least) = (times[times.len() / 2], times[0]);
         let (median_us, min_us, tflops) = (median * 1e6, least * 1e6, candidate.flops / median / 1e12);
         let Candidate { name, shape, elem, .. } = candidate;
-        println!("{name:<34} {shape:<30} {elem:>4} {median_us:>11.2} {min_us:>11.2} {tflops:>9.1}");
+        println!("{name:<42} {shape:<30} {elem:>4} {median_us:>11.2} {min_us:>11.2} {tflops:>9.1}");
         let _ = writeln!(
             lines,
             r#"{{"name": "{name}", "shape": "{shape}", "elem": "{elem}", "median_us": {median_us:.3}, "min_us": {min_us:.3}, "tflops": {tflops:.3}}}"#

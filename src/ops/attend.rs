@@ -268,6 +268,9 @@ const SHAPES: &[[usize; 5]] = &[
     [16, 196, 1, 5, 16],
     [17, 100, 1, 33, 9],
     [9, 300, 1, 2, 130],
+    // More channels than a workgroup sums at once.
+    [5, 70, 1, 3, 140],
+    [40, 5, 1, 40, 50],
 ];
 
 pub(super) fn cases() -> Vec<Case> {

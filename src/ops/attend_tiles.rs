@@ -32,6 +32,8 @@ const FEW_KEYS: usize = 64;
 const FEW_QUERIES: usize = 16;
 /// Numbers that a lane holds as sums without spilling registers.
 const SUMS: usize = 64;
+/// As [`SUMS`], on software adapters: their registers are few, and long loops written out take them seconds to compile.
+const SOFTWARE_SUMS: usize = 16;
 /// Workgroup memory that WebGPU promises; taking more would also leave less company on a multiprocessor.
 const WORKGROUP_BYTES: usize = 16 << 10;
 /// Workgroups that fill a large GPU: with fewer, long sums are split among several.
@@ -57,38 +59,37 @@ impl Sizes {
         Tile { queries: self.queries.next_power_of_two().max(32 / quads), quads, lanes_across: 1, channels: 1 }
     }
 
-    /// A tile whose lanes sum `channels` channels for each of its queries. `held`: the sums must all fit at once,
-    /// because a second strip of channels would have to make the weights again.
-    pub(super) fn by_queries(&self, machine: &Capabilities, channels: usize) -> Tile {
+    /// All lanes on one tile, shaped after the side that has few rows.
+    fn tile(&self, machine: &Capabilities) -> Tile {
         let lanes = tuning::lanes(machine) as usize;
         let quads = match self.regime(machine) {
             Regime::SoftmaxPool => lanes / self.queries.next_power_of_two().clamp(FEW_QUERIES / 2, FEW_QUERIES),
             _ => self.keys.div_ceil(4).next_power_of_two().clamp(2, FEW_KEYS / 4),
         };
-        let tile = Tile { queries: lanes / quads, quads, lanes_across: 1, channels: 1 };
+        Tile { queries: lanes / quads, quads, lanes_across: 1, channels: 1 }
+    }
+
+    /// A tile whose lanes sum `channels` channels for each of its queries.
+    pub(super) fn by_queries(&self, machine: &Capabilities, channels: usize) -> Tile {
+        let tile = self.tile(machine);
         // A lane's sums: (queries of the tile / lanes that share a channel) x channels of the lane.
-        tile.across(channels, quads, SUMS * quads)
+        tile.across(channels, tile.quads, sums(machine) * tile.quads)
     }
 
     /// A tile whose lanes sum `channels` channels for each of its keys, four keys a number.
     pub(super) fn by_keys(&self, machine: &Capabilities, channels: usize) -> Tile {
-        let lanes = tuning::lanes(machine) as usize;
-        let queries = match self.regime(machine) {
-            Regime::SoftmaxPool => self.queries.next_power_of_two().clamp(FEW_QUERIES / 2, FEW_QUERIES),
-            _ => {
-                let quads = self.keys.div_ceil(4).next_power_of_two().clamp(2, FEW_KEYS / 4);
-                // More queries than channels would leave lanes idle when these are summed.
-                (lanes / quads).min(channels.next_power_of_two().max(32 / quads))
-            }
-        };
-        let quads = match self.regime(machine) {
-            Regime::SoftmaxPool => lanes / queries,
-            _ => self.keys.div_ceil(4).next_power_of_two().clamp(2, FEW_KEYS / 4),
-        };
-        let tile = Tile { queries, quads, lanes_across: 1, channels: 1 };
+        let mut tile = self.tile(machine);
+        if self.regime(machine) != Regime::SoftmaxPool {
+            // More queries than channels would leave lanes idle when these are summed.
+            tile.queries = tile.queries.min(channels.next_power_of_two().max(32 / tile.quads));
+        }
         // Twice four numbers: dk and dv of four keys.
-        tile.across(channels, 1, SUMS / 8 * queries)
+        tile.across(channels, 1, sums(machine) / 8 * tile.queries)
     }
+}
+
+fn sums(machine: &Capabilities) -> usize {
+    if machine.software { SOFTWARE_SUMS } else { SUMS }
 }
 
 /// What of the scores a workgroup takes: each lane one query and four keys.
@@ -121,7 +122,7 @@ impl Tile {
         let others = self.lanes() * (16 * copies + 4) + self.queries * 4;
         let bytes = |chunk: usize| others + self.queries * (chunk + 1) * 4 + chunk * (self.quads + 1) * 16;
         let budget = machine.max_workgroup_bytes.min(WORKGROUP_BYTES);
-        let most = channels.next_power_of_two().clamp(4, 32);
+        let most = channels.next_power_of_two().clamp(4, if machine.software { 8 } else { 32 });
         let chunk = [32, 16, 8].into_iter().find(|&chunk| chunk <= most && bytes(chunk) <= budget).unwrap_or(4);
         variant
             .constant("WORKGROUP", word(self.lanes()))

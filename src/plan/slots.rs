@@ -48,7 +48,7 @@ mod tests {
         let slots = assign(&lives, true);
         assert_ne!(slots.of[0], slots.of[1]);
         assert_ne!(slots.of[2], slots.of[3]);
-        assert_eq!((slots.bytes.len(), slots.bytes.iter().sum::<usize>()), (2, 192));
+        assert_eq!((slots.bytes.len(), slots.bytes.iter().sum::<usize>()), (3, 208));
         assert_eq!(assign(&lives, false).bytes, [64, 64, 16, 128]);
     }
 }
