@@ -4,6 +4,7 @@
 pub mod kernel;
 pub mod gpu;
 pub mod graph;
+pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod reference;

@@ -4,5 +4,16 @@
 
 pub mod baseline;
 pub mod batches;
+pub mod checkpoint;
 pub mod data;
+mod error;
+mod evaluate;
 pub mod idx;
+mod schedule;
+pub mod step;
+mod trainer;
+
+pub use error::TrainError;
+pub use evaluate::Evaluator;
+pub use schedule::Schedule;
+pub use trainer::{Ended, Report, Settings, Trainer};

@@ -1,0 +1,133 @@
+//! Layers that models share: convolution, normalization, pointwise maps, the head.
+
+use super::{Builder, Init, Mode};
+use crate::graph::{GraphError, Shape, Tensor, Value};
+use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Map, MatMul, MeanRows, Reshape};
+
+/// What is added to variances, as in PyTorch.
+const EPS: f64 = 1e-5;
+/// The weight of a new batch in the running averages, as in PyTorch.
+const MOMENTUM: f64 = 0.1;
+
+/// A convolution without bias: x [N, H, W, C] → [N, H', W', channels], padded so that stride 1 keeps the size.
+///
+/// # Errors
+/// When x is no image.
+pub fn conv(
+    b: &mut Builder<'_>,
+    name: &str,
+    x: Value,
+    [kernel, channels, stride]: [usize; 3],
+) -> Result<Value, GraphError> {
+    let tensor = b.graph.tensor(x).clone();
+    let from = tensor.shape.last().copied().unwrap_or(0);
+    b.scoped(name, |b| {
+        let init = Init::He { fan_out: kernel * kernel * channels };
+        let shape = tensor.shaped([kernel, kernel, from, channels]);
+        let weight = b.parameters.weight(b.graph, "weight", shape, init)?;
+        b.graph.apply_one(Conv2d::new(stride, kernel / 2), &[x, weight])
+    })
+}
+
+/// Batch norm over all axes but the last: x [.., C] → [.., C].
+///
+/// # Errors
+/// When x is a single number.
+pub fn norm(b: &mut Builder<'_>, name: &str, x: Value) -> Result<Value, GraphError> {
+    let channels = b.shape(x).last().copied().unwrap_or(0);
+    b.scoped(name, |b| {
+        let [gain, bias, mean, variance] = b.parameters.normalization(b.graph, channels)?;
+        let inputs = [x, gain, bias, mean, variance];
+        match b.mode {
+            Mode::Train => Ok(b.graph.apply(BatchNormTrain { eps: EPS, momentum: MOMENTUM }, &inputs)?[0]),
+            Mode::Evaluate => b.graph.apply_one(BatchNormFixed { eps: EPS }, &inputs),
+        }
+    })
+}
+
+/// max(x, 0).
+///
+/// # Errors
+/// None that a value of the graph could cause.
+pub fn relu(b: &mut Builder<'_>, x: Value) -> Result<Value, GraphError> {
+    b.graph.apply_one(Map::Relu, &[x])
+}
+
+/// x in another shape.
+///
+/// # Errors
+/// When the shape holds another number of elements.
+pub fn reshape(b: &mut Builder<'_>, x: Value, shape: impl Into<Shape>) -> Result<Value, GraphError> {
+    b.graph.apply_one(Reshape { shape: shape.into() }, &[x])
+}
+
+/// A map of the channels alone: one and the same for every pixel or token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pointwise {
+    /// x itself.
+    Identity,
+    /// Every channel from every channel.
+    Dense,
+    /// In this many groups of channels, each by itself.
+    Groups(usize),
+    /// In groups of this many output channels, as many groups as that makes and at least one.
+    GroupsOf(usize),
+}
+
+impl Pointwise {
+    /// x [N, R, C] → [N, R, channels], without bias.
+    ///
+    /// # Errors
+    /// When groups do not divide the channels, or identity would have to change their number.
+    pub fn apply(self, b: &mut Builder<'_>, name: &str, x: Value, channels: usize) -> Result<Value, GraphError> {
+        let tensor = b.graph.tensor(x).clone();
+        let &[n, rows, from] = &tensor.shape[..] else {
+            return Err(refusal(name, format!("takes [N, rows, channels], not {}", tensor.shape)));
+        };
+        let groups = match self {
+            Self::Identity if from == channels => return Ok(x),
+            Self::Identity => return Err(refusal(name, format!("identity cannot make {channels} channels of {from}"))),
+            Self::Dense => 1,
+            Self::Groups(groups) => groups,
+            Self::GroupsOf(each) => (channels / each.max(1)).max(1),
+        };
+        if groups == 0 {
+            return Err(refusal(name, "0 groups hold no channels; 1 is dense".to_owned()));
+        }
+        let init = Init::Xavier { fan_in: from / groups, fan_out: channels / groups };
+        b.scoped(name, |b| {
+            if groups == 1 {
+                let weight = b.parameters.weight(b.graph, "weight", tensor.shaped([from, channels]), init)?;
+                return b.graph.apply_one(MatMul::new(), &[x, weight]);
+            }
+            let shape = tensor.shaped([1, 1, from / groups, channels]);
+            let weight = b.parameters.weight(b.graph, "weight", shape, init)?;
+            let image = reshape(b, x, [n, rows, 1, from])?;
+            let y = b.graph.apply_one(Conv2d::new(1, 0).groups(groups), &[image, weight])?;
+            reshape(b, y, [n, rows, channels])
+        })
+    }
+}
+
+/// The mean over rows (pixels, tokens), then a linear classifier: x [N, R, C] → logits [N, classes].
+///
+/// # Errors
+/// When x has another rank.
+pub fn head(b: &mut Builder<'_>, x: Value, classes: usize) -> Result<Value, GraphError> {
+    b.scoped("head", |b| {
+        let mean = b.graph.apply_one(MeanRows, &[x])?;
+        let tensor: Tensor = b.graph.tensor(mean).clone();
+        let [n, channels] = tensor.shape.dims();
+        // A 1x1 convolution, because that op adds the bias on its way out.
+        let image = reshape(b, mean, [n, 1, 1, channels])?;
+        let init = Init::Xavier { fan_in: channels, fan_out: classes };
+        let weight = b.parameters.weight(b.graph, "weight", tensor.shaped([1, 1, channels, classes]), init)?;
+        let bias = b.parameters.bias(b.graph, "bias", classes)?;
+        let logits = b.graph.apply_one(Conv2d::new(1, 0), &[image, weight, bias])?;
+        reshape(b, logits, [n, classes])
+    })
+}
+
+fn refusal(layer: &str, problem: String) -> GraphError {
+    GraphError::Shapes { op: layer.to_owned(), problem, inputs: String::new() }
+}

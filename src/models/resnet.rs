@@ -1,0 +1,178 @@
+//! Residual networks (He et al. 2016): ResNet-18, 34, 50, 101, with the stride of a bottleneck in its 3x3 convolution.
+
+use super::layers::{conv, head, norm, relu, reshape};
+use super::{Builder, Mode, Model, Parameters};
+use crate::graph::{Graph, GraphError, Value};
+use crate::ops::{Add, MaxPool};
+
+/// The first layers, before the residual stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stem {
+    /// A 7x7 convolution with stride 2 and 64 channels, then 3x3 max pooling with stride 2: a quarter of the size.
+    Large,
+    /// A 3x3 convolution for small images.
+    Small {
+        /// Its channels.
+        channels: usize,
+        /// Its stride.
+        stride: usize,
+    },
+}
+
+/// What a residual block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Two 3x3 convolutions.
+    Basic,
+    /// 1x1 to a quarter of the channels, 3x3, 1x1 back.
+    Bottleneck,
+}
+
+/// Blocks of one resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Channels of its output.
+    pub channels: usize,
+    /// How many blocks.
+    pub blocks: usize,
+    /// Stride of the first.
+    pub stride: usize,
+}
+
+/// The convolutional part: stem and residual stages. Stages are counted from 2, the stem being stage 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// The stem.
+    pub stem: Stem,
+    /// The kind of all blocks.
+    pub block: Block,
+    /// The stages.
+    pub stages: Vec<Stage>,
+}
+
+impl Trunk {
+    /// The trunk of an ImageNet network with this many blocks in stages 2, 3, …
+    #[must_use]
+    pub fn imagenet(block: Block, blocks: &[usize]) -> Self {
+        let widest = if block == Block::Basic { 64 } else { 256 };
+        let stage = |(at, &blocks): (usize, &usize)| Stage { channels: widest << at, blocks, stride: if at == 0 { 1 } else { 2 } };
+        Self { stem: Stem::Large, block, stages: blocks.iter().enumerate().map(stage).collect() }
+    }
+
+    /// Adds stem and stages: images [N, H, W, C] → [N, H', W', C'].
+    ///
+    /// # Errors
+    /// When the images do not fit.
+    pub fn build(&self, b: &mut Builder<'_>, images: Value) -> Result<Value, GraphError> {
+        let mut x = b.scoped("stem", |b| stem(b, images, self.stem))?;
+        for (at, stage) in (2..).zip(&self.stages) {
+            for block in 1..=stage.blocks {
+                let stride = if block == 1 { stage.stride } else { 1 };
+                x = b.scoped(format!("stage{at}/block{block}"), |b| {
+                    residual(b, x, self.block, [stage.channels, stride])
+                })?;
+            }
+        }
+        Ok(x)
+    }
+}
+
+fn stem(b: &mut Builder<'_>, images: Value, stem: Stem) -> Result<Value, GraphError> {
+    let convolution = match stem {
+        Stem::Large => [7, 64, 2],
+        Stem::Small { channels, stride } => [3, channels, stride],
+    };
+    let x = conv(b, "conv", images, convolution)?;
+    let x = norm(b, "norm", x)?;
+    let x = relu(b, x)?;
+    match stem {
+        Stem::Large => b.graph.apply(MaxPool { kernel: [3; 2], stride: [2; 2], padding: [1; 2] }, &[x]).map(|y| y[0]),
+        Stem::Small { .. } => Ok(x),
+    }
+}
+
+/// y = relu(F(x) + shortcut(x)); the shortcut is x itself where the shape stays, else a 1x1 convolution.
+fn residual(
+    b: &mut Builder<'_>,
+    x: Value,
+    block: Block,
+    [channels, stride]: [usize; 2],
+) -> Result<Value, GraphError> {
+    let layers: &[[usize; 3]] = match block {
+        Block::Basic => &[[3, channels, stride], [3, channels, 1]],
+        Block::Bottleneck => &[[1, channels / 4, 1], [3, channels / 4, stride], [1, channels, 1]],
+    };
+    let mut y = x;
+    for (at, &layer) in (1..).zip(layers) {
+        y = conv(b, &format!("conv{at}"), y, layer)?;
+        y = norm(b, &format!("norm{at}"), y)?;
+        if at < layers.len() {
+            y = relu(b, y)?;
+        }
+    }
+    let shortcut = match stride == 1 && b.shape(x).last() == Some(&channels) {
+        true => x,
+        false => b.scoped("shortcut", |b| {
+            let x = conv(b, "conv", x, [1, channels, stride])?;
+            norm(b, "norm", x)
+        })?,
+    };
+    let sum = b.graph.apply_one(Add, &[y, shortcut])?;
+    relu(b, sum)
+}
+
+/// A residual network with mean over pixels and a linear head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResNet {
+    /// Its name.
+    pub name: &'static str,
+    /// Stem and stages.
+    pub trunk: Trunk,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl ResNet {
+    /// ResNet-18, 34, 50 and 101, and one for images as small as the demo's.
+    #[must_use]
+    pub fn presets(classes: usize) -> Vec<Self> {
+        let imagenet = |name, block, blocks: [usize; 4]| (name, Trunk::imagenet(block, &blocks));
+        let small = Trunk {
+            stem: Stem::Small { channels: 16, stride: 2 },
+            block: Block::Basic,
+            stages: vec![Stage { channels: 16, blocks: 1, stride: 1 }, Stage { channels: 32, blocks: 1, stride: 2 }],
+        };
+        let presets = [
+            imagenet("resnet18", Block::Basic, [2, 2, 2, 2]),
+            imagenet("resnet34", Block::Basic, [3, 4, 6, 3]),
+            imagenet("resnet50", Block::Bottleneck, [3, 4, 6, 3]),
+            imagenet("resnet101", Block::Bottleneck, [3, 4, 23, 3]),
+            ("resnet-small", small),
+        ];
+        presets.into_iter().map(|(name, trunk)| Self { name, trunk, classes }).collect()
+    }
+}
+
+impl Model for ResNet {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn logits(
+        &self,
+        graph: &mut Graph,
+        parameters: &mut Parameters,
+        images: Value,
+        mode: Mode,
+    ) -> Result<Value, GraphError> {
+        let b = &mut Builder { graph, parameters, mode };
+        let x = self.trunk.build(b, images)?;
+        let [n, h, w, channels] = b.graph.tensor(x).shape.dims();
+        let pixels = reshape(b, x, [n, h * w, channels])?;
+        head(b, pixels, self.classes)
+    }
+}

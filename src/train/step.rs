@@ -1,0 +1,72 @@
+//! A whole training step as one graph: forward, loss, gradients, update; and the graph that evaluates.
+
+use crate::graph::{Graph, GraphError, Source, Tensor, Value};
+use crate::kernel::Elem;
+use crate::models::parameters::PARAMETERS;
+use crate::models::{Mode, Model, Parameters};
+use crate::ops::{self, CrossEntropy, Fill, Sgd};
+
+/// The home of the optimizer's velocities.
+pub const MOMENTUM: &str = "momentum";
+
+/// A training step. Inputs `images` [N, H, W, C], `labels` u32 [N] and `rate` [1]; output `loss` [1].
+#[derive(Clone, Debug)]
+pub struct TrainingStep {
+    /// The graph.
+    pub graph: Graph,
+    /// The model's parameters.
+    pub parameters: Parameters,
+    /// Every learned parameter's name and gradient; mark one as an output to read it after a run.
+    pub gradients: Vec<(String, Value)>,
+}
+
+/// The step of a model on images of this shape [N, H, W, C]. Weights decay as `sgd` says; gains and biases do not.
+///
+/// # Errors
+/// When the images do not fit the model, or the loss does not depend on a parameter.
+pub fn training_step(model: &dyn Model, images: [usize; 4], sgd: Sgd) -> Result<TrainingStep, GraphError> {
+    let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
+    let labels = Tensor::new([images[0]], Elem::U32);
+    let images = graph.input("images", Tensor::f32(images));
+    let labels = graph.input("labels", labels);
+    let rate = graph.input("rate", Tensor::f32([1]));
+    let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;
+    let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
+    let one = graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?;
+    let learned: Vec<Value> = graph
+        .values()
+        .filter(|&value| matches!(graph.source(value), Source::Stored { home, .. } if *home == PARAMETERS))
+        .collect();
+    let found = ops::gradients(&mut graph, &[(loss, one)], &learned)?;
+    let mut gradients = Vec::with_capacity(learned.len());
+    for (weight, gradient) in learned.into_iter().zip(found) {
+        let Source::Stored { name, .. } = graph.source(weight).clone() else { continue };
+        let Some(gradient) = gradient else {
+            return Err(GraphError::Name(format!("the loss does not depend on parameter `{name}`")));
+        };
+        let decays = parameters.learned().any(|parameter| parameter.name == name && parameter.decays);
+        let rule = Sgd { weight_decay: if decays { sgd.weight_decay } else { 0.0 }, ..sgd };
+        let velocity = Tensor::f32(graph.tensor(weight).shape.clone());
+        let velocity = graph.stored(MOMENTUM, &name, velocity)?;
+        graph.scoped(name.clone(), |graph| graph.apply(rule, &[weight, gradient, velocity, rate]))?;
+        gradients.push((name, gradient));
+    }
+    graph.output("loss", loss);
+    Ok(TrainingStep { graph, parameters, gradients })
+}
+
+/// The graph that evaluates a model: input `images` of this shape [N, H, W, C], output `logits` [N, classes].
+///
+/// # Errors
+/// When the images do not fit the model, or `parameters` were made by another model.
+pub fn evaluation(
+    model: &dyn Model,
+    parameters: &mut Parameters,
+    images: [usize; 4],
+) -> Result<Graph, GraphError> {
+    let mut graph = Graph::new();
+    let images = graph.input("images", Tensor::f32(images));
+    let logits = model.logits(&mut graph, parameters, images, Mode::Evaluate)?;
+    graph.output("logits", logits);
+    Ok(graph)
+}
