@@ -1,0 +1,3 @@
+//! The program `vistok`.
+
+fn main() {}
