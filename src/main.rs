@@ -1,3 +1,7 @@
-//! The program `vistok`.
+//! The program `vistok`: kernels proven, timed and put to work from a command line.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
