@@ -95,8 +95,7 @@ fn the_gradient_of_a_whole_network_is_its_derivative() {
             .collect();
         let gradients = ops::gradients(&mut graph, &[(loss, one)], &learned).expect("every op has a gradient");
         let run = |graph: &Graph, step: f64| {
-            let leaf =
-                |value, source: &Source| Ok::<_, Infallible>(leaf(&parameters, graph, (value, source), step));
+            let leaf = |value, source: &Source| Ok::<_, Infallible>(leaf(&parameters, graph, (value, source), step));
             interpret(graph, leaf).unwrap_or_else(|never| match never {})
         };
         let at = |step: f64| run(&forward, step)[loss.index()].data[0];

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::subject::{median, subjects};
 use super::BenchError;
+use super::subject::{median, subjects};
 use crate::gpu::{Bare, Device, Pipelines};
 use crate::graph::{Case, Cost};
 use crate::kernel::{Elem, Grid, Recording, Variant, View, tuning, word};
@@ -114,7 +114,7 @@ fn product(device: &Device, pipelines: &Pipelines, elem: Elem) -> Result<Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Kernel, compose, disagreements, Reflection};
+    use crate::kernel::{Kernel, Reflection, compose, disagreements};
 
     #[test]
     fn the_copy_agrees_with_its_wgsl() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,13 +1,13 @@
 //! One op on one shape, ready to be timed: a node of a case's graph, forward or backward.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gpu::{Bare, Device, Error, Pipelines};
 use crate::graph::{Case, Cost, Graph, GraphError, Node, Op, Tensor, Value};
 use crate::kernel::{Elem, Recording};
 use crate::verify;
-use std::sync::Arc;
 
 /// A sample lasts at least this long, so that the start of a pass does not show.
 const SAMPLE: Duration = Duration::from_millis(5);
@@ -114,18 +114,16 @@ fn subject(
 }
 
 impl Subject {
-    /// Bytes of its inputs, outputs and scratch memory.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        let tensors: usize = self.inputs.iter().chain(&self.outputs).map(Tensor::bytes).sum();
-        tensors + self.recording.scratch.iter().sum::<usize>()
-    }
-
     /// Memory and pipelines for it; inputs hold numbers that any op takes.
     ///
     /// # Errors
     /// When a kernel does not compile or memory does not suffice.
     pub fn prepare<'a>(&self, device: &'a Device, pipelines: &Pipelines) -> Result<Bare<'a>, Error> {
+        let most = device.capabilities().max_binding_bytes;
+        if let Some(tensor) = self.inputs.iter().chain(&self.outputs).find(|tensor| tensor.bytes() > most) {
+            let reason = format!("{tensor} has {} bytes, and the device binds at most {most}", tensor.bytes());
+            return Err(Error::Invalid { during: format!("preparing {}", self.name), reason });
+        }
         let inputs: Vec<Vec<u8>> = self.inputs.iter().map(content).collect();
         let outputs: Vec<usize> = self.outputs.iter().map(Tensor::bytes).collect();
         Bare::new(device, pipelines, &self.recording, (&inputs, &outputs), &self.op.updates())

@@ -74,11 +74,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     text.extend(files.iter().map(|file| format!("  {}\n", file.display())));
     speak::report(arguments.json, &text)?;
     if arguments.json {
-        let by_kernel: Map<String, Value> = times
-            .iter()
-            .flatten()
-            .map(|(time, milliseconds)| (time.kernel.to_owned(), json!(milliseconds)))
-            .collect();
+        let by_kernel: Map<String, Value> =
+            times.iter().flatten().map(|(time, milliseconds)| (time.kernel.to_owned(), json!(milliseconds))).collect();
         let document = json!({
             "test_accuracy": accuracy,
             "baseline_accuracy": baseline,
@@ -119,13 +116,7 @@ fn draw(
 }
 
 #[cfg(not(feature = "plot"))]
-fn draw(
-    _: &Machine,
-    _: &Trainer,
-    _: (&VtResNet, &Dataset),
-    _: &Course,
-    _: &Folder,
-) -> Result<Vec<PathBuf>, Error> {
+fn draw(_: &Machine, _: &Trainer, _: (&VtResNet, &Dataset), _: &Course, _: &Folder) -> Result<Vec<PathBuf>, Error> {
     speak::note("vistok: built without the feature `plot`: no pictures");
     Ok(Vec::new())
 }

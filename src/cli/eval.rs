@@ -49,9 +49,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let (percent, count) = (100.0 * accuracy, dataset.test.count());
     let step = about.step;
     let (model, data, adapter) = (&about.model, &dataset.name, machine.name());
-    let text = format!(
-        "{model} after {step} steps, on {adapter}: {percent:.2} % of {count} test images right ({data})\n"
-    );
+    let text =
+        format!("{model} after {step} steps, on {adapter}: {percent:.2} % of {count} test images right ({data})\n");
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let document = json!({

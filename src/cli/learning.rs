@@ -24,7 +24,9 @@ pub(super) fn recipe(images: &Images, [epochs, batch, seed]: [u64; 3]) -> Result
     let each = images.count() / size.max(1);
     if each == 0 {
         let count = images.count();
-        return Err(Error::Refused(format!("{count} training images do not fill a batch of {batch}; give --batch less")));
+        return Err(Error::Refused(format!(
+            "{count} training images do not fill a batch of {batch}; give --batch less"
+        )));
     }
     let steps = epochs.saturating_mul(each as u64);
     Ok(Settings {

@@ -37,17 +37,26 @@ impl Machine {
     ) -> Result<(Self, T), Error> {
         let machine = Self::open(adapter)?;
         match work(&machine) {
-            Err(error) if error.is_lost_device() && machine.device.capabilities().fragment.is_some() => {
-                let reason = super::error::one_line(&error);
-                speak::note(&format!("vistok: {reason}; going on without cooperative matrices"));
-                drop(machine);
-                let adapter = adapter.map(str::to_owned);
-                let machine = Self::of(Device::open(&OpenOptions { adapter, scalar: true, ..OpenOptions::default() })?);
+            Err(error) if error.is_lost_device() => {
+                let machine = machine.without_fragments(adapter, error)?;
                 let made = work(&machine)?;
                 Ok((machine, made))
             }
             made => made.map(|made| (machine, made)),
         }
+    }
+
+    /// The same adapter without cooperative matrices, in place of a device that was lost; the loss itself where they
+    /// were not used anyway.
+    pub(crate) fn without_fragments(self, adapter: Option<&str>, lost: Error) -> Result<Self, Error> {
+        if self.device.capabilities().fragment.is_none() {
+            return Err(lost);
+        }
+        let reason = super::error::one_line(&lost);
+        speak::note(&format!("vistok: {reason}; going on without cooperative matrices"));
+        drop(self);
+        let adapter = adapter.map(str::to_owned);
+        Ok(Self::of(Device::open(&OpenOptions { adapter, scalar: true, ..OpenOptions::default() })?))
     }
 
     /// The adapter's name.

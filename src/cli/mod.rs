@@ -2,7 +2,7 @@
 //!
 //! **Absent here**: anything that somebody who links the library would want; this room only asks and prints.
 
-//mod bench;
+mod bench;
 mod demo;
 mod devices;
 mod error;
@@ -19,7 +19,8 @@ mod progress;
 mod speak;
 mod table;
 mod train;
-//mod verify;
+mod trial;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -41,8 +42,8 @@ enum Command {
     Demo(demo::Arguments),
     Train(train::Arguments),
     Eval(eval::Arguments),
-    //Verify(verify::Arguments),
-    //Bench(bench::Arguments),
+    Verify(verify::Arguments),
+    Bench(bench::Arguments),
     Plan(plan::Arguments),
 }
 
@@ -61,8 +62,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
-        //Command::Verify(arguments) => verify::run(&arguments),
-        //Command::Bench(arguments) => bench::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
     };
     match ended {

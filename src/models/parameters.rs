@@ -92,13 +92,7 @@ impl Parameters {
     ///
     /// # Errors
     /// When the name is taken by a parameter of another kind.
-    pub fn weight(
-        &mut self,
-        graph: &mut Graph,
-        name: &str,
-        tensor: Tensor,
-        init: Init,
-    ) -> Result<Value, GraphError> {
+    pub fn weight(&mut self, graph: &mut Graph, name: &str, tensor: Tensor, init: Init) -> Result<Value, GraphError> {
         let name = graph.scoped_name(name);
         self.declare(graph, Parameter { name, home: PARAMETERS, tensor, init, decays: true, normalizes: false })
     }

@@ -55,7 +55,11 @@ impl Trunk {
     #[must_use]
     pub fn imagenet(block: Block, blocks: &[usize]) -> Self {
         let widest = if block == Block::Basic { 64 } else { 256 };
-        let stage = |(at, &blocks): (usize, &usize)| Stage { channels: widest << at, blocks, stride: if at == 0 { 1 } else { 2 } };
+        let stage = |(at, &blocks): (usize, &usize)| Stage {
+            channels: widest << at,
+            blocks,
+            stride: if at == 0 { 1 } else { 2 },
+        };
         Self { stem: Stem::Large, block, stages: blocks.iter().enumerate().map(stage).collect() }
     }
 
@@ -92,12 +96,7 @@ fn stem(b: &mut Builder<'_>, images: Value, stem: Stem) -> Result<Value, GraphEr
 }
 
 /// y = relu(F(x) + shortcut(x)); the shortcut is x itself where the shape stays, else a 1x1 convolution.
-fn residual(
-    b: &mut Builder<'_>,
-    x: Value,
-    block: Block,
-    [channels, stride]: [usize; 2],
-) -> Result<Value, GraphError> {
+fn residual(b: &mut Builder<'_>, x: Value, block: Block, [channels, stride]: [usize; 2]) -> Result<Value, GraphError> {
     let layers: &[[usize; 3]] = match block {
         Block::Basic => &[[3, channels, stride], [3, channels, 1]],
         Block::Bottleneck => &[[1, channels / 4, 1], [3, channels / 4, stride], [1, channels, 1]],

@@ -103,8 +103,7 @@ impl About {
         fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, String> {
             text.parse().map_err(|_| format!("`{key}` is `{text}`"))
         }
-        let sizes: Result<Vec<usize>, String> =
-            text("image")?.split(' ').map(|size| number("image", size)).collect();
+        let sizes: Result<Vec<usize>, String> = text("image")?.split(' ').map(|size| number("image", size)).collect();
         let image = sizes?.try_into().map_err(|_| "`image` is not height, width, channels".to_owned())?;
         let normalization = Normalization { mean: number("mean", text("mean")?)?, std: number("std", text("std")?)? };
         Ok(Self {
@@ -189,8 +188,8 @@ impl Checkpoint {
     /// When it is not there, cut off, of another format, or does not say what it holds.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = path.display().to_string();
-        let bytes = fs::read(path)
-            .map_err(|source| CheckpointError::File { file: file.clone(), doing: "read", source })?;
+        let bytes =
+            fs::read(path).map_err(|source| CheckpointError::File { file: file.clone(), doing: "read", source })?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| CheckpointError::Format { file: file.clone(), reason: error.to_string() })?;
         let noted = metadata.metadata().as_ref().and_then(|noted| noted.get(ENTRY));

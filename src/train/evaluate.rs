@@ -1,6 +1,6 @@
 //! How many images a model puts into the right class.
 
-use super::batches::{Batches, Normalization, Augmentation};
+use super::batches::{Augmentation, Batches, Normalization};
 use super::data::Images;
 use super::error::TrainError;
 use crate::gpu::{Device, Executor, Homes, Pipelines};

@@ -59,11 +59,7 @@ pub fn training_step(model: &dyn Model, images: [usize; 4], sgd: Sgd) -> Result<
 ///
 /// # Errors
 /// When the images do not fit the model, or `parameters` were made by another model.
-pub fn evaluation(
-    model: &dyn Model,
-    parameters: &mut Parameters,
-    images: [usize; 4],
-) -> Result<Graph, GraphError> {
+pub fn evaluation(model: &dyn Model, parameters: &mut Parameters, images: [usize; 4]) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
     let images = graph.input("images", Tensor::f32(images));
     let logits = model.logits(&mut graph, parameters, images, Mode::Evaluate)?;

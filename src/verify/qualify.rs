@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::record::{recordings, uses_fragments};
 use super::compare;
+use super::record::{recordings, uses_fragments};
 use crate::gpu::{Device, Error, OpenOptions, Pipelines};
 use crate::graph::Case;
 use crate::kernel::{Capabilities, Elem};

@@ -58,11 +58,12 @@ impl Canvas {
     pub(super) fn write(&mut self, text: &str, [x, y]: [f32; 2], pen: Pen) {
         let (strokes, width) = strokes(text);
         let unit = pen.height / BASELINE;
-        let left = x - unit * match pen.anchor {
-            Anchor::Left => 0.0,
-            Anchor::Middle => width / 2.0,
-            Anchor::Right => width,
-        };
+        let left = x - unit
+            * match pen.anchor {
+                Anchor::Left => 0.0,
+                Anchor::Middle => width / 2.0,
+                Anchor::Right => width,
+            };
         let place = |[right, down]: [f32; 2]| [left + unit * right, y + unit * (down - BASELINE)];
         let strokes: Vec<Stroke> =
             strokes.iter().map(|stroke| stroke.iter().map(|&point| place(point)).collect()).collect();
@@ -75,9 +76,8 @@ impl Canvas {
 
     /// Draws a polyline with a round pen of this radius.
     fn draw(&mut self, stroke: &[[f32; 2]], reach: f32, color: Color) {
-        let around = |axis: usize, end: f32, pick: fn(f32, f32) -> f32| {
-            stroke.iter().map(|point| point[axis]).fold(end, pick)
-        };
+        let around =
+            |axis: usize, end: f32, pick: fn(f32, f32) -> f32| stroke.iter().map(|point| point[axis]).fold(end, pick);
         let low = |axis| (around(axis, f32::INFINITY, f32::min) - reach - 1.0).max(0.0) as usize;
         let high = |axis, most: usize| ((around(axis, 0.0, f32::max) + reach + 2.0).max(0.0) as usize).min(most);
         for y in low(1)..high(1, self.height) {

@@ -49,9 +49,7 @@ pub fn tokenize(b: &mut Builder<'_>, vt: &Vt, pixels: Value, last: Option<Value>
                 let filter = b.parameters.weight(b.graph, "filter", tensor.shaped([1, vt.tokens, channels]), init)?;
                 (b.graph.apply_one(Repeat { times: n }, &[filter])?, pixels)
             }
-            Some(last) => {
-                (maps.query.apply(b, "query", last, channels)?, maps.key.apply(b, "key", pixels, channels)?)
-            }
+            Some(last) => (maps.query.apply(b, "query", last, channels)?, maps.key.apply(b, "key", pixels, channels)?),
         };
         let value = maps.value.apply(b, "value", pixels, channels)?;
         let pooled = b.graph.apply(vt.attend(channels), &[query, key, value])?[0];
