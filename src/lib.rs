@@ -2,6 +2,7 @@
 
 #[macro_use]
 pub mod kernel;
+pub mod bench;
 pub mod gpu;
 pub mod graph;
 pub mod models;

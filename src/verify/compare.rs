@@ -5,11 +5,11 @@
 
 use half::f16;
 
+use super::record::{record, uses_fragments, with_gradients};
 use super::tolerance::Tolerance;
 use crate::gpu::{Bare, Device, Error, Pipelines};
-use crate::graph::{Arrays, Case, Graph, GraphError, Io, Node, Source, Tensor, Value, interpret, numbers, round, run};
-use crate::kernel::{Elem, Recording};
-use crate::ops;
+use crate::graph::{Arrays, Case, Graph, GraphError, Node, Source, Tensor, Value, interpret, numbers, round, run};
+use crate::kernel::Elem;
 use crate::reference::{Array, Random, Real};
 
 /// Draws of the inputs over which the yardstick's largest error is taken when an output is small.
@@ -24,6 +24,8 @@ pub struct Row {
     pub op: &'static str,
     /// The kernels that computed it, in order, each once.
     pub kernels: Vec<&'static str>,
+    /// Whether any of them multiplied cooperative matrices.
+    pub cooperative: bool,
     /// Shapes of the inputs.
     pub shapes: String,
     /// Which output.
@@ -54,7 +56,7 @@ pub enum CompareError {
 /// # Errors
 /// When the case cannot be built or the machine fails; wrong numbers are rows with a fault.
 pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) -> Result<Vec<Row>, CompareError> {
-    let graph = with_gradients(case, elem)?;
+    let (graph, _) = with_gradients(case, elem)?;
     let small = graph.values().map(|value| graph.tensor(value).shape.count()).max().unwrap_or(0) <= SMALL;
     let draws: Vec<Arrays<f64>> = (0..if small { DRAWS } else { 1 }).map(|seed| truth(case, &graph, seed)).collect();
     let mut rows = Vec::new();
@@ -62,20 +64,6 @@ pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) 
         rows.extend(compare_node(device, pipelines, &graph, node, &draws)?);
     }
     Ok(rows)
-}
-
-fn with_gradients(case: &Case, elem: Elem) -> Result<Graph, GraphError> {
-    let (mut graph, inputs) = case.graph(elem)?;
-    if case.has_gradient {
-        let outputs = graph.nodes()[0].outputs.clone();
-        let mut seeds = Vec::new();
-        for &at in &case.seeds {
-            let tensor = graph.tensor(outputs[at]).clone();
-            seeds.push((outputs[at], graph.input(format!("cotangent{at}"), tensor)));
-        }
-        ops::gradients(&mut graph, &seeds, &inputs)?;
-    }
-    Ok(graph)
 }
 
 /// Every value of the graph in f64, inputs rounded to what their element type can hold.
@@ -102,12 +90,7 @@ fn compare_node(
     node: &Node,
     draws: &[Arrays<f64>],
 ) -> Result<Vec<Row>, CompareError> {
-    let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<Tensor>>();
-    let (inputs, outputs) = (tensors(&node.inputs), tensors(&node.outputs));
-    let io = Io { inputs: &inputs, outputs: &outputs, machine: device.capabilities() };
-    let mut recording = Recording::default();
-    node.op.record(&io, &mut recording);
-
+    let (recording, inputs, outputs) = record(graph, node, device.capabilities());
     let given = |arrays: &Arrays<f64>| -> Vec<Array<f64>> {
         let pairs = node.inputs.iter().zip(&inputs);
         pairs.map(|(value, tensor)| round(&arrays[value.index()], tensor.elem)).collect()
@@ -144,6 +127,7 @@ fn compare_node(
         rows.push(Row {
             op: node.op.name(),
             kernels: kernels.clone(),
+            cooperative: uses_fragments(&recording),
             shapes: shapes.clone(),
             output: at,
             worst: worst.share,

@@ -4,7 +4,11 @@
 
 mod compare;
 mod gradient;
+mod qualify;
+mod record;
 mod tolerance;
 
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
+pub use qualify::{Qualified, open_qualified};
+pub use record::{record, recordings, uses_fragments, with_gradients};

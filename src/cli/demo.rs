@@ -1,0 +1,122 @@
+//! `vistok demo`: the small VT-ResNet learns to tell clothes apart, and shows how it went and what it looks at.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use vistok::models::{Model, VtResNet};
+use vistok::train::baseline::linear_baseline;
+use vistok::train::data::Dataset;
+use vistok::train::{Settings, Trainer};
+
+use super::folder::Folder;
+use super::learning::{Course, recipe, time_table, times, train};
+use super::machine::Machine;
+use super::train::WEIGHTS;
+use super::{AdapterArgument, Error, interrupt, speak};
+
+/// Train a small VT-ResNet on the images that this program carries, and show what its visual tokens look at.
+///
+/// DIR receives `loss.svg`, `tokens.png` (where each visual token looks, for some test images) and
+/// `model.safetensors`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The folder for results; made where it is not there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Passes over the training images.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: u64,
+    /// Where initial weights, the order of images and their augmentation come from.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// One JSON document on standard output: `test_accuracy`, `baseline_accuracy`, `train_seconds`, `adapter`, and
+    /// `gpu_ms_by_kernel` of one training step.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    adapter: AdapterArgument,
+}
+
+/// Images in a batch.
+const BATCH: u64 = 64;
+
+/// Trains, evaluates, draws.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
+    let folder = Folder::prepare(&arguments.out)?;
+    let dataset = Dataset::load(None)?;
+    let model = VtResNet::demo(dataset.train.classes);
+    let settings = recipe(&dataset.train, [arguments.epochs, BATCH, arguments.seed])?;
+    let stop = interrupt::stop_flag();
+    let (machine, mut trainer) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
+        let (device, pipelines) = (&machine.device, &machine.pipelines);
+        Ok(Trainer::new(device, pipelines, &model, &dataset.train, settings.clone())?)
+    })?;
+    let (name, numbers) = (model.name(), trainer.parameters().count(true));
+    let (count, data) = (dataset.train.count(), &dataset.name);
+    let adapter = machine.name();
+    speak::note(&format!("{name}, {numbers} parameters, on {adapter}; {count} training images ({data})"));
+    let course = train(&mut trainer, &dataset.train, (&settings, stop), "nothing was written")?;
+    let accuracy = trainer.accuracy(&dataset.test)?;
+    let weights = folder.file(WEIGHTS);
+    trainer.save(&weights)?;
+    let mut files = draw(&machine, &trainer, (&model, &dataset), &course, &folder)?;
+    files.push(weights);
+    let baseline = linear_baseline(&dataset.train, &dataset.test, arguments.seed)?;
+    let times = times(&machine, &trainer)?;
+
+    let mut text = summary(&settings, &course, [accuracy, baseline], dataset.test.count());
+    match &times {
+        Some(times) => text += &format!("\nGPU time of one training step, by kernel\n\n{}", time_table(times)),
+        None => text += "\nThis adapter has no timestamps, so GPU time by kernel is unknown.\n",
+    }
+    text += "\nWritten:\n";
+    text.extend(files.iter().map(|file| format!("  {}\n", file.display())));
+    speak::report(arguments.json, &text)?;
+    if arguments.json {
+        let by_kernel: Map<String, Value> =
+            times.iter().flatten().map(|(time, milliseconds)| (time.kernel.to_owned(), json!(milliseconds))).collect();
+        let document = json!({
+            "test_accuracy": accuracy,
+            "baseline_accuracy": baseline,
+            "train_seconds": course.seconds,
+            "adapter": adapter,
+            "gpu_ms_by_kernel": by_kernel,
+        });
+        speak::say_json(&document)?;
+    }
+    Ok(())
+}
+
+fn summary(settings: &Settings, course: &Course, [accuracy, baseline]: [f64; 2], images: usize) -> String {
+    let trained = course.losses.len() * settings.batch;
+    let (seconds, rate) = (course.seconds, trained as f64 / course.seconds);
+    let (ours, linear) = (100.0 * accuracy, 100.0 * baseline);
+    format!(
+        "Trained {} steps of {} images in {seconds:.1} s ({rate:.0} images/s)\n\n\
+         Right of {images} test images\n  this VT-ResNet        {ours:.1} %\n  a linear classifier   {linear:.1} %\n",
+        course.losses.len(),
+        settings.batch,
+    )
+}
+
+#[cfg(feature = "plot")]
+fn draw(
+    machine: &Machine,
+    trainer: &Trainer,
+    (model, dataset): (&VtResNet, &Dataset),
+    course: &Course,
+    folder: &Folder,
+) -> Result<Vec<PathBuf>, Error> {
+    use super::picture;
+    let loss = picture::loss_curve(&course.losses)?;
+    let looks = picture::Looks::of(machine, trainer, model, &dataset.test)?;
+    let tokens = picture::token_sheet(&looks)?;
+    Ok(vec![folder.write("loss.svg", loss.as_bytes())?, folder.write("tokens.png", &tokens)?])
+}
+
+#[cfg(not(feature = "plot"))]
+fn draw(_: &Machine, _: &Trainer, _: (&VtResNet, &Dataset), _: &Course, _: &Folder) -> Result<Vec<PathBuf>, Error> {
+    speak::note("vistok: built without the feature `plot`: no pictures");
+    Ok(Vec::new())
+}

@@ -1,0 +1,120 @@
+//! What `demo` and `train` share: the recipe, the loop with its progress, and where the GPU time of a step goes.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use vistok::gpu::KernelTime;
+use vistok::ops::Sgd;
+use vistok::train::batches::Augmentation;
+use vistok::train::data::Images;
+use vistok::train::{Ended, Schedule, Settings, Trainer};
+use vistok::wgpu;
+
+use super::Error;
+use super::machine::Machine;
+use super::progress::Progress;
+use super::table::{Align, Table};
+
+/// Timed steps whose mean is reported.
+const TIMED: usize = 3;
+
+/// How the small VT-ResNet learns: so many passes over the images, in batches of this size.
+pub(super) fn recipe(images: &Images, [epochs, batch, seed]: [u64; 3]) -> Result<Settings, Error> {
+    let size = usize::try_from(batch).unwrap_or(usize::MAX);
+    let each = images.count() / size.max(1);
+    if each == 0 {
+        let count = images.count();
+        return Err(Error::Refused(format!(
+            "{count} training images do not fill a batch of {batch}; give --batch less"
+        )));
+    }
+    let steps = epochs.saturating_mul(each as u64);
+    Ok(Settings {
+        batch: size,
+        seed,
+        steps,
+        schedule: Schedule::Cosine { peak: 0.1, warm_up: (steps / 10).min(50), steps },
+        sgd: Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true },
+        augmentation: Augmentation { flip: true, shift: 1 },
+        checkpoint: None,
+    })
+}
+
+/// How a run went.
+pub(super) struct Course {
+    /// The loss of every step of this run.
+    pub(super) losses: Vec<f32>,
+    /// Seconds of wall time.
+    pub(super) seconds: f64,
+}
+
+/// Trains to the end. `kept` says what an interrupted run leaves behind.
+pub(super) fn train(
+    trainer: &mut Trainer,
+    images: &Images,
+    (settings, stop): (&Settings, &AtomicBool),
+    kept: &str,
+) -> Result<Course, Error> {
+    let first = trainer.about().step;
+    let (steps, batch) = (settings.steps, settings.batch as f64);
+    let progress = Progress::new("training", first, steps);
+    let mut losses = Vec::new();
+    let mut smooth = None;
+    let ended = trainer.train(images, stop, |report| {
+        losses.push(report.loss);
+        // The mean over some twenty batches: single ones jump too much to be read.
+        let mean: f32 = smooth.map_or(report.loss, |smooth| 0.95 * smooth + 0.05 * report.loss);
+        smooth = Some(mean);
+        let rate = (report.step - first) as f64 * batch / progress.elapsed().as_secs_f64();
+        progress.at(report.step, &format!("loss {mean:.3}  {rate:.0} images/s"));
+    });
+    let seconds = progress.elapsed().as_secs_f64();
+    progress.finish();
+    match ended? {
+        Ended::Done => Ok(Course { losses, seconds }),
+        Ended::Stopped => Err(Error::Interrupted { done: trainer.about().step, steps, kept: kept.to_owned() }),
+    }
+}
+
+/// What is kept of an interrupted run that saves checkpoints.
+pub(super) fn kept(file: &PathBuf, each: &str) -> String {
+    format!("{} holds the run so far: {each} continues it", file.display())
+}
+
+/// GPU milliseconds of one training step by kernel, the longest first; `None` where the device has no timestamps.
+///
+/// The steps that are timed are undone: weights, averages and velocities are afterwards what they were.
+pub(super) fn times(machine: &Machine, trainer: &Trainer) -> Result<Option<Vec<(KernelTime, f64)>>, Error> {
+    if !machine.device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        return Ok(None);
+    }
+    let executor = trainer.executor();
+    let before = trainer.homes().snapshot()?;
+    let mut all = Vec::new();
+    for _ in 0..TIMED {
+        all.extend(executor.run_timed()?);
+    }
+    trainer.homes().restore(&before)?;
+    let sums = executor.by_kernel(&all).into_iter().map(|mut time| {
+        time.steps /= TIMED;
+        let milliseconds = time.nanoseconds as f64 / 1e6 / TIMED as f64;
+        (time, milliseconds)
+    });
+    Ok(Some(sums.collect()))
+}
+
+/// Times as a table.
+pub(super) fn time_table(times: &[(KernelTime, f64)]) -> String {
+    let columns =
+        [("kernel", Align::Left), ("dispatches", Align::Right), ("GPU ms", Align::Right), ("share", Align::Right)];
+    let mut table = Table::new(&columns);
+    let total: f64 = times.iter().map(|(_, milliseconds)| milliseconds).sum();
+    for (time, milliseconds) in times {
+        let share = 100.0 * milliseconds / total.max(f64::MIN_POSITIVE);
+        let cells = [format!("{}", time.steps), format!("{milliseconds:.2}"), format!("{share:.1} %")];
+        table.row([&[time.kernel.to_owned()][..], &cells].concat());
+    }
+    let steps: usize = times.iter().map(|(time, _)| time.steps).sum();
+    table.row(vec!["all".to_owned(), steps.to_string(), format!("{total:.2}"), "100.0 %".to_owned()]);
+    table.text()
+}

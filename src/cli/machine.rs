@@ -1,0 +1,73 @@
+//! Opening a device whose engines were tried, and going on without cooperative matrices where they fail.
+
+use std::path::PathBuf;
+
+use vistok::gpu::{Device, OpenOptions, Pipelines};
+use vistok::verify::open_qualified;
+
+use super::{Error, speak};
+
+/// A device and its pipelines.
+pub(crate) struct Machine {
+    pub(crate) device: Device,
+    pub(crate) pipelines: Pipelines,
+}
+
+impl Machine {
+    /// Opens the adapter of this name. Says so where its cooperative matrices are not to be trusted.
+    pub(crate) fn open(adapter: Option<&str>) -> Result<Self, Error> {
+        let qualified = open_qualified(&OpenOptions { adapter: adapter.map(str::to_owned), ..OpenOptions::default() })?;
+        if let Some(reason) = qualified.hidden {
+            let reason = super::error::one_line(&reason);
+            speak::note(&format!("vistok: cooperative matrices failed their self-test, going on without: {reason}"));
+        }
+        Ok(Self::of(qualified.device))
+    }
+
+    fn of(device: Device) -> Self {
+        let pipelines = Pipelines::new(&device, cache_folder());
+        Self { device, pipelines }
+    }
+
+    /// Opens an adapter and prepares work on it. A driver may lose the device over a cooperative-matrix kernel: then
+    /// this opens it again without them, and prepares the work anew.
+    pub(crate) fn prepare<T>(
+        adapter: Option<&str>,
+        mut work: impl FnMut(&Self) -> Result<T, Error>,
+    ) -> Result<(Self, T), Error> {
+        let machine = Self::open(adapter)?;
+        match work(&machine) {
+            Err(error) if error.is_lost_device() => {
+                let machine = machine.without_fragments(adapter, error)?;
+                let made = work(&machine)?;
+                Ok((machine, made))
+            }
+            made => made.map(|made| (machine, made)),
+        }
+    }
+
+    /// The same adapter without cooperative matrices, in place of a device that was lost; the loss itself where they
+    /// were not used anyway.
+    pub(crate) fn without_fragments(self, adapter: Option<&str>, lost: Error) -> Result<Self, Error> {
+        if self.device.capabilities().fragment.is_none() {
+            return Err(lost);
+        }
+        let reason = super::error::one_line(&lost);
+        speak::note(&format!("vistok: {reason}; going on without cooperative matrices"));
+        drop(self);
+        let adapter = adapter.map(str::to_owned);
+        Ok(Self::of(Device::open(&OpenOptions { adapter, scalar: true, ..OpenOptions::default() })?))
+    }
+
+    /// The adapter's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.device.info().name
+    }
+}
+
+/// Where compiled pipelines are kept between runs: the user's folder for caches, where there is one.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = folder("XDG_CACHE_HOME").or_else(|| folder("LOCALAPPDATA"));
+    Some(caches.or_else(|| folder("HOME").map(|home| home.join(".cache")))?.join("vistok"))
+}

@@ -1,0 +1,76 @@
+//! The command line: one file a subcommand, results on standard output, everything else on standard error.
+//!
+//! **Absent here**: anything that somebody who links the library would want; this room only asks and prints.
+
+mod bench;
+mod demo;
+mod devices;
+mod error;
+mod eval;
+mod folder;
+mod interrupt;
+mod learning;
+mod machine;
+#[cfg(feature = "plot")]
+mod picture;
+mod plan;
+mod presets;
+mod progress;
+mod speak;
+mod table;
+mod train;
+mod trial;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use error::Error;
+
+/// Hand-written WGSL kernels for Visual Transformers, forward and backward, on any GPU that wgpu reaches.
+#[derive(Debug, Parser)]
+#[command(name = "vistok", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Devices(devices::Arguments),
+    Demo(demo::Arguments),
+    Train(train::Arguments),
+    Eval(eval::Arguments),
+    Verify(verify::Arguments),
+    Bench(bench::Arguments),
+    Plan(plan::Arguments),
+}
+
+/// Which adapter computes.
+#[derive(Debug, Args)]
+struct AdapterArgument {
+    /// Part of an adapter's name, or its number in `vistok devices` [default: the first one].
+    #[arg(long, value_name = "NAME|NUMBER")]
+    adapter: Option<String>,
+}
+
+/// Runs what the process's arguments ask for.
+pub(crate) fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Devices(arguments) => devices::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            speak::note(&format!("vistok: {}", error::one_line(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}

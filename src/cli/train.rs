@@ -1,0 +1,91 @@
+//! `vistok train`: a model learns images from a folder, saves itself after every pass, and can continue.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use vistok::train::Trainer;
+use vistok::train::data::Dataset;
+
+use super::folder::Folder;
+use super::learning::{kept, recipe, train};
+use super::machine::Machine;
+use super::{AdapterArgument, Error, interrupt, presets, speak};
+
+/// The weight file in the folder of a run.
+pub(super) const WEIGHTS: &str = "model.safetensors";
+
+/// Train a model; its weights go to DIR/model.safetensors after every pass over the images.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// `embedded`, or `fashion-mnist:DIR` with the four IDX files, gzipped or not.
+    #[arg(long, value_name = "DATA")]
+    data: String,
+    /// The folder for the weights; made where it is not there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Passes over the training images. A run that is resumed must be given the same.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: u64,
+    /// The model.
+    #[arg(long, value_name = "NAME", default_value = "vt-resnet-demo")]
+    model: String,
+    /// Images in a batch.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
+    /// Where initial weights, the order of images and their augmentation come from.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Continue from the weight file in DIR.
+    #[arg(long)]
+    resume: bool,
+    /// One JSON document on standard output: `test_accuracy`, `train_seconds`, `adapter`, `weights`.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    adapter: AdapterArgument,
+}
+
+/// Trains.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
+    let folder = Folder::prepare(&arguments.out)?;
+    let file = folder.file(WEIGHTS);
+    let dataset = Dataset::load(Some(&arguments.data))?;
+    let model = presets::model(&arguments.model, dataset.train.classes)?;
+    let mut settings = recipe(&dataset.train, [arguments.epochs, arguments.batch, arguments.seed])?;
+    settings.checkpoint = Some((file.clone(), settings.steps / arguments.epochs.max(1)));
+    if !arguments.resume && file.exists() {
+        let file = file.display();
+        let reason = format!("{file} is there already; --resume continues it, another --out keeps it");
+        return Err(Error::Refused(reason));
+    }
+    let stop = interrupt::stop_flag();
+    let (machine, mut trainer) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
+        let (device, pipelines) = (&machine.device, &machine.pipelines);
+        let mut trainer = Trainer::new(device, pipelines, &*model, &dataset.train, settings.clone())?;
+        if arguments.resume {
+            trainer.resume(&file)?;
+        }
+        Ok(trainer)
+    })?;
+    let (name, data, adapter) = (model.name(), &dataset.name, machine.name());
+    speak::note(&format!("{name} on {adapter}: {} images of {data}", dataset.train.count()));
+    let course = train(&mut trainer, &dataset.train, (&settings, stop), &kept(&file, "--resume"))?;
+    let accuracy = trainer.accuracy(&dataset.test)?;
+    let (percent, seconds) = (100.0 * accuracy, course.seconds);
+    let text = format!(
+        "{percent:.2} % of {} test images right after {} steps, {seconds:.1} s; weights: {}\n",
+        dataset.test.count(),
+        trainer.about().step,
+        file.display(),
+    );
+    speak::report(arguments.json, &text)?;
+    if arguments.json {
+        let weights = file.display().to_string();
+        let document = json!({
+            "test_accuracy": accuracy, "train_seconds": seconds, "adapter": adapter, "weights": weights,
+        });
+        speak::say_json(&document)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! A case as a graph with its gradients, and what its nodes record: which kernels it would run, without a machine.
+
+use crate::graph::{Case, Graph, GraphError, Io, Node, Tensor, Value};
+use crate::kernel::{Capabilities, Elem, Recording};
+use crate::ops;
+
+/// A case's graph, and the gradient of each of its inputs: `None` for what has none.
+///
+/// The gradients of its outputs are inputs of the graph, named `cotangent0` and so on.
+///
+/// # Errors
+/// When the op refuses the shapes, or its gradient rule the outputs.
+pub fn with_gradients(case: &Case, elem: Elem) -> Result<(Graph, Vec<Option<Value>>), GraphError> {
+    let (mut graph, inputs) = case.graph(elem)?;
+    if !case.has_gradient {
+        return Ok((graph, vec![None; inputs.len()]));
+    }
+    let outputs = graph.nodes()[0].outputs.clone();
+    let mut seeds = Vec::new();
+    for &at in &case.seeds {
+        let tensor = graph.tensor(outputs[at]).clone();
+        seeds.push((outputs[at], graph.input(format!("cotangent{at}"), tensor)));
+    }
+    let gradients = ops::gradients(&mut graph, &seeds, &inputs)?;
+    Ok((graph, gradients))
+}
+
+/// A node's kernel calls on such a machine, with the types of its inputs and outputs.
+#[must_use]
+pub fn record(graph: &Graph, node: &Node, machine: &Capabilities) -> (Recording, Vec<Tensor>, Vec<Tensor>) {
+    let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<Tensor>>();
+    let (inputs, outputs) = (tensors(&node.inputs), tensors(&node.outputs));
+    let mut recording = Recording::default();
+    node.op.record(&Io { inputs: &inputs, outputs: &outputs, machine }, &mut recording);
+    (recording, inputs, outputs)
+}
+
+/// What every node of a case records on such a machine, forward and backward; views record nothing.
+///
+/// # Errors
+/// When the op refuses the shapes, or its gradient rule the outputs.
+pub fn recordings(case: &Case, elem: Elem, machine: &Capabilities) -> Result<Vec<Recording>, GraphError> {
+    let (graph, _) = with_gradients(case, elem)?;
+    let nodes = graph.nodes().iter().filter(|node| !node.op.is_view());
+    Ok(nodes.map(|node| record(&graph, node, machine).0).collect())
+}
+
+/// Whether a recording multiplies cooperative matrices anywhere.
+#[must_use]
+pub fn uses_fragments(recording: &Recording) -> bool {
+    recording.dispatches.iter().any(|dispatch| dispatch.variant.has("tile_coop"))
+}
