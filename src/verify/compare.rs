@@ -64,7 +64,8 @@ pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) 
     Ok(rows)
 }
 
-fn with_gradients(case: &Case, elem: Elem) -> Result<Graph, GraphError> {
+/// A case's graph, with its gradients where it has them.
+pub(super) fn with_gradients(case: &Case, elem: Elem) -> Result<Graph, GraphError> {
     let (mut graph, inputs) = case.graph(elem)?;
     if case.has_gradient {
         let outputs = graph.nodes()[0].outputs.clone();
