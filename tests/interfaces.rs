@@ -11,9 +11,8 @@ use vistok::verify::{Build, builds};
 fn main() {
     let arguments = Arguments::from_args();
     let builds = builds(&ops::cases()).expect("the cases' shapes fit, and all pieces exist");
-    let trials = builds
-        .into_iter()
-        .map(|build| Trial::test(build.to_string(), move || check(&build).map_err(Failed::from)));
+    let trials =
+        builds.into_iter().map(|build| Trial::test(build.to_string(), move || check(&build).map_err(Failed::from)));
     let mut trials: Vec<Trial> = trials.collect();
     trials.push(Trial::test("a wrong twin is noticed", || wrong_twins_are_noticed().map_err(Failed::from)));
     libtest_mimic::run(&arguments, trials).exit();

@@ -16,7 +16,9 @@ pub enum Error {
         present: String,
     },
     /// The device has less than WebGPU's defaults, to which the kernels keep.
-    #[error("the device on {adapter} offers {found} {what}, and {needed} are needed: choose another adapter, or open the device with larger limits (Device::wants has them)")]
+    #[error(
+        "the device on {adapter} offers {found} {what}, and {needed} are needed: choose another adapter, or open the device with larger limits (Device::wants has them)"
+    )]
     TooSmall {
         /// The adapter's name.
         adapter: String,

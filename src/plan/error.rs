@@ -22,7 +22,9 @@ pub enum PlanError {
         remedy: Remedy,
     },
     /// A value holds f16, and the machine computes with none.
-    #[error("{what} is {tensor}, and this machine has no f16: build the graph in f32, or open the device with SHADER_F16")]
+    #[error(
+        "{what} is {tensor}, and this machine has no f16: build the graph in f32, or open the device with SHADER_F16"
+    )]
     NoF16 {
         /// The op and scope that make the value, or the input or stored tensor's name.
         what: String,
