@@ -128,7 +128,7 @@ impl Fused {
         };
         // Pipelines are told apart by name, and live as long as the program.
         let name: &'static str = format!("{} {} {is_small}", self.name(), problem.label()).leak();
-        let kernel = Box::leak(Box::new(Interface { name, source: text.leak(), params: &[], bindings }));
+        let kernel = Box::leak(Box::new(Interface { name, source: text.leak(), pieces: &[], params: &[], bindings }));
         let [rows, columns, _] = problem.product();
         let groups = rows / tile[0] as usize * (columns / tile[1] as usize);
         let dispatch = Dispatch {

@@ -18,7 +18,7 @@ mod variant;
 
 pub use capabilities::{Capabilities, Fragment};
 pub use compose::{ComposeError, Text, compose, permutations};
-pub use declare::{Access, Interface, Kernel, Param, View};
+pub use declare::{Access, Interface, Kernel, Param, Piece, View};
 pub use elem::Elem;
 pub use recording::{Dispatch, Grid, Recording, word};
 pub use reflect::{Reflection, disagreements};
