@@ -21,6 +21,7 @@ use vistok::train::step::training_step;
 use vistok::train::{Ended, Report, Schedule, Settings, Trainer};
 
 type Outcome = Result<(), Failed>;
+type Test = fn(&Bench) -> Outcome;
 
 struct Bench {
     device: Device,
@@ -29,7 +30,7 @@ struct Bench {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let tests: [(&str, fn(&Bench) -> Outcome); 7] = [
+    let tests: [(&str, Test); 7] = [
         ("a batch is learned by heart", overfits),
         ("resumed equals straight on, bitwise", resumes),
         ("one seed gives one result, bitwise", repeats),
