@@ -9,7 +9,7 @@ use crate::reference::{Array, Real};
 
 use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 
-/// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + bias[O] (f32, may be left out).
+/// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + `bias[O]` (f32, may be left out).
 ///
 /// Output channels are cut into `groups` runs; run g sees input channels g C/groups .. (g+1) C/groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
