@@ -253,7 +253,7 @@ fn block(elem: Elem) -> Result<Graph, GraphError> {
     let multiply = MatMul { transpose_a: false, transpose_b: false };
     let pixels = graph.apply_one(Reshape { shape: [n, side * side, c].into() }, &[x])?;
     let mean = graph.apply_one(MeanRows, &[pixels])?;
-    let squeezed = graph.apply_one(multiply.clone(), &[mean, down])?;
+    let squeezed = graph.apply_one(multiply, &[mean, down])?;
     let squeezed = graph.apply_one(Map::Relu, &[squeezed])?;
     let s = graph.apply_one(multiply, &[squeezed, up])?;
     let y = graph.apply_one(Gate, &[x, s])?;

@@ -15,8 +15,9 @@ use vistok::kernel::Elem;
 use vistok::verify::compare;
 
 type Outcome = Result<(), Failed>;
+type Example = (&'static str, fn() -> Outcome);
 
-const EXAMPLES: [(&str, fn() -> Outcome); 3] = [
+const EXAMPLES: [Example; 3] = [
     ("host_device", || host_device::run().map_err(|error| error.to_string().into())),
     ("own_op", || own_op::run().map_err(|error| error.to_string().into())),
     ("own_op with wgpu's checks", own_op_checked),

@@ -3,22 +3,24 @@
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use vistok::gpu::{Checks, Device, Error, Executor, Homes, HostBuffer, OpenOptions, Pipelines};
+use vistok::gpu::{Bare, Checks, Device, Error, Executor, Homes, HostBuffer, OpenOptions, Pipelines};
 use vistok::graph::{Graph, Tensor};
-use vistok::kernel::Elem;
+use vistok::kernel::{Elem, Grid, Recording, Variant, View};
 use vistok::ops::{Conv2d, Map, MatMul};
 use vistok::plan::{Layout, Options, Plan};
 use vistok::wgpu;
 
 type Outcome = Result<(), Failed>;
+type Check = (&'static str, fn() -> Outcome);
 
-const CHECKS: [(&str, fn() -> Outcome); 7] = [
+const CHECKS: [Check; 8] = [
     ("a device without any feature computes in f32", without_features),
     ("f16 on a device without is refused by name", f16_without),
     ("a device below WebGPU's defaults is refused", below_the_defaults),
     ("small bindings and buffers are refused by name", small_memory),
     ("buffers that do not fit are refused", wrong_buffers),
     ("faults of the host are told, and do not end the process", faults_are_told),
+    ("two kernels of one name are two kernels", one_name),
     ("opening and reading need not block", asynchronous),
 ];
 
@@ -164,7 +166,7 @@ fn wrong_buffers() -> Outcome {
     wrong(HostBuffer { tensor: Tensor::f32([16]), ..right.clone() }, "takes f32 [4, 4] and the buffer holds f32 [16]")?;
     wrong(HostBuffer { tensor: Tensor::new([4, 4], Elem::F16), ..right.clone() }, "holds f16 [4, 4]")?;
     wrong(HostBuffer { offset: 512, ..right.clone() }, "needs 64 bytes")?;
-    wrong(HostBuffer { offset: u64::MAX & !255, ..right.clone() }, "needs 64 bytes")?;
+    wrong(HostBuffer { offset: u64::MAX - 255, ..right.clone() }, "needs 64 bytes")?;
     wrong(HostBuffer { offset: 4, ..right.clone() }, "the offset 4 is no multiple of")?;
     wrong(HostBuffer { buffer: buffer(&device.device, 64, usage), ..right.clone() }, "the buffer has 64")?;
     let unusable = buffer(&device.device, 512, wgpu::BufferUsages::COPY_DST);
@@ -192,6 +194,37 @@ fn faults_are_told() -> Outcome {
         Ok(executor.read_named("y")?)
     });
     ensure(after.is_err(), || "a destroyed device computes".to_owned())
+}
+
+vistok::kernel! {
+    struct Zero = "same/name" text "// y = 0
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1)
+fn main() { y[0] = 0.0; }" { params {} read {} write { y } }
+}
+
+vistok::kernel! {
+    struct One = "same/name" text "// y = 1
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1)
+fn main() { y[0] = 1.0; }" { params {} read {} write { y } }
+}
+
+/// As two crates may have them that are linked into one program.
+fn one_name() -> Outcome {
+    let device = plain()?;
+    let pipelines = Pipelines::new(&device, None);
+    let mut found = Vec::new();
+    let (grid, y) = (Grid::of(1), View::Output(0));
+    let mut recordings = [Recording::default(), Recording::default()];
+    recordings[0].dispatch(&Zero { y }, Variant::default(), grid);
+    recordings[1].dispatch(&One { y }, Variant::default(), grid);
+    for recording in &recordings {
+        let bare = Bare::new(&device, &pipelines, recording, (&[], &[4]), &[])?;
+        bare.run(1)?;
+        found.push(bare.output(0)?);
+    }
+    ensure(found == [0.0f32.to_le_bytes(), 1.0f32.to_le_bytes()], || format!("{found:?}"))
 }
 
 fn asynchronous() -> Outcome {
