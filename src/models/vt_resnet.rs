@@ -71,7 +71,7 @@ impl VtResNet {
             block: Block::Basic,
             stages: vec![Stage { channels: 32, blocks: 1, stride: 1 }],
         };
-        let vt = Vt { heads: 4, ..Vt::counted(8, 64, 32, 32) };
+        let vt = Vt { heads: 2, ..Vt::counted(8, 64, 32, 32) };
         Self { name: "vt-resnet-demo", trunk, vt, blocks: 2, classes }
     }
 
