@@ -43,7 +43,7 @@ fn counts_are_those_published() {
 /// As small as a VT-ResNet gets that still has every kind of layer.
 fn tiny(vt: Vt) -> VtResNet {
     let trunk = Trunk {
-        stem: Stem::Small { channels: 4, stride: 1 },
+        stem: Stem::Small { kernel: 3, channels: 4, stride: 1, pool: false },
         block: Block::Basic,
         stages: vec![Stage { channels: 8, blocks: 1, stride: 2 }],
     };

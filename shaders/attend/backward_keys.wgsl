@@ -78,7 +78,7 @@ fn main(
             first_query = first;
             // With queries enough for one tile only, the weights of the first strip serve the others.
             if strip == 0u || end - begin > QUERIES {
-                let tile = tile_gradients(lane, end, params.keys);
+                let tile = tile_gradients(lane, params.keys);
                 p_tile[lane] = tile.p;
                 ds_tile[lane] = tile.ds;
                 workgroupBarrier();

@@ -48,7 +48,7 @@ fn main(
             first_key = first;
             // With keys enough for one tile only, the weights of the first strip serve the others.
             if strip == 0u || end - begin > KEYS {
-                weights[lane] = tile_gradients(lane, params.queries, end).ds;
+                weights[lane] = tile_gradients(lane, end).ds;
                 workgroupBarrier();
             }
             add_values(strip, (min(KEYS, end - first) + 3u) / 4u, lane);

@@ -34,7 +34,7 @@ fn main(
     }
     head = number % params.heads;
     image = number / params.heads;
-    let tile = tile_gradients(lane, params.queries, params.keys);
+    let tile = tile_gradients(lane, params.keys);
     p_tile[lane] = tile.p;
     ds_tile[lane] = tile.ds;
     workgroupBarrier();

@@ -34,15 +34,15 @@ fn load_right(product: u32, row: u32, c: u32) -> f32 {
     return f32(v[key_row(key) * params.width + c]);
 }
 
-// Every lane must call, in uniform control flow: the lane's query and its four keys, 0 where there is none.
-fn tile_gradients(lane: u32, query_end: u32, key_end: u32) -> Tile {
+// Every lane must call, in uniform control flow: the lane's query and its four keys, 0 where there is no key before
+// `key_end`. Where there is no query the numbers mean nothing, and no sum takes them.
+fn tile_gradients(lane: u32, key_end: u32) -> Tile {
     let scores = params.scale * tile_product(SCORES, params.depth, lane);
     let dp = tile_product(GRADIENTS, params.width, lane);
     let query = first_query + lane / QUADS;
     let key = first_key + 4u * (lane % QUADS);
     let row = query_row(min(query, params.queries - 1u));
-    let exists = vec4(key) + vec4(0u, 1u, 2u, 3u) < vec4(select(0u, key_end, query < query_end));
-    // The choice comes before exp: where there is no row, a score may be so far from log_sum that exp overflows.
-    let p = select(vec4<f32>(), exp(select(vec4<f32>(), scores - rows[2u * row], exists)), exists);
+    let exists = vec4(key) + vec4(0u, 1u, 2u, 3u) < vec4(key_end);
+    let p = select(vec4<f32>(), exp(scores - rows[2u * row]), exists);
     return Tile(p, params.scale * p * (dp - rows[2u * row + 1u]));
 }

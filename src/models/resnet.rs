@@ -10,12 +10,16 @@ use crate::ops::{Add, MaxPool};
 pub enum Stem {
     /// A 7x7 convolution with stride 2 and 64 channels, then 3x3 max pooling with stride 2: a quarter of the size.
     Large,
-    /// A 3x3 convolution for small images.
+    /// A convolution for small images.
     Small {
+        /// Its height and width.
+        kernel: usize,
         /// Its channels.
         channels: usize,
         /// Its stride.
         stride: usize,
+        /// Whether 3x3 max pooling with stride 2 follows.
+        pool: bool,
     },
 }
 
@@ -82,16 +86,16 @@ impl Trunk {
 }
 
 fn stem(b: &mut Builder<'_>, images: Value, stem: Stem) -> Result<Value, GraphError> {
-    let convolution = match stem {
-        Stem::Large => [7, 64, 2],
-        Stem::Small { channels, stride } => [3, channels, stride],
+    let (convolution, pool) = match stem {
+        Stem::Large => ([7, 64, 2], true),
+        Stem::Small { kernel, channels, stride, pool } => ([kernel, channels, stride], pool),
     };
     let x = conv(b, "conv", images, convolution)?;
     let x = norm(b, "norm", x)?;
     let x = relu(b, x)?;
-    match stem {
-        Stem::Large => b.graph.apply(MaxPool { kernel: [3; 2], stride: [2; 2], padding: [1; 2] }, &[x]).map(|y| y[0]),
-        Stem::Small { .. } => Ok(x),
+    match pool {
+        true => Ok(b.graph.apply(MaxPool { kernel: [3; 2], stride: [2; 2], padding: [1; 2] }, &[x])?[0]),
+        false => Ok(x),
     }
 }
 
@@ -137,7 +141,7 @@ impl ResNet {
     pub fn presets(classes: usize) -> Vec<Self> {
         let imagenet = |name, block, blocks: [usize; 4]| (name, Trunk::imagenet(block, &blocks));
         let small = Trunk {
-            stem: Stem::Small { channels: 16, stride: 2 },
+            stem: Stem::Small { kernel: 3, channels: 16, stride: 2, pool: false },
             block: Block::Basic,
             stages: vec![Stage { channels: 16, blocks: 1, stride: 1 }, Stage { channels: 32, blocks: 1, stride: 2 }],
         };

@@ -269,7 +269,7 @@ const SHAPES: &[[usize; 5]] = &[
     [17, 100, 1, 33, 9],
     [9, 300, 1, 2, 130],
     // More channels than a workgroup sums at once.
-    [5, 70, 1, 3, 140],
+    [9, 70, 1, 70, 90],
     [40, 5, 1, 40, 50],
 ];
 
@@ -284,6 +284,8 @@ pub(super) fn cases() -> Vec<Case> {
     // One image and many pixels: the sums over pixels are split among workgroups.
     cases.push(case(1, 1, [2, 700, 3, 4], 0.5));
     cases.push(case(1, 1, [700, 2, 3, 4], 0.5));
+    // Scores beyond what exp can bear: only their distance from the largest may reach it.
+    cases.extend([[9, 7, 3, 3], [33, 8, 3, 3], [5, 127, 3, 3]].map(|sizes| case(1, 2, sizes, 40.0)));
     let real = |[n, heads]: [usize; 2], sizes: [usize; 4], layer| {
         case(heads, n, sizes, 1.0 / (sizes[2] as f64 / heads as f64).sqrt()).real(layer)
     };

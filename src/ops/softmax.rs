@@ -1,6 +1,6 @@
 //! Softmax along the last axis, y = exp(x) / sum of exp(x), and its gradient dx = y (dy − sum of dy y).
 
-use crate::graph::{Case, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -120,6 +120,8 @@ impl Maths for SoftmaxBackward {
 pub(super) fn cases() -> Vec<Case> {
     let shapes: [&[usize]; 8] = [&[1], &[5, 1], &[3, 2], &[2, 7, 8], &[33, 31], &[127, 3], &[2, 3, 2, 65], &[3, 257]];
     let mut cases: Vec<Case> = shapes.iter().map(|shape| Case::new(Softmax, &[shape])).collect();
+    // Beyond what exp can bear: only distances from the largest may reach it.
+    cases.push(Case::new(Softmax, &[&[5, 33]]).draw(0, Draw::Between(-200.0, 200.0)));
     cases.push(Case::new(Softmax, &[&[256, 16, 16, 16]]).real("vt-resnet transformer scores"));
     cases.push(Case::new(Softmax, &[&[256, 1000]]).real("imagenet classes"));
     cases

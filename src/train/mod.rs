@@ -9,6 +9,7 @@ pub mod data;
 mod error;
 mod evaluate;
 pub mod idx;
+pub mod recipe;
 mod schedule;
 pub mod step;
 mod trainer;

@@ -1,0 +1,265 @@
+//! Training on the GPU: a batch is learned by heart, a resumed run and a repeated one end in the same bits, every
+//! parameter of the VT blocks takes part, and weight files that do not belong are refused.
+//!
+//! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use vistok::gpu::{Device, Executor, Homes, OpenOptions, Pipelines};
+use vistok::models::resnet::{Block, Stage, Stem, Trunk};
+use vistok::models::vt::Vt;
+use vistok::models::{ResNet, VtResNet};
+use vistok::ops::Sgd;
+use vistok::plan::{Layout, Options, Plan};
+use vistok::reference::Random;
+use vistok::train::batches::{Augmentation, Normalization};
+use vistok::train::checkpoint::{Checkpoint, Which};
+use vistok::train::data::Images;
+use vistok::train::step::training_step;
+use vistok::train::{Ended, Report, Schedule, Settings, Trainer};
+
+type Outcome = Result<(), Failed>;
+type Test = fn(&Bench) -> Outcome;
+
+struct Bench {
+    device: Device,
+    pipelines: Pipelines,
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let tests: [(&str, Test); 7] = [
+        ("a batch is learned by heart", overfits),
+        ("resumed equals straight on, bitwise", resumes),
+        ("one seed gives one result, bitwise", repeats),
+        ("every parameter takes part", takes_part),
+        ("weights alone can be read, by another run too", evaluates),
+        ("weight files that do not belong are refused", refuses),
+        ("a stopped run saves where it stands", stops),
+    ];
+    let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
+    let adapter = Device::open(&options).map_err(|error| error.to_string());
+    let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
+    let trials = tests.map(|(name, test)| match (&adapter, required) {
+        (Ok(device), _) => {
+            let device = device.clone();
+            Trial::test(name, move || test(&Bench { pipelines: Pipelines::new(&device, None), device }))
+        }
+        (Err(reason), true) => {
+            let reason = reason.clone();
+            Trial::test(name, move || Err(Failed::from(reason)))
+        }
+        (Err(_), false) => Trial::test(name, || Ok(())).with_ignored_flag(true),
+    });
+    libtest_mimic::run(&arguments, trials.into()).exit();
+}
+
+/// Every kind of layer of a VT-ResNet, on images of 8x8.
+fn tiny() -> VtResNet {
+    let trunk = Trunk {
+        stem: Stem::Small { kernel: 3, channels: 8, stride: 1, pool: true },
+        block: Block::Basic,
+        stages: vec![Stage { channels: 8, blocks: 1, stride: 1 }],
+    };
+    VtResNet { name: "tiny", trunk, vt: Vt { heads: 2, ..Vt::counted(4, 16, 16, 8) }, blocks: 2, classes: 4 }
+}
+
+/// Noise: nothing to learn but each image by itself.
+fn noise(count: usize) -> Images {
+    let mut random = Random::new(9);
+    Images {
+        height: 8,
+        width: 8,
+        channels: 1,
+        pixels: (0..count * 64).map(|_| random.below(256) as u8).collect(),
+        labels: (0..count).map(|_| random.below(4) as u8).collect(),
+        classes: 4,
+    }
+}
+
+const SGD: Sgd = Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true };
+
+fn settings(steps: u64) -> Settings {
+    Settings {
+        batch: 8,
+        seed: 5,
+        steps,
+        schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: 80 },
+        sgd: SGD,
+        augmentation: Augmentation { flip: true, shift: 1 },
+        checkpoint: None,
+    }
+}
+
+fn trainer(bench: &Bench, settings: Settings) -> Result<Trainer, Failed> {
+    Ok(Trainer::new(&bench.device, &bench.pipelines, &tiny(), &noise(24), settings)?)
+}
+
+fn train(trainer: &mut Trainer) -> Result<Vec<Report>, Failed> {
+    let mut reports = Vec::new();
+    let ended = trainer.train(&noise(24), &AtomicBool::new(false), |report| reports.push(*report))?;
+    require(ended == Ended::Done, "training did not run to its end")?;
+    Ok(reports)
+}
+
+fn require(holds: bool, otherwise: impl Into<String>) -> Outcome {
+    if holds { Ok(()) } else { Err(Failed::from(otherwise.into())) }
+}
+
+fn overfits(bench: &Bench) -> Outcome {
+    let images = noise(8);
+    let settings = Settings { augmentation: Augmentation::default(), ..settings(80) };
+    let mut trainer = Trainer::new(&bench.device, &bench.pipelines, &tiny(), &images, settings)?;
+    let mut losses = Vec::new();
+    trainer.train(&images, &AtomicBool::new(false), |report| losses.push(report.loss))?;
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    require(first > 0.7, format!("the first loss is {first} already"))?;
+    require(last < 0.05, format!("the loss fell from {first} to {last} only"))
+}
+
+fn resumes(bench: &Bench) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("half.safetensors");
+    let mut straight = trainer(bench, settings(10))?;
+    let whole = train(&mut straight)?;
+    let mut half = trainer(bench, settings(5))?;
+    train(&mut half)?;
+    half.save(&file)?;
+    let mut rest = trainer(bench, Settings { seed: 5, ..settings(10) })?;
+    rest.resume(&file)?;
+    let reports = train(&mut rest)?;
+    require(reports[..] == whole[5..], "the losses of the second half differ")?;
+    require(rest.homes().snapshot()? == straight.homes().snapshot()?, "weights, statistics or velocities differ")
+}
+
+fn repeats(bench: &Bench) -> Outcome {
+    let run = |seed: u64| {
+        let mut trainer = trainer(bench, Settings { seed, ..settings(6) })?;
+        train(&mut trainer)?;
+        Ok::<_, Failed>(trainer.homes().snapshot()?)
+    };
+    let first = run(5)?;
+    require(first == run(5)?, "two runs of one seed differ")?;
+    require(first != run(6)?, "another seed changes nothing")
+}
+
+fn takes_part(bench: &Bench) -> Outcome {
+    let mut step = training_step(&tiny(), [8, 8, 8, 1], SGD)?;
+    for (name, gradient) in &step.gradients {
+        step.graph.output(format!("gradient of {name}"), *gradient);
+    }
+    let machine = bench.device.capabilities();
+    let layout = Layout::of(&[&step.graph], machine.offset_alignment)?;
+    let homes = Homes::new(&bench.device, &layout)?;
+    for parameter in step.parameters.iter() {
+        homes.write_f32(parameter.home, &parameter.name, &parameter.initial(5))?;
+    }
+    let plan = Plan::new(&step.graph, &layout, machine, Options::default())?;
+    let executor = Executor::new(&bench.device, &bench.pipelines, plan, &homes)?;
+    let images = noise(8);
+    let table = Normalization::of(&images).table();
+    let pixels: Vec<f32> = images.pixels.iter().map(|&byte| table[usize::from(byte)]).collect();
+    executor.write_f32("images", &pixels)?;
+    executor.write_u32("labels", &images.labels.iter().map(|&label| label.into()).collect::<Vec<u32>>())?;
+    executor.write_f32("rate", &[0.05])?;
+    executor.run()?;
+    require(step.gradients.iter().any(|(name, _)| name.contains("/vt2/")), "no parameter of the second block")?;
+    for (name, _) in &step.gradients {
+        let largest = largest(&executor.read_named(&format!("gradient of {name}"))?);
+        // Rounding alone leaves about 1e-8 where the gradient is zero by its formula.
+        require(largest > 1e-6 && largest.is_finite(), format!("the gradient of {name} is {largest}"))?;
+    }
+    for parameter in step.parameters.iter() {
+        let now = homes.read_f32(parameter.home, &parameter.name)?;
+        let moved: Vec<f32> = now.iter().zip(parameter.initial(5)).map(|(now, then)| now - then).collect();
+        require(largest(&moved) > 0.0, format!("{} has not moved", parameter.name))?;
+    }
+    Ok(())
+}
+
+fn largest(numbers: &[f32]) -> f32 {
+    numbers.iter().fold(0.0, |largest: f32, number| largest.max(number.abs()))
+}
+
+fn evaluates(bench: &Bench) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("model.safetensors");
+    let settings = Settings { checkpoint: Some((file.clone(), 1000)), ..settings(20) };
+    let mut trained = trainer(bench, settings.clone())?;
+    train(&mut trained)?;
+    // 21 images are two whole batches and five of another.
+    let accuracy = trained.accuracy(&noise(21))?;
+    let predictions = trained.evaluator().predictions(&noise(21), trained.about().normalization)?;
+    require(predictions.len() == 21, "an image without prediction")?;
+    let other = trainer(bench, Settings { seed: 77, batch: 7, ..settings })?;
+    let checkpoint = Checkpoint::open(&file)?;
+    require(checkpoint.about() == trained.about(), "the file says something else of the run")?;
+    checkpoint.load(other.homes(), Which::Weights)?;
+    let again = other.evaluator().predictions(&noise(21), checkpoint.about().normalization)?;
+    require(again == predictions, "other predictions from the same weights")?;
+    require((other.accuracy(&noise(21))? - accuracy).abs() < f64::EPSILON, "another accuracy")
+}
+
+fn refuses(bench: &Bench) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    let good = at("good.safetensors");
+    let mut trainer = trainer(bench, settings(3))?;
+    train(&mut trainer)?;
+    trainer.save(&good)?;
+    let bytes = std::fs::read(&good)?;
+    let before = trainer.homes().snapshot()?;
+    let mut long = bytes.clone();
+    long.push(0);
+    let foreign = safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView<'_>)>::new(), None)?;
+    for (name, bytes, words) in [
+        ("short", &bytes[..bytes.len() - 1], "no whole safetensors file"),
+        ("shorter", &bytes[..100], "no whole safetensors file"),
+        ("empty", &bytes[..0], "no whole safetensors file"),
+        ("long", &long[..], "no whole safetensors file"),
+        ("text", &b"once upon a time, there was a file"[..], "no whole safetensors file"),
+        ("foreign", &foreign[..], "was not written by this program"),
+    ] {
+        std::fs::write(at(name), bytes)?;
+        refused(trainer.resume(&at(name)), &[name, words])?;
+    }
+    refused(trainer.resume(&at("absent")), &["absent", "is the folder there"])?;
+    refused(trainer.save(&at("no folder").join("file")), &["no folder", "is the folder there"])?;
+    let other = ResNet::presets(4).swap_remove(4);
+    let other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;
+    refused(Checkpoint::open(&good)?.load(other.homes(), Which::All), &["good", "[3, 3, 1, 8] there", "more"])?;
+    let longer = VtResNet { blocks: 3, ..tiny() };
+    let longer = Trainer::new(&bench.device, &bench.pipelines, &longer, &noise(24), settings(3))?;
+    refused(
+        Checkpoint::open(&good)?.load(longer.homes(), Which::Weights),
+        &["good", "it lacks `parameters/stage3/vt2"],
+    )?;
+    let mut seeds = self::trainer(bench, Settings { seed: 6, ..settings(3) })?;
+    refused(seeds.resume(&good), &["good", "seed"])?;
+    let wide = Images { classes: 5, ..noise(24) };
+    refused(trainer.train(&wide, &AtomicBool::new(false), |_| {}), &["classes", "5"])?;
+    require(trainer.homes().snapshot()? == before, "a refused file has left something behind")
+}
+
+fn refused<T, E: std::fmt::Display>(result: Result<T, E>, words: &[&str]) -> Outcome {
+    let said = result.err().map(|error| error.to_string()).unwrap_or_default();
+    require(words.iter().all(|word| said.contains(word)), format!("`{said}` does not say {words:?}"))
+}
+
+fn stops(bench: &Bench) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("stopped.safetensors");
+    let kept = Settings { checkpoint: Some((file.clone(), 1000)), ..settings(10) };
+    let mut trainer = trainer(bench, kept)?;
+    let stop = AtomicBool::new(false);
+    let ended = trainer.train(&noise(24), &stop, |report| stop.store(report.step == 3, Ordering::Relaxed))?;
+    require(ended == Ended::Stopped, "the stop flag went unseen")?;
+    require(Checkpoint::open(&file)?.about().step == 3, "the file is of another step")?;
+    require(entries(folder.path())? == 1, "something else than the file was left")
+}
+
+fn entries(folder: &Path) -> Result<usize, Failed> {
+    Ok(std::fs::read_dir(folder)?.count())
+}
