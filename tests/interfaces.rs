@@ -1,91 +1,25 @@
 //! Every twin agrees with its WGSL, in every permutation, as far as SPIR-V, MSL and HLSL. No GPU.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use naga::back::{hlsl, msl, spv};
-use vistok::graph::{Graph, Io, Tensor};
-use vistok::kernel::{
-    Capabilities, Elem, Fragment, Interface, Recording, Reflection, Text, Variant, compose, disagreements, permutations,
-};
+use vistok::kernel::{Interface, Reflection, Text, disagreements};
 use vistok::ops;
+use vistok::verify::{Build, builds};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = builds().into_iter().flat_map(|(name, (interface, variants))| {
-        variants.into_iter().map(move |variant| {
-            Trial::test(format!("{name} [{variant}]"), move || check(interface, &variant).map_err(Failed::from))
-        })
-    });
+    let builds = builds(&ops::cases()).expect("the cases' shapes fit, and all pieces exist");
+    let trials =
+        builds.into_iter().map(|build| Trial::test(build.to_string(), move || check(&build).map_err(Failed::from)));
     let mut trials: Vec<Trial> = trials.collect();
     trials.push(Trial::test("a wrong twin is noticed", || wrong_twins_are_noticed().map_err(Failed::from)));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// Every build to check: all permutations at default constants, and what the cases record on several machines.
-fn builds() -> BTreeMap<&'static str, (&'static Interface, Vec<Variant>)> {
-    let mut builds: BTreeMap<_, (_, Vec<Variant>)> = BTreeMap::new();
-    for machine in machines() {
-        for case in ops::cases() {
-            for elem in [Elem::F32, Elem::F16] {
-                let (mut graph, inputs) = case.graph(elem).expect("a case's shapes fit");
-                if case.has_gradient {
-                    let outputs = graph.nodes()[0].outputs.clone();
-                    let seeds: Vec<_> = case.seeds.iter().map(|&at| (outputs[at], outputs[at])).collect();
-                    ops::gradients(&mut graph, &seeds, &inputs).expect("a case has gradients");
-                }
-                for recorded in record(&graph, &machine).dispatches {
-                    let entry = builds.entry(recorded.kernel.name).or_insert((recorded.kernel, Vec::new()));
-                    entry.1.push(recorded.variant);
-                }
-            }
-        }
-    }
-    for (interface, variants) in builds.values_mut() {
-        variants.extend(permutations(interface).expect("pieces exist"));
-        variants.sort();
-        variants.dedup();
-    }
-    builds
-}
-
-fn machines() -> [Capabilities; 4] {
-    let portable = Capabilities::portable();
-    let nvidia = Capabilities {
-        fragment: Some(Fragment::Sixteen),
-        subgroup: Some(32),
-        max_workgroup: 1024,
-        max_workgroup_bytes: 48 << 10,
-        ..Capabilities::portable()
-    };
-    let software = Capabilities { software: true, ..Capabilities::portable() };
-    let newer = Capabilities {
-        fragment: Some(Fragment::Eight),
-        subgroup: Some(8),
-        max_workgroup_bytes: 32 << 10,
-        ..software.clone()
-    };
-    [portable, nvidia, software, newer]
-}
-
-fn record(graph: &Graph, machine: &Capabilities) -> Recording {
-    let mut out = Recording::default();
-    for node in graph.nodes() {
-        let inputs: Vec<Tensor> = node.inputs.iter().map(|&value| graph.tensor(value).clone()).collect();
-        let outputs: Vec<Tensor> = node.outputs.iter().map(|&value| graph.tensor(value).clone()).collect();
-        node.op.record(&Io { inputs: &inputs, outputs: &outputs, machine }, &mut out);
-    }
-    out
-}
-
-fn check(interface: &'static Interface, variant: &Variant) -> Result<(), String> {
-    let text = compose(interface, variant).map_err(|error| error.to_string())?;
-    let reflection = Reflection::of(&text)?;
-    let found = disagreements(interface, &reflection);
-    if !found.is_empty() {
-        return Err(found.join("\n"));
-    }
+fn check(build: &Build) -> Result<(), String> {
+    let (text, reflection) = build.check().map_err(|fault| fault.to_string())?;
     translate(&text, &reflection)
 }
 
@@ -125,9 +59,9 @@ fn translate(text: &Text, reflection: &Reflection) -> Result<(), String> {
 /// The check itself is checked: swapped reads, a renamed parameter and a binding too many must each be named.
 fn wrong_twins_are_noticed() -> Result<(), String> {
     use vistok::kernel::Access::{Read, Write};
-    let (right, variants) = builds().remove("add/forward").ok_or("add/forward is not recorded")?;
-    let text = compose(right, &variants[0]).map_err(|error| error.to_string())?;
-    let reflection = Reflection::of(&text)?;
+    let builds = builds(&ops::cases()).map_err(|fault| fault.to_string())?;
+    let build = builds.iter().find(|build| build.kernel.name == "add/forward").ok_or("add/forward is not recorded")?;
+    let (right, (_, reflection)) = (build.kernel, build.check().map_err(|fault| fault.to_string())?);
     let twins = [
         Interface { bindings: &[("b", Read), ("a", Read), ("y", Write)], ..*right },
         Interface { bindings: &[("a", Read), ("b", Read), ("y", Read)], ..*right },

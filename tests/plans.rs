@@ -332,9 +332,15 @@ fn call(out: &mut Recording, kernel: &'static Interface, views: Vec<View>, grid:
     out.dispatches.push(Dispatch { kernel, variant: Variant::default(), params: vec![], views, grid: Grid(grid) });
 }
 
-static COPY: Interface =
-    Interface { name: "test/copy", source: "", params: &[], bindings: &[("x", Access::Read), ("y", Access::Write)] };
-static NINE: Interface = Interface { name: "test/nine", source: "", params: &[], bindings: &[("x", Access::Read); 9] };
+static COPY: Interface = Interface {
+    name: "test/copy",
+    source: "",
+    pieces: &[],
+    params: &[],
+    bindings: &[("x", Access::Read), ("y", Access::Write)],
+};
+static NINE: Interface =
+    Interface { name: "test/nine", source: "", pieces: &[], params: &[], bindings: &[("x", Access::Read); 9] };
 
 #[test]
 fn recordings_that_break_a_limit_are_refused_by_name() {

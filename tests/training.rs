@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Device, Executor, Homes, OpenOptions, Pipelines};
+use vistok::graph::{Graph, Tensor};
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
-use vistok::models::{ResNet, VtResNet};
+use vistok::models::{Parameters, Probe, ResNet, VtResNet};
 use vistok::ops::Sgd;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::Random;
@@ -18,7 +19,7 @@ use vistok::train::batches::{Augmentation, Normalization};
 use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::Images;
 use vistok::train::step::training_step;
-use vistok::train::{Ended, Report, Schedule, Settings, Trainer};
+use vistok::train::{Ended, Evaluator, Report, Schedule, Settings, Trainer};
 
 type Outcome = Result<(), Failed>;
 type Test = fn(&Bench) -> Outcome;
@@ -30,8 +31,9 @@ struct Bench {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 7] = [
+    let tests: [(&str, Test); 8] = [
         ("a batch is learned by heart", overfits),
+        ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
         ("one seed gives one result, bitwise", repeats),
         ("every parameter takes part", takes_part),
@@ -108,15 +110,43 @@ fn require(holds: bool, otherwise: impl Into<String>) -> Outcome {
     if holds { Ok(()) } else { Err(Failed::from(otherwise.into())) }
 }
 
-fn overfits(bench: &Bench) -> Outcome {
+/// A network that has seen 8 images 80 times, and its losses.
+fn by_heart(bench: &Bench) -> Result<(Trainer, Vec<f32>), Failed> {
     let images = noise(8);
     let settings = Settings { augmentation: Augmentation::default(), ..settings(80) };
     let mut trainer = Trainer::new(&bench.device, &bench.pipelines, &tiny(), &images, settings)?;
     let mut losses = Vec::new();
     trainer.train(&images, &AtomicBool::new(false), |report| losses.push(report.loss))?;
+    Ok((trainer, losses))
+}
+
+fn overfits(bench: &Bench) -> Outcome {
+    let (_, losses) = by_heart(bench)?;
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     require(first > 0.7, format!("the first loss is {first} already"))?;
     require(last < 0.05, format!("the loss fell from {first} to {last} only"))
+}
+
+fn sees_through_tokens(bench: &Bench) -> Outcome {
+    let (trainer, _) = by_heart(bench)?;
+    let accuracy = |mean_tokens: bool| {
+        let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
+        let images = graph.input("images", Tensor::f32([8, 8, 8, 1]));
+        let probe = Probe { attention: true, mean_tokens };
+        let probed = tiny().probed(&mut graph, &mut parameters, images, probe)?;
+        graph.output("logits", probed.logits);
+        graph.output("attention", probed.attention[1]);
+        let evaluator = Evaluator::new(&bench.device, &bench.pipelines, &graph, trainer.homes())?;
+        let accuracy = evaluator.accuracy(&noise(8), trainer.about().normalization)?;
+        let attention = evaluator.executor().read_named("attention")?;
+        let sums: Vec<f32> = attention.chunks_exact(16).map(|row| row.iter().sum()).collect();
+        require(sums.len() == 8 * 2 * 4, "as many maps as images, heads and tokens")?;
+        require(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "a token's weights do not sum to 1")?;
+        Ok::<_, Failed>(accuracy)
+    };
+    let (own, mean) = (accuracy(false)?, accuracy(true)?);
+    require(own > 0.8, format!("only {own} of the images it learned by heart are recognized"))?;
+    require(own - mean > 0.05, format!("accuracy {own} with each image's own tokens, {mean} with their mean"))
 }
 
 fn resumes(bench: &Bench) -> Outcome {

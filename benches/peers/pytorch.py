@@ -77,8 +77,8 @@ def main():
     print(f"{torch.cuda.get_device_name()} (PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()})")
 
     with torch.inference_mode():
-        works = list(work(torch))  # kept, because the graphs read these tensors
-        rows = [(shape, elem, flops, *captured(torch, run), []) for shape, elem, flops, run in works]
+        todo = list(work(torch))  # holds the inputs: a captured graph does not keep them alive
+        rows = [(shape, elem, flops, *captured(torch, run), []) for shape, elem, flops, run in todo]
         warm = 0.0
         while warm < WARM_UP_MS:
             warm += sum(milliseconds(torch, graph.replay) for _, _, _, graph, _, _ in rows)
@@ -90,7 +90,7 @@ def main():
     for shape, elem, flops, _, _, times in rows:
         median, least = statistics.median(times), min(times)
         tflops = flops / median / 1e6
-        print(f"{'pytorch':<42} {shape:<30} {elem:>4} {median:>11.2f} {least:>11.2f} {tflops:>9.1f}")
+        print(f"{'pytorch':<34} {shape:<30} {elem:>4} {median:>11.2f} {least:>11.2f} {tflops:>9.1f}")
         lines.append({"name": "pytorch", "shape": shape, "elem": elem, "median_us": median, "min_us": least,
                       "tflops": tflops})
     if arguments.json:

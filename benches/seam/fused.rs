@@ -31,6 +31,7 @@ pub(crate) fn controls(problem: Problem, elem: Elem) -> Vec<Fused> {
             fused!("gemm_f16", TILE_M = 128, TILE_N = 64, FRAGMENTS_N = 2),
             fused!("gemm_f16_strip8", TILE_M = 128, TILE_N = 128),
             fused!("gemm_f16_prefetch", TILE_M = 128, TILE_N = 128),
+            fused!("gemm_f16_direct", TILE_M = 128, TILE_N = 128),
             fused!("gemm_f16_prefetch", TILE_M = 128, TILE_N = 64, FRAGMENTS_N = 2),
             fused!("gemm_f16_64", TILE_M = 64, TILE_N = 64),
             fused!("gemm_f16_strip8", TILE_M = 64, TILE_N = 64, TILE_K = 64, FRAGMENTS_M = 2, FRAGMENTS_N = 2),
@@ -127,7 +128,7 @@ impl Fused {
         };
         // Pipelines are told apart by name, and live as long as the program.
         let name: &'static str = format!("{} {} {is_small}", self.name(), problem.label()).leak();
-        let kernel = Box::leak(Box::new(Interface { name, source: text.leak(), params: &[], bindings }));
+        let kernel = Box::leak(Box::new(Interface { name, source: text.leak(), pieces: &[], params: &[], bindings }));
         let [rows, columns, _] = problem.product();
         let groups = rows / tile[0] as usize * (columns / tile[1] as usize);
         let dispatch = Dispatch {

@@ -12,23 +12,24 @@ use crate::problem::Problem;
 /// Tile and share of a lane.
 const SCALAR: &[([usize; 3], [usize; 2])] = &[
     ([128, 128, 16], [8, 8]),
-    ([128, 128, 8], [8, 8]),
     ([128, 64, 16], [8, 4]),
     ([64, 64, 16], [8, 4]),
+    ([64, 64, 16], [8, 8]),
     ([64, 64, 16], [4, 4]),
-    ([64, 64, 32], [4, 4]),
 ];
 
 /// Tile, and subgroups along rows and columns.
 const SIXTEEN: &[([usize; 3], [usize; 2])] = &[
     ([128, 128, 32], [2, 2]),
-    ([128, 128, 32], [4, 2]),
+    ([128, 128, 32], [2, 4]),
+    ([128, 64, 32], [2, 1]),
+    ([128, 64, 64], [2, 2]),
+    ([128, 64, 32], [4, 2]),
+    ([64, 128, 32], [2, 2]),
     ([128, 128, 64], [2, 4]),
     ([128, 64, 32], [2, 2]),
-    ([128, 64, 64], [4, 1]),
     ([64, 64, 64], [2, 2]),
     ([64, 64, 32], [2, 2]),
-    ([64, 64, 32], [2, 1]),
 ];
 
 const EIGHT: &[([usize; 3], [usize; 2])] = &[([32, 32, 16], [2, 2])];
@@ -57,6 +58,7 @@ pub(crate) fn recordings(
     for tiles in tiles(elem, machine) {
         let [m, n, k] = tiles.tile;
         let [share_m, share_n] = tiles.share;
+
         let ahead = if tiles.ahead { " ahead" } else { "" };
         let name = format!("pieces/{} {m}x{n}x{k} {share_m}x{share_n}{ahead}", op.name());
         recordings.push((name, record(&Capabilities { tiles: Some(tiles), ..machine.clone() })));

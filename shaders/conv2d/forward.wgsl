@@ -19,10 +19,6 @@ fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    gemm(group, groups, lane);
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    gemm(group, lane);
 }

@@ -26,9 +26,13 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
         let tap = (k + i) / GROUP_IN;
         let y = u32(outer.y + i32(tap / KERNEL_W));
         let x_at = u32(outer.x + i32(tap % KERNEL_W));
-        if y < IN_H && x_at < IN_W && tap < KERNEL_H * KERNEL_W {
-            let at = (outer.image + y * IN_W + x_at) * IN_C + outer.channel + (k + i) % GROUP_IN;
-            strip = with_pack(strip, i, x[at / PACK]);
+        let at = ((outer.image + y * IN_W + x_at) * IN_C + outer.channel + (k + i) % GROUP_IN) / PACK;
+        if EDGES == 0u {
+            // Loads that no branch holds back start together.
+            let inside = (y < IN_H) & (x_at < IN_W);
+            strip = with_pack(strip, i, select(pack(), x[select(0u, at, inside)], inside));
+        } else if y < IN_H && x_at < IN_W && tap < KERNEL_H * KERNEL_W {
+            strip = with_pack(strip, i, x[at]);
         }
     }
     return strip;
@@ -40,7 +44,7 @@ fn outer_b(col: u32, slice: u32) -> OuterB {
 fn load_b(outer: OuterB, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if outer.col + i * PACK < GROUP_OUT && k < DEPTH {
+        if EDGES == 0u || (outer.col + i * PACK < GROUP_OUT && k < DEPTH) {
             strip = with_pack(strip, i, weight[(k * OUT_C + outer.channel) / PACK + i]);
         }
     }

@@ -18,25 +18,26 @@ var<workgroup> tile_a: array<vec4<f16>, LINES_A * WIDTH_A>;
 var<workgroup> tile_b: array<vec4<f16>, LINES_B * WIDTH_B>;
 
 // Sums leave fragments only through memory: a row of fragments a subgroup at a time.
-const SPILL_WIDTH: u32 = FRAGMENTS_N * FRAGMENT / 4u;
+const SPILL_STRIPS: u32 = FRAGMENTS_N * FRAGMENT / 4u;
+const SPILL_WIDTH: u32 = SPILL_STRIPS + 1u;
 const SPILL: u32 = FRAGMENT * SPILL_WIDTH;
 var<workgroup> spilled: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * SPILL>;
 
 alias Sums = array<FragmentSum, FRAGMENTS_M * FRAGMENTS_N>;
 
-fn keep_a(row: u32, k: u32, strip: elem4) {
+fn keep_a(at: vec2<u32>, strip_at: u32, strip: elem4) {
     if A_ALONG_K == 1u {
-        tile_a[row * WIDTH_A + k / 4u] = strip;
+        tile_a[at.x * WIDTH_A + at.y / 4u + strip_at * (APART_A * WIDTH_A)] = strip;
     } else {
-        tile_a[k * WIDTH_A + row / 4u] = strip;
+        tile_a[at.y * WIDTH_A + at.x / 4u + strip_at * (DEEPER_A * WIDTH_A)] = strip;
     }
 }
 
-fn keep_b(col: u32, k: u32, strip: elem4) {
+fn keep_b(at: vec2<u32>, strip_at: u32, strip: elem4) {
     if B_ALONG_K == 1u {
-        tile_b[col * WIDTH_B + k / 4u] = strip;
+        tile_b[at.x * WIDTH_B + at.y / 4u + strip_at * (APART_B * WIDTH_B)] = strip;
     } else {
-        tile_b[k * WIDTH_B + col / 4u] = strip;
+        tile_b[at.y * WIDTH_B + at.x / 4u + strip_at * (DEEPER_B * WIDTH_B)] = strip;
     }
 }
 
@@ -85,9 +86,10 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
             coopStoreT(part, &spilled[at], stride);
         }
         workgroupBarrier();
-        for (var strip = lane % SUBGROUP; strip < SPILL; strip += SUBGROUP) {
-            let at_row = row + i * FRAGMENT + strip / SPILL_WIDTH;
-            emit(at_row, col + strip % SPILL_WIDTH * 4u, slice, spilled[subgroup * SPILL + strip]);
+        for (var strip = lane % SUBGROUP; strip < FRAGMENT * SPILL_STRIPS; strip += SUBGROUP) {
+            let y = strip / SPILL_STRIPS;
+            let x = strip % SPILL_STRIPS;
+            emit(row + i * FRAGMENT + y, col + x * 4u, slice, spilled[subgroup * SPILL + y * SPILL_WIDTH + x]);
         }
         workgroupBarrier(); // spilled is reused by the next row of fragments
     }

@@ -8,8 +8,8 @@ const LANES_N: u32 = TILE_N / LANE_N;
 const CHUNKS_M: u32 = LANE_M / 4u;
 const CHUNKS_N: u32 = LANE_N / 4u;
 // A lane's chunks of 4 stand this far apart, so that neighbours read neighbouring strips.
-const APART_M: u32 = TILE_M / CHUNKS_M;
-const APART_N: u32 = TILE_N / CHUNKS_N;
+const SPREAD_M: u32 = TILE_M / CHUNKS_M;
+const SPREAD_N: u32 = TILE_N / CHUNKS_N;
 
 alias Sums = array<vec4<f32>, LANE_M * CHUNKS_N>;
 
@@ -17,25 +17,25 @@ alias Sums = array<vec4<f32>, LANE_M * CHUNKS_N>;
 var<workgroup> tile_a: array<vec4<f32>, TILE_K * WIDTH_A>;
 var<workgroup> tile_b: array<vec4<f32>, TILE_K * WIDTH_B>;
 
-fn keep_a(row: u32, k: u32, strip: elem4) {
+fn keep_a(at: vec2<u32>, strip_at: u32, strip: elem4) {
     let wide = vec4<f32>(strip);
     if A_ALONG_K == 1u {
         for (var i = 0u; i < 4u; i++) { // unroll
-            tile_a[(k + i) * WIDTH_A + row / 4u][row % 4u] = wide[i];
+            tile_a[(at.y + i) * WIDTH_A + at.x / 4u + strip_at * (APART_A / 4u)][at.x % 4u] = wide[i];
         }
     } else {
-        tile_a[k * WIDTH_A + row / 4u] = wide;
+        tile_a[at.y * WIDTH_A + at.x / 4u + strip_at * (DEEPER_A * WIDTH_A)] = wide;
     }
 }
 
-fn keep_b(col: u32, k: u32, strip: elem4) {
+fn keep_b(at: vec2<u32>, strip_at: u32, strip: elem4) {
     let wide = vec4<f32>(strip);
     if B_ALONG_K == 1u {
         for (var i = 0u; i < 4u; i++) { // unroll
-            tile_b[(k + i) * WIDTH_B + col / 4u][col % 4u] = wide[i];
+            tile_b[(at.y + i) * WIDTH_B + at.x / 4u + strip_at * (APART_B / 4u)][at.x % 4u] = wide[i];
         }
     } else {
-        tile_b[k * WIDTH_B + col / 4u] = wide;
+        tile_b[at.y * WIDTH_B + at.x / 4u + strip_at * (DEEPER_B * WIDTH_B)] = wide;
     }
 }
 
@@ -46,10 +46,10 @@ fn multiply(sums: ptr<function, Sums>, lane: u32) {
         var a: array<vec4<f32>, CHUNKS_M>;
         var b: array<vec4<f32>, CHUNKS_N>;
         for (var i = 0u; i < CHUNKS_M; i++) { // unroll
-            a[i] = tile_a[k * WIDTH_A + i * (APART_M / 4u) + at_m];
+            a[i] = tile_a[k * WIDTH_A + i * (SPREAD_M / 4u) + at_m];
         }
         for (var j = 0u; j < CHUNKS_N; j++) { // unroll
-            b[j] = tile_b[k * WIDTH_B + j * (APART_N / 4u) + at_n];
+            b[j] = tile_b[k * WIDTH_B + j * (SPREAD_N / 4u) + at_n];
         }
         for (var i = 0u; i < LANE_M; i++) { // unroll
             for (var j = 0u; j < CHUNKS_N; j++) { // unroll
@@ -65,8 +65,8 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
     let at_n = lane % LANES_N;
     for (var i = 0u; i < LANE_M; i++) { // unroll
         for (var j = 0u; j < CHUNKS_N; j++) { // unroll
-            let row = row0 + i / 4u * APART_M + at_m * 4u + i % 4u;
-            emit(row, col0 + j * APART_N + at_n * 4u, slice, (*sums)[i * CHUNKS_N + j]);
+            let row = row0 + i / 4u * SPREAD_M + at_m * 4u + i % 4u;
+            emit(row, col0 + j * SPREAD_N + at_n * 4u, slice, (*sums)[i * CHUNKS_N + j]);
         }
     }
 }

@@ -50,8 +50,22 @@ const WANTED: Features = Features::SHADER_F16
     .union(Features::PIPELINE_CACHE)
     .union(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
-/// The least that every kernel of this crate can run on.
-const NEEDED_LANES: u32 = 256;
+/// WebGPU's defaults, to which every kernel of this crate keeps: the least that a device must offer.
+fn suffices(adapter: &str, limits: &Limits) -> Result<(), Error> {
+    let lanes = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+    let offers = [
+        ("lanes a workgroup", lanes, 256),
+        ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, 16 << 10),
+        ("storage buffers a shader", limits.max_storage_buffers_per_shader_stage, 8),
+        ("workgroups along a dimension", limits.max_compute_workgroups_per_dimension, 65_535),
+    ];
+    match offers.into_iter().find(|(_, found, needed)| found < needed) {
+        None => Ok(()),
+        Some((what, found, needed)) => {
+            Err(Error::TooSmall { adapter: adapter.to_owned(), what, found: found.into(), needed: needed.into() })
+        }
+    }
+}
 
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
@@ -103,14 +117,6 @@ impl Device {
         };
         let name = adapter.get_info().name;
         let (features, limits) = Self::wants(adapter);
-        if limits.max_compute_invocations_per_workgroup < NEEDED_LANES {
-            return Err(Error::TooSmall {
-                adapter: name,
-                what: "lanes a workgroup",
-                found: limits.max_compute_invocations_per_workgroup.into(),
-                needed: NEEDED_LANES.into(),
-            });
-        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("vistok"),
             required_features: features,
@@ -122,16 +128,18 @@ impl Device {
             .request_device(&descriptor)
             .await
             .map_err(|error| Error::Refused { adapter: name, reason: error.to_string() })?;
-        let mut opened = Self::adopt(adapter, device, queue, options.checks);
+        let mut opened = Self::adopt(adapter, device, queue, options.checks)?;
         if options.scalar {
             opened.capabilities = opened.capabilities.scalar();
         }
         Ok(opened)
     }
 
-    /// The features and limits that we can use of this adapter: a host adds them to its own device's.
+    /// The features and limits that we can use of this adapter: a host adds them to its own device's, with `|` and
+    /// [`Limits::or_better_values_from`].
     ///
-    /// None is needed beyond WebGPU's defaults; each makes kernels faster or larger tensors possible.
+    /// None is needed beyond WebGPU's defaults; each makes kernels faster or larger tensors possible. With
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX` among them, wgpu asks for [`experimental`](Self::experimental)'s token too.
     #[must_use]
     pub fn wants(adapter: &wgpu::Adapter) -> (Features, Limits) {
         (adapter.features() & WANTED, adapter.limits())
@@ -154,10 +162,23 @@ impl Device {
     }
 
     /// Takes the host's device. Works with what the device really has, whatever [`wants`](Self::wants) said.
-    #[must_use]
-    pub fn adopt(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, checks: Checks) -> Self {
+    ///
+    /// From here on errors that no scope of the host catches, and the loss of the device, are told by
+    /// [`check`](Self::check) and by whatever call of ours comes next. A host that wants its own handlers sets them
+    /// after this call: wgpu keeps one of each.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`] when a limit of the device is below WebGPU's default: the device is not touched then.
+    pub fn adopt(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        checks: Checks,
+    ) -> Result<Self, Error> {
+        let info = adapter.get_info();
+        suffices(&info.name, &device.limits())?;
         let capabilities = capabilities(adapter, &device);
-        Self::with(device, queue, adapter.get_info(), capabilities, checks)
+        Ok(Self::with(device, queue, info, capabilities, checks))
     }
 
     /// A device that accepts work and does none, for tests of everything up to the GPU. Reading from it is an error.
@@ -260,7 +281,7 @@ fn capabilities(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Capabilities 
     let (features, limits, info) = (device.features(), device.limits(), adapter.get_info());
     let f16 = features.contains(Features::SHADER_F16);
     let one_size = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size > 0;
-    let subgroup = one_size.then_some(info.subgroup_min_size);
+    let subgroup = (one_size && features.contains(Features::SUBGROUP)).then_some(info.subgroup_min_size);
     let offers = |fragment: &Fragment| {
         use wgpu::CooperativeScalarType::{F16, F32};
         let size = u32::try_from(fragment.size()).unwrap_or(0);

@@ -15,8 +15,10 @@ pub enum Error {
         /// The adapters that there are.
         present: String,
     },
-    /// The adapter has less than the kernels need.
-    #[error("adapter {adapter} offers {found} {what}, and {needed} are needed; choose another with --adapter")]
+    /// The device has less than WebGPU's defaults, to which the kernels keep.
+    #[error(
+        "the device on {adapter} offers {found} {what}, and {needed} are needed: choose another adapter, or open the device with larger limits (Device::wants has them)"
+    )]
     TooSmall {
         /// The adapter's name.
         adapter: String,

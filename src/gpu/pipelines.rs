@@ -1,6 +1,6 @@
 //! Kernel and variant → pipeline: built once, in parallel, kept on disk where the adapter can.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +27,8 @@ impl Built {
     }
 }
 
-type Key = (&'static str, Variant);
+/// The whole interface, not its name: two crates may both have a `gate/forward`.
+type Key = (&'static Interface, Variant);
 
 /// The pipelines of one device.
 pub struct Pipelines {
@@ -74,20 +75,20 @@ impl Pipelines {
         device: &Device,
         wanted: impl Iterator<Item = (&'static Interface, &'a Variant)>,
     ) -> Result<(), Error> {
-        let mut missing: HashMap<Key, &'static Interface> = HashMap::new();
+        let mut missing: HashSet<Key> = HashSet::new();
         {
             let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
             for (kernel, variant) in wanted {
-                let key = (kernel.name, variant.clone());
+                let key = (kernel, variant.clone());
                 if !built.contains_key(&key) {
-                    missing.insert(key, kernel);
+                    missing.insert(key);
                 }
             }
         }
         let fresh: Vec<(Key, Arc<Built>)> = missing
             .into_par_iter()
-            .map(|(key, kernel)| {
-                let built = build(device, kernel, &key.1, self.cache.as_ref())?;
+            .map(|key| {
+                let built = build(device, key.0, &key.1, self.cache.as_ref())?;
                 Ok((key, Arc::new(built)))
             })
             .collect::<Result<_, Error>>()?;
@@ -119,7 +120,7 @@ impl Pipelines {
     ) -> Result<Arc<Built>, Error> {
         self.build_variants(device, std::iter::once((kernel, variant)))?;
         let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        built.get(&(kernel.name, variant.clone())).cloned().ok_or_else(|| Error::Pipeline {
+        built.get(&(kernel, variant.clone())).cloned().ok_or_else(|| Error::Pipeline {
             kernel: kernel.name,
             variant: variant.to_string(),
             reason: "it was built and is gone".to_owned(),

@@ -1,20 +1,22 @@
 //! Pieces + body → one text: the whole of how permutations are made.
 //!
-//! A WGSL file speaks to this module in four kinds of comment lines:
+//! A WGSL file speaks to this module in five kinds of comment lines:
 //!
 //! | line | meaning |
 //! |---|---|
 //! | `// needs a \| b` | one of these pieces is put in front; the variant says which where there are several |
 //! | `// not with a b` | no build of this file holds any of these pieces |
 //! | `// constants N=4 M=8` | numbers of a build, with their defaults; written out as `const N: u32 = 4u;` |
+//! | `multiply(&sums, lane); // inline` | the function's body is written here |
 //! | `for (var i = 0u; i < N; i++) { // unroll` | the loop is written out |
 
 use std::collections::BTreeMap;
 
 use super::expression::{Constants, value};
+use super::inline::inline;
 use super::pieces::piece;
 use super::unroll::unroll;
-use super::{Interface, Variant};
+use super::{Interface, Piece, Variant};
 
 /// Why a kernel's text cannot be put together.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -29,8 +31,8 @@ pub enum ComposeError {
         /// The variant.
         variant: String,
     },
-    /// A `// needs` line names a piece that `shaders/lib` does not have.
-    #[error("{kernel}: needs `{piece}`, which is not among the pieces of src/kernel/pieces.rs")]
+    /// A `// needs` line names a piece that neither `shaders/lib` nor the kernel's own list has.
+    #[error("{kernel}: needs `{piece}`, which is neither a piece of src/kernel/pieces.rs nor one of the kernel's own")]
     NoPiece {
         /// The kernel.
         kernel: &'static str,
@@ -54,6 +56,14 @@ pub enum ComposeError {
         piece: String,
         /// The piece that it excludes.
         other: String,
+    },
+    /// A call marked `// inline` names no function of the build that gives nothing back.
+    #[error("{kernel}: cannot write this call out: `{line}`")]
+    NotInlined {
+        /// The kernel.
+        kernel: &'static str,
+        /// The call's line.
+        line: String,
     },
     /// A loop marked `// unroll` has a bound that is no constant of the build.
     #[error("{kernel}: cannot write this loop out: `{line}`")]
@@ -109,6 +119,8 @@ pub fn compose(kernel: &'static Interface, variant: &Variant) -> Result<Text, Co
             }
         }
     }
+    let body = inline(&body)
+        .map_err(|not_inlined| ComposeError::NotInlined { kernel: kernel.name, line: not_inlined.line })?;
     let body = unroll(&body, &constants)
         .map_err(|not_counted| ComposeError::NotCounted { kernel: kernel.name, line: not_counted.line })?;
     Ok(Text { wgsl: format!("{enables}{head}{body}"), constants })
@@ -139,10 +151,8 @@ pub fn permutations(kernel: &'static Interface) -> Result<Vec<Variant>, ComposeE
     Ok(done)
 }
 
-type File = (&'static str, &'static str);
-
 /// The files of a build, pieces before what needs them, each once.
-fn gather(kernel: &'static Interface, variant: &Variant) -> Result<Vec<File>, ComposeError> {
+fn gather(kernel: &'static Interface, variant: &Variant) -> Result<Vec<Piece>, ComposeError> {
     let mut files = Vec::new();
     follow(kernel, variant, (kernel.name, kernel.source), &mut files)?;
     let names: Vec<&str> = files.iter().map(|file| file.0).collect();
@@ -162,8 +172,8 @@ fn gather(kernel: &'static Interface, variant: &Variant) -> Result<Vec<File>, Co
 fn follow(
     kernel: &'static Interface,
     variant: &Variant,
-    file: File,
-    files: &mut Vec<File>,
+    file: Piece,
+    files: &mut Vec<Piece>,
 ) -> Result<(), ComposeError> {
     if files.iter().any(|(name, _)| *name == file.0) {
         return Ok(());
@@ -184,8 +194,9 @@ fn follow(
     Ok(())
 }
 
-fn found(kernel: &'static Interface, name: &str) -> Result<File, ComposeError> {
-    piece(name).ok_or_else(|| ComposeError::NoPiece { kernel: kernel.name, piece: name.to_owned() })
+fn found(kernel: &'static Interface, name: &str) -> Result<Piece, ComposeError> {
+    let own = kernel.pieces.iter().copied().find(|(known, _)| *known == name);
+    own.or_else(|| piece(name)).ok_or_else(|| ComposeError::NoPiece { kernel: kernel.name, piece: name.to_owned() })
 }
 
 fn directives<'a>(text: &'a str, start: &'static str) -> impl Iterator<Item = &'a str> {
@@ -216,6 +227,7 @@ mod tests {
     static KERNEL: Interface = Interface {
         name: "test/kernel",
         source: "// y = x\n// needs elem_f32 | elem_f16\n// constants N=2\nconst M: u32 = N * 2u;\nfor (var i = 0u; i < M; i++) { // unroll\nx(i);\n}\n",
+        pieces: &[],
         params: &[],
         bindings: &[],
     };

@@ -12,15 +12,20 @@ pub enum Access {
 /// What a WGSL file says of itself, told by its Rust twin; [`disagreements`](super::disagreements) proves the two equal.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Interface {
-    /// The file's path under `shaders/` without its ending: `conv2d/forward`.
+    /// The file's path under `shaders/` (or the folder named instead) without its ending: `conv2d/forward`.
     pub name: &'static str,
     /// The file's text.
     pub source: &'static str,
+    /// Pieces that `// needs` lines may name besides the crate's own; of two of one name, the one here is taken.
+    pub pieces: &'static [Piece],
     /// Fields of `Params` (binding 0) in order, with their WGSL types.
     pub params: &'static [(&'static str, &'static str)],
     /// Storage bindings from 1 on, in order.
     pub bindings: &'static [(&'static str, Access)],
 }
+
+/// A piece of WGSL that kernels share: its name, and its text.
+pub type Piece = (&'static str, &'static str);
 
 /// Where a binding points, before a plan has given anything a place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,12 +80,50 @@ pub trait Kernel {
 /// Declares a kernel: the twin of `shaders/<path>.wgsl` of the calling crate.
 ///
 /// Binding 0 is the uniform `params`, then come the reads, then the writes, numbered in the order written. Leaving an
-/// argument out at a call is a compile error; a twin that disagrees with its WGSL fails the test `interfaces`.
+/// argument out at a call is a compile error; a twin that disagrees with its WGSL fails the test `interfaces`, which
+/// other crates have as [`verify::check_interfaces`](crate::verify::check_interfaces).
+///
+/// | between path and braces | the kernel's text |
+/// |---|---|
+/// | nothing | `shaders/<path>.wgsl` |
+/// | `in "folder"` | `<folder>/<path>.wgsl`, the folder counted from the calling crate's `Cargo.toml` |
+/// | `text "…"` | what stands there; the path is only its name |
+/// | then, `with PIECES` | may need these [`Piece`](crate::kernel::Piece)s besides the crate's own |
+///
+/// A function that one kernel alone uses stands in its own file; pieces are for what several share.
+///
+/// ```
+/// use vistok::kernel::{Elem, Kernel, Piece, Variant, compose};
+///
+/// const PIECES: &[Piece] = &[("triple", "fn triple(x: f32) -> f32 {\n    return 3.0 * x;\n}\n")];
+///
+/// vistok::kernel! {
+///     /// y = 3 x. One lane an element.
+///     pub struct Triple = "triple/forward" text r"// y = 3 x
+/// // needs elem_f32 | elem_f16
+/// // needs triple
+/// @group(0) @binding(1) var<storage, read> x: array<elem>;
+/// @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+/// @compute @workgroup_size(1)
+/// fn main(@builtin(workgroup_id) group: vec3<u32>) {
+///     y[group.x] = elem(triple(f32(x[group.x])));
+/// }
+/// " with PIECES {
+///         params {}
+///         read { x }
+///         write { y }
+///     }
+/// }
+///
+/// let text = compose(Triple::interface(), &Variant::of(Elem::F16))?;
+/// assert!(text.wgsl.contains("return 3.0 * x"));
+/// # Ok::<(), vistok::kernel::ComposeError>(())
+/// ```
 #[macro_export]
 macro_rules! kernel {
     (
         $(#[$doc:meta])*
-        $vis:vis struct $name:ident = $path:literal {
+        $vis:vis struct $name:ident = $path:literal $(in $folder:literal)? $(text $text:literal)? $(with $pieces:path)? {
             params { $($param:ident: $ty:ty),* $(,)? }
             read { $($read:ident),* $(,)? }
             write { $($write:ident),* $(,)? }
@@ -98,7 +141,8 @@ macro_rules! kernel {
             fn interface() -> &'static $crate::kernel::Interface {
                 static INTERFACE: $crate::kernel::Interface = $crate::kernel::Interface {
                     name: $path,
-                    source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path, ".wgsl")),
+                    source: $crate::kernel!(@source $path $(in $folder)? $(text $text)?),
+                    pieces: $crate::kernel!(@pieces $($pieces)?),
                     params: &[$((stringify!($param), <$ty as $crate::kernel::Param>::WGSL)),*],
                     bindings: &[
                         $((stringify!($read), $crate::kernel::Access::Read),)*
@@ -117,4 +161,11 @@ macro_rules! kernel {
             }
         }
     };
+    (@source $path:literal) => { $crate::kernel!(@source $path in "shaders") };
+    (@source $path:literal in $folder:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/", $path, ".wgsl"))
+    };
+    (@source $path:literal text $text:literal) => { $text };
+    (@pieces) => { &[] };
+    (@pieces $pieces:path) => { $pieces };
 }

@@ -8,6 +8,7 @@ mod compose;
 mod declare;
 mod elem;
 mod expression;
+mod inline;
 mod pieces;
 mod recording;
 mod reflect;
@@ -17,7 +18,7 @@ mod variant;
 
 pub use capabilities::{Capabilities, Fragment};
 pub use compose::{ComposeError, Text, compose, permutations};
-pub use declare::{Access, Interface, Kernel, Param, View};
+pub use declare::{Access, Interface, Kernel, Param, Piece, View};
 pub use elem::Elem;
 pub use recording::{Dispatch, Grid, Recording, word};
 pub use reflect::{Reflection, disagreements};

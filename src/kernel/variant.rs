@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Elem;
 
-/// One build of a kernel. Together with the kernel's name it is the key of a pipeline.
+/// One build of a kernel. Together with the kernel it is the key of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Variant {
     pieces: BTreeSet<&'static str>,

@@ -47,7 +47,7 @@ pub trait Model: Debug {
     /// How many classes it tells apart.
     fn classes(&self) -> usize;
 
-    /// Adds the network: images [N, H, W, C] → logits [N, classes].
+    /// Adds the network: images `[N, H, W, C]` → logits `[N, classes]`.
     ///
     /// # Errors
     /// When the images do not fit the network.

@@ -9,7 +9,7 @@ const EPS: f64 = 1e-5;
 /// The weight of a new batch in the running averages, as in PyTorch.
 const MOMENTUM: f64 = 0.1;
 
-/// A convolution without bias: x [N, H, W, C] → [N, H', W', channels], padded so that stride 1 keeps the size.
+/// A convolution without bias: x `[N, H, W, C]` → `[N, H', W', channels]`, padded so that stride 1 keeps the size.
 ///
 /// # Errors
 /// When x is no image.
@@ -29,7 +29,7 @@ pub fn conv(
     })
 }
 
-/// Batch norm over all axes but the last: x [.., C] → [.., C].
+/// Batch norm over all axes but the last: x `[.., C]` → `[.., C]`.
 ///
 /// # Errors
 /// When x is a single number.
@@ -75,7 +75,7 @@ pub enum Pointwise {
 }
 
 impl Pointwise {
-    /// x [N, R, C] → [N, R, channels], without bias.
+    /// x `[N, R, C]` → `[N, R, channels]`, without bias.
     ///
     /// # Errors
     /// When groups do not divide the channels, or identity would have to change their number.
@@ -109,7 +109,7 @@ impl Pointwise {
     }
 }
 
-/// The mean over rows (pixels, tokens), then a linear classifier: x [N, R, C] → logits [N, classes].
+/// The mean over rows (pixels, tokens), then a linear classifier: x `[N, R, C]` → logits `[N, classes]`.
 ///
 /// # Errors
 /// When x has another rank.

@@ -97,7 +97,7 @@ impl Parameters {
         self.declare(graph, Parameter { name, home: PARAMETERS, tensor, init, decays: true, normalizes: false })
     }
 
-    /// A bias, f32 [length]: learned, not drawn to zero.
+    /// A bias, f32 `[length]`: learned, not drawn to zero.
     ///
     /// # Errors
     /// When the name is taken by a parameter of another kind.

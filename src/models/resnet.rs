@@ -67,7 +67,7 @@ impl Trunk {
         Self { stem: Stem::Large, block, stages: blocks.iter().enumerate().map(stage).collect() }
     }
 
-    /// Adds stem and stages: images [N, H, W, C] → [N, H', W', C'].
+    /// Adds stem and stages: images `[N, H, W, C]` → `[N, H', W', C']`.
     ///
     /// # Errors
     /// When the images do not fit.

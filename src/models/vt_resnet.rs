@@ -37,9 +37,9 @@ pub struct Probe {
 /// A network that is looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed {
-    /// [N, classes].
+    /// `[N, classes]`.
     pub logits: Value,
-    /// For each block [N, heads, L, HW], if asked for: how much each token takes from each pixel, in all 1.
+    /// For each block `[N, heads, L, HW]`, if asked for: how much each token takes from each pixel, in all 1.
     pub attention: Vec<Value>,
     /// Height and width of the map that tokens look at.
     pub size: [usize; 2],
@@ -109,7 +109,7 @@ impl VtResNet {
     }
 }
 
-/// The mean over the batch in place of each image's own: [N, L, C] → the same, all images equal.
+/// The mean over the batch in place of each image's own: `[N, L, C]` → the same, all images equal.
 fn batch_mean(b: &mut Builder<'_>, tokens: Value) -> Result<Value, GraphError> {
     let [n, rows, channels] = b.graph.tensor(tokens).shape.dims();
     let flat = reshape(b, tokens, [1, n, rows * channels])?;

@@ -9,7 +9,7 @@ use crate::reference::{Array, Real};
 
 use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 
-/// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + bias[O] (f32, may be left out).
+/// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + `bias[O]` (f32, may be left out).
 ///
 /// Output channels are cut into `groups` runs; run g sees input channels g C/groups .. (g+1) C/groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,9 @@ impl Op for Conv2d {
         let Ok(sizes) = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape) else { return };
         let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
         let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.groups);
-        let variant = tiles.variant(self.variant(&sizes, io.elem(0)), [true, false]);
+        let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
+        let whole = [extent[0], extent[1], depth];
+        let variant = tiles.variant(self.variant(&sizes, io.elem(0)), whole, [true, false]);
         let grid = tiles.grid(extent, self.groups);
         let (batch, x, weight, y) = (word(sizes.batch), io.input(0), io.input(1), io.output(0));
         match io.inputs.len() {

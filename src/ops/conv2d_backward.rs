@@ -63,10 +63,11 @@ impl Op for Conv2dBackwardX {
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let Ok(sizes) = self.conv.sizes(&self.x, &io.inputs[1].shape) else { return };
         let extent = [sizes.batch * sizes.input[0] * sizes.input[1], sizes.group_in];
+        let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_out;
         let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.conv.groups);
         out.dispatch(
             &BackwardX { batch: word(sizes.batch), dy: io.input(0), weight: io.input(1), dx: io.output(0) },
-            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [true, true]),
+            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [extent[0], extent[1], depth], [true, true]),
             tiles.grid(extent, self.conv.groups),
         );
     }
@@ -117,7 +118,7 @@ impl Op for Conv2dBackwardWeight {
                 dy: io.input(1),
                 partial,
             },
-            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [false, false]),
+            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [extent[0], extent[1], depth], [false, false]),
             tiles.grid(extent, self.conv.groups * slices),
         );
         let lanes = tuning::lanes(io.machine);

@@ -16,9 +16,8 @@ pub struct MatMul {
 }
 
 kernel! {
-    /// `batch_a` and `batch_b`: elements from one matrix to the next.
     struct Multiply = "matmul/multiply" {
-        params { rows: u32, cols: u32, depth: u32, batch_a: u32, batch_b: u32 }
+        params {}
         read { a, b }
         write { y }
     }
@@ -90,19 +89,14 @@ impl Op for MatMul {
         let along_b = if self.transpose_b { depth } else { cols };
         let strips = [along_a, along_b, cols].iter().all(|length| length % 4 == 0);
         let tiles = Tiles::choose(io.machine, io.elem(0), [rows, cols], batch);
-        let variant = Variant::of(io.elem(0)).piece(if strips { "pack_4" } else { "pack_1" });
+        let variant = Variant::of(io.elem(0))
+            .piece(if strips { "pack_4" } else { "pack_1" })
+            .constant("ROWS", word(rows))
+            .constant("COLS", word(cols))
+            .constant("DEPTH", word(depth));
         out.dispatch(
-            &Multiply {
-                rows: word(rows),
-                cols: word(cols),
-                depth: word(depth),
-                batch_a: word(rows * depth),
-                batch_b: word(depth * cols),
-                a: io.input(0),
-                b: io.input(1),
-                y: io.output(0),
-            },
-            tiles.variant(variant, [!self.transpose_a, self.transpose_b]),
+            &Multiply { a: io.input(0), b: io.input(1), y: io.output(0) },
+            tiles.variant(variant, [rows, cols, depth], [!self.transpose_a, self.transpose_b]),
             tiles.grid([rows, cols], batch),
         );
     }

@@ -1,6 +1,112 @@
 //! The ops, one a file: shapes, maths, kernels, gradient, cases.
 //!
 //! **Absent here**: devices, buffers, other ops' kernels.
+//!
+//! # Add a kernel in five steps
+//!
+//! One file `src/ops/<op>.rs`, one folder `shaders/<op>/`, and in this file its name and one line of [`cases`]. What
+//! follows is such a file, whole, for y = factor · x; only its WGSL stands in the text, where ours stands in a file.
+//!
+//! ```
+//! use vistok::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+//! use vistok::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+//! use vistok::reference::{Array, Real};
+//!
+//! // 1. Say what it is: its numbers, and what it makes of which inputs. Refuse the others in a sentence.
+//!
+//! /// x → y = factor x, of x's shape and type.
+//! #[derive(Clone, Debug)]
+//! pub struct Scale {
+//!     pub factor: f64,
+//! }
+//!
+//! impl Op for Scale {
+//!     fn name(&self) -> &'static str {
+//!         "scale"
+//!     }
+//!
+//!     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+//!         match inputs {
+//!             [x] if x.elem != Elem::U32 => Ok(vec![x.clone()]),
+//!             _ => Err("takes one input, f32 or f16".to_owned()),
+//!         }
+//!     }
+//!
+//!     // 3. The gradient: more ops in the same graph. This one is its own; where another kernel is needed, it is a
+//!     //    second op in the same file, tested just as this one.
+//!     fn backward(&self, _: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
+//!         let Some(dy) = grads[0] else { return Ok(vec![None]) };
+//!         Ok(vec![Some(graph.apply_one(self.clone(), &[dy])?)])
+//!     }
+//!
+//!     // 4b. Which calls compute it.
+//!     fn record(&self, io: &Io<'_>, out: &mut Recording) {
+//!         let (count, lanes) = (io.inputs[0].shape.count(), tuning::lanes(io.machine));
+//!         out.dispatch(
+//!             &Forward { count: word(count), factor: self.factor as f32, x: io.input(0), y: io.output(0) },
+//!             Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
+//!             Grid::over(count, lanes as usize),
+//!         );
+//!     }
+//! }
+//!
+//! // 2. The maths, the plainest that is right: in f64 it is the truth, in f32 the yardstick for the kernel's error.
+//! impl Maths for Scale {
+//!     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+//!         vec![inputs[0].map(|x| T::of(self.factor) * x)]
+//!     }
+//! }
+//!
+//! // 4a. The kernel and its twin. In this crate the text is `shaders/scale/forward.wgsl`, and `text …` is left out.
+//! vistok::kernel! {
+//!     /// One lane an element.
+//!     struct Forward = "scale/forward" text r"// y = factor x. One lane an element.
+//! // needs elem_f32 | elem_f16
+//! // needs index
+//! // constants WORKGROUP=256
+//!
+//! struct Params { count: u32, factor: f32 }
+//! @group(0) @binding(0) var<uniform> params: Params;
+//! @group(0) @binding(1) var<storage, read> x: array<elem>;
+//! @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+//!
+//! @compute @workgroup_size(WORKGROUP)
+//! fn main(
+//!     @builtin(workgroup_id) group: vec3<u32>,
+//!     @builtin(num_workgroups) groups: vec3<u32>,
+//!     @builtin(local_invocation_index) lane: u32,
+//! ) {
+//!     let at = folded(group, groups) * WORKGROUP + lane;
+//!     if at < params.count {
+//!         y[at] = elem(params.factor * f32(x[at]));
+//!     }
+//! }
+//! " {
+//!         params { count: u32, factor: f32 }
+//!         read { x }
+//!         write { y }
+//!     }
+//! }
+//!
+//! // 5. What to try: sizes that tails stumble over, and those of real models (`.real("resnet50 …")`) for the benches.
+//! fn cases() -> Vec<Case> {
+//!     [1, 3, 257].iter().map(|&n| Case::new(Scale { factor: 0.7 }, &[&[n, 5]])).collect()
+//! }
+//!
+//! // From these cases come all proofs. In this crate `cargo test` runs them; anywhere else these lines do.
+//! for case in cases() {
+//!     vistok::verify::check_gradient(&case, 7)?; // the rule against the derivative of the maths, in f64
+//!     vistok::verify::check_interfaces(&case)?; // every build of every kernel against its twin, by naga
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With a GPU, [`verify::compare`](crate::verify::compare) then runs each kernel of a case, forward and backward,
+//! between guards and against the maths. The tests of this repository that do so are `cargo test --test gradients`,
+//! `--test interfaces` (both on any laptop) and `--test kernels`.
+//!
+//! An op of your own need not be in this crate: `examples/own_op.rs` is one with a backward kernel and a piece of
+//! WGSL that its kernels share. Made of other ops? Then it needs no file here: a function that applies them will do.
 
 mod add;
 mod attend;

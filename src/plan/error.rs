@@ -21,6 +21,16 @@ pub enum PlanError {
         /// The batch size that fits, or that none does.
         remedy: Remedy,
     },
+    /// A value holds f16, and the machine computes with none.
+    #[error(
+        "{what} is {tensor}, and this machine has no f16: build the graph in f32, or open the device with SHADER_F16"
+    )]
+    NoF16 {
+        /// The op and scope that make the value, or the input or stored tensor's name.
+        what: String,
+        /// The value's type.
+        tensor: Tensor,
+    },
     /// An op's scratch memory needs more bytes than one binding may have.
     #[error("{what}: its scratch memory is {bytes} bytes, and a binding of this machine holds {limit}: {remedy}")]
     ScratchTooLarge {

@@ -111,12 +111,12 @@ impl Plan {
     /// Plans a graph for a machine.
     ///
     /// # Errors
-    /// When a value does not fit a binding, an update breaks the rules of updates, a dispatch breaks a limit of
+    /// When a value does not fit a binding or holds f16 on a machine without, an update breaks the rules of updates, a dispatch breaks a limit of
     /// WebGPU, or the layout lacks a tensor that the graph stores.
     pub fn new(graph: &Graph, layout: &Layout, machine: &Capabilities, options: Options) -> Result<Self, PlanError> {
         let live = order::live(graph);
         let memory = Memory::of(graph, &live, layout)?;
-        steps::check_sizes(graph, &live, machine)?;
+        steps::check_values(graph, &live, machine)?;
         let recordings = steps::record(graph, &live, machine)?;
         let lives = Lives::of(graph, &live, &memory, &recordings);
         let slots = slots::assign(&lives.all, options.reuse);

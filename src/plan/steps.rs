@@ -5,7 +5,7 @@ use super::memory::{binding_bytes, label, round_up};
 use super::plan::{Buffer, Place, Step};
 use super::{Layout, PlanError};
 use crate::graph::{Graph, Io, Node, Source, Tensor, Value};
-use crate::kernel::{Access, Capabilities, Dispatch, Grid, Recording, View};
+use crate::kernel::{Access, Capabilities, Dispatch, Elem, Grid, Recording, View};
 
 /// WebGPU's limit on workgroups along one dimension of a dispatch.
 const MAX_GROUPS: u32 = 65_535;
@@ -13,10 +13,13 @@ const MAX_GROUPS: u32 = 65_535;
 /// The storage bindings that WebGPU promises to a kernel.
 const MAX_BINDINGS: usize = 8;
 
-/// Refuses values that no binding of the machine can hold.
-pub(super) fn check_sizes(graph: &Graph, live: &[usize], machine: &Capabilities) -> Result<(), PlanError> {
+/// Refuses values that the machine cannot compute with, or that no binding of it can hold.
+pub(super) fn check_values(graph: &Graph, live: &[usize], machine: &Capabilities) -> Result<(), PlanError> {
     let check = |what: &dyn Fn() -> String, value: Value| {
         let tensor = graph.tensor(value);
+        if tensor.elem == Elem::F16 && !machine.f16 {
+            return Err(PlanError::NoF16 { what: what(), tensor: tensor.clone() });
+        }
         let (bytes, limit) = (binding_bytes(tensor), machine.max_binding_bytes);
         if bytes <= limit {
             return Ok(());

@@ -7,7 +7,7 @@ use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::graph::Graph;
 use crate::plan::{Options, Plan};
 
-/// A model ready to be evaluated: a graph with input `images` [N, H, W, C] and output `logits` [N, classes].
+/// A model ready to be evaluated: a graph with input `images` `[N, H, W, C]` and output `logits` `[N, classes]`.
 pub struct Evaluator {
     executor: Executor,
     images: [usize; 4],
@@ -82,7 +82,7 @@ fn best(row: &[f32]) -> usize {
     best
 }
 
-/// That images are of this shape [H, W, C] and have this many classes.
+/// That images are of this shape `[H, W, C]` and have this many classes.
 pub(super) fn fits(images: &Images, shape: [usize; 3], classes: usize) -> Result<(), TrainError> {
     let found = [images.height, images.width, images.channels];
     if found != shape {

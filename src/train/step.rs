@@ -9,7 +9,7 @@ use crate::ops::{self, CrossEntropy, Fill, Sgd};
 /// The home of the optimizer's velocities.
 pub const MOMENTUM: &str = "momentum";
 
-/// A training step. Inputs `images` [N, H, W, C], `labels` u32 [N] and `rate` [1]; output `loss` [1].
+/// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]` and `rate` `[1]`; output `loss` `[1]`.
 #[derive(Clone, Debug)]
 pub struct TrainingStep {
     /// The graph.
@@ -20,7 +20,7 @@ pub struct TrainingStep {
     pub gradients: Vec<(String, Value)>,
 }
 
-/// The step of a model on images of this shape [N, H, W, C]. Weights decay as `sgd` says; gains and biases do not.
+/// The step of a model on images of this shape `[N, H, W, C]`. Weights decay as `sgd` says; gains and biases do not.
 ///
 /// # Errors
 /// When the images do not fit the model, or the loss does not depend on a parameter.
@@ -55,7 +55,7 @@ pub fn training_step(model: &dyn Model, images: [usize; 4], sgd: Sgd) -> Result<
     Ok(TrainingStep { graph, parameters, gradients })
 }
 
-/// The graph that evaluates a model: input `images` of this shape [N, H, W, C], output `logits` [N, classes].
+/// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`.
 ///
 /// # Errors
 /// When the images do not fit the model, or `parameters` were made by another model.

@@ -1,14 +1,19 @@
-//! Is the kernel right? Rules against derivatives, kernels against maths.
+//! Is the kernel right? Rules against derivatives, twins against WGSL, kernels against maths.
+//!
+//! The same three checks serve the crate's own ops and those of whoever links it: [`check_gradient`],
+//! [`check_interfaces`] (both without a GPU) and [`compare`].
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
 mod compare;
 mod gradient;
+mod interface;
 mod qualify;
 mod record;
 mod tolerance;
 
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
+pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};
 pub use record::{record, recordings, uses_fragments, with_gradients};

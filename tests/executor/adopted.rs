@@ -23,7 +23,7 @@ fn adopted(bench: &Bench, percent_of_memory: Option<u8>, without: wgpu::Features
     let descriptor =
         wgpu::DeviceDescriptor { required_features: features, required_limits: limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
-    let device = Device::adopt(&adapter, device, queue, Checks::Off);
+    let device = Device::adopt(&adapter, device, queue, Checks::Off)?;
     Ok(Bench { pipelines: Pipelines::new(&device, None), device })
 }
 

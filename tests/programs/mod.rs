@@ -43,6 +43,7 @@ macro_rules! call {
                 static INTERFACE: std::sync::LazyLock<Interface> = std::sync::LazyLock::new(|| Interface {
                     name: $path,
                     source: *SOURCE,
+                    pieces: &[],
                     params: &[("count", "u32"), ("size", "u32")],
                     bindings: $bindings,
                 });

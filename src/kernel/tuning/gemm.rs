@@ -24,17 +24,29 @@ pub enum Engine {
     Cooperative(Fragment, u32),
 }
 
-/// Large to small; the first that fits the machine and gives it enough to do is taken.
-const SCALAR: &[([usize; 3], [usize; 2])] = &[([128, 128, 16], [8, 8]), ([64, 64, 16], [4, 4]), ([32, 32, 16], [4, 4])];
-const SIXTEEN: &[([usize; 3], [usize; 2])] =
-    &[([128, 128, 32], [2, 2]), ([64, 64, 64], [2, 2]), ([32, 32, 32], [2, 2])];
-const EIGHT: &[([usize; 3], [usize; 2])] = &[([64, 64, 32], [2, 2]), ([32, 32, 16], [2, 2])];
+/// A way of cutting, and how many tiles there must be for it.
+type Cut = ([usize; 3], [usize; 2], bool, usize);
+
+/// Large to small; the first that fits the machine, wastes little and gives it enough to do is taken. Measured on an
+/// H200 (benches/rejected.md): 132 multiprocessors want at least some 96 tiles, and large tiles read less.
+const SCALAR: &[Cut] = &[
+    ([128, 64, 16], [8, 4], true, ENOUGH_TILES),
+    ([64, 64, 16], [4, 4], true, ENOUGH_TILES),
+    ([32, 32, 16], [4, 4], false, 0),
+];
+const SIXTEEN: &[Cut] = &[
+    ([128, 128, 32], [2, 4], false, ENOUGH_TILES),
+    ([128, 64, 32], [2, 2], false, 2 * ENOUGH_TILES),
+    ([128, 64, 64], [2, 2], false, ENOUGH_TILES),
+    ([64, 64, 32], [2, 2], false, ENOUGH_TILES / 2),
+    ([32, 32, 32], [2, 2], false, 0),
+];
+const EIGHT: &[Cut] = &[([64, 64, 32], [2, 2], false, ENOUGH_TILES), ([32, 32, 16], [2, 2], false, 0)];
 /// On software adapters, where small tiles keep sums in registers.
 const SOFTWARE: usize = 32;
 
-/// Tiles that keep a large GPU busy: fewer, and smaller tiles win (a GEMM of 1024 runs twice as fast in tiles of 64 as
-/// of 128 on 132 multiprocessors).
-const ENOUGH_TILES: usize = 192;
+/// Tiles that keep a large GPU busy.
+const ENOUGH_TILES: usize = 96;
 
 /// Products that a sliced sum has at least.
 const DEEP: usize = 512;
@@ -55,15 +67,18 @@ impl Tiles {
             Engine::Cooperative(Fragment::Sixteen, _) => SIXTEEN,
             Engine::Cooperative(Fragment::Eight, _) => EIGHT,
         };
-        let all = table.iter().map(|&(tile, share)| Self { tile, share, ahead: false, engine });
-        let fitting = |tiles: &Self| {
+        let wastes = |size: usize, tile: usize| 4 * size.next_multiple_of(tile) > 5 * size;
+        let serves = |&&(tile, share, ahead, enough): &&Cut| {
+            let tiles = Self { tile, share, ahead, engine };
             tiles.workgroup_bytes() <= machine.max_workgroup_bytes
                 && tiles.workgroup() <= machine.max_workgroup
-                && (!machine.software || tiles.tile[0] <= SOFTWARE)
+                && (!machine.software || tile[0] <= SOFTWARE)
+                && (enough == 0 || !wastes(rows, tile[0]) && !wastes(cols, tile[1]))
+                && rows.div_ceil(tile[0]) * cols.div_ceil(tile[1]) * slices >= enough
         };
-        let busy = |tiles: &Self| rows.div_ceil(tiles.tile[0]) * cols.div_ceil(tiles.tile[1]) * slices >= ENOUGH_TILES;
-        let smallest = Self { tile: table[table.len() - 1].0, share: table[table.len() - 1].1, ahead: false, engine };
-        all.filter(fitting).find(busy).unwrap_or(smallest)
+        let smallest = table[table.len() - 1];
+        let (tile, share, ahead, _) = table.iter().find(serves).copied().unwrap_or(smallest);
+        Self { tile, share, ahead, engine }
     }
 
     /// The tiles for products whose sums are long and may be sliced: then the number of tiles is no reason for small ones.
@@ -96,9 +111,16 @@ impl Tiles {
         }
     }
 
-    /// The build of `lib/gemm` for these tiles; `along_k` says which factors lie along k.
+    /// Whether products of these rows, columns and depth are made of whole tiles, so that no index need be checked.
     #[must_use]
-    pub fn variant(&self, variant: Variant, along_k: [bool; 2]) -> Variant {
+    pub fn whole(&self, extent: [usize; 3]) -> bool {
+        extent.iter().zip(&self.tile).all(|(size, tile)| size.is_multiple_of(*tile))
+    }
+
+    /// The build of `lib/gemm` for these tiles and for products of these rows, columns and depth; `along_k` says which
+    /// factors lie along k.
+    #[must_use]
+    pub fn variant(&self, variant: Variant, extent: [usize; 3], along_k: [bool; 2]) -> Variant {
         let [m, n, k] = self.tile.map(word);
         let share = self.share.map(word);
         let variant = variant
@@ -106,6 +128,7 @@ impl Tiles {
             .constant("TILE_M", m)
             .constant("TILE_N", n)
             .constant("TILE_K", k)
+            .constant("EDGES", (!self.whole(extent)).into())
             .constant("AHEAD", self.ahead.into())
             .constant("A_ALONG_K", along_k[0].into())
             .constant("B_ALONG_K", along_k[1].into());
@@ -123,8 +146,7 @@ impl Tiles {
     /// One workgroup a tile of each slice.
     #[must_use]
     pub fn grid(&self, [rows, cols]: [usize; 2], slices: usize) -> Grid {
-        let Grid([x, y, _]) = Grid::of(rows.div_ceil(self.tile[0]) * cols.div_ceil(self.tile[1]));
-        Grid([x, y, word(slices)])
+        Grid::volume(cols.div_ceil(self.tile[1]), rows.div_ceil(self.tile[0]), slices)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::models::Builder;
 use crate::models::layers::reshape;
 use crate::ops::{Conv2d, Fill, MatMul, Permute, Softmax};
 
-/// softmax over pixels(q kᵀ scale), by the same numbers as the tokenizer: [N, heads, L, HW].
+/// softmax over pixels(q kᵀ scale), by the same numbers as the tokenizer: `[N, heads, L, HW]`.
 pub(super) fn attention(b: &mut Builder<'_>, vt: &Vt, tokenized: &Tokenized) -> Result<Value, GraphError> {
     b.scoped("attention", |b| {
         let tensor = b.graph.tensor(tokenized.query).clone();
@@ -25,7 +25,7 @@ pub(super) fn attention(b: &mut Builder<'_>, vt: &Vt, tokenized: &Tokenized) -> 
     })
 }
 
-/// x of these sizes [N, R, C] → [N, heads, R, C / heads].
+/// x of these sizes `[N, R, C]` → `[N, heads, R, C / heads]`.
 fn split(b: &mut Builder<'_>, x: Value, [n, rows, channels]: [usize; 3], heads: usize) -> Result<Value, GraphError> {
     let x = reshape(b, x, [n, rows, heads, channels / heads])?;
     b.graph.apply_one(Permute { axes: vec![0, 2, 1, 3] }, &[x])

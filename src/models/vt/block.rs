@@ -8,14 +8,14 @@ use crate::models::Builder;
 /// What flows from block to block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Map {
-    /// Pixels, [N, HW, C].
+    /// Pixels, `[N, HW, C]`.
     pub pixels: Value,
-    /// The tokens of the last block, [N, L, C_T]; none before the first.
+    /// The tokens of the last block, `[N, L, C_T]`; none before the first.
     pub tokens: Option<Value>,
 }
 
 /// Tokenizer (filter where there are no tokens yet, else recurrent), transformer, and, unless this block is the `last`,
-/// projector. Tokens, pixels; and where every token looks if `wanted`: [N, heads, L, HW], rows that sum to 1.
+/// projector. Tokens, pixels; and where every token looks if `wanted`: `[N, heads, L, HW]`, rows that sum to 1.
 ///
 /// # Errors
 /// When groups, heads and channels do not divide.

@@ -19,7 +19,7 @@ pub struct Projector {
     pub relu: bool,
 }
 
-/// X_out = X + softmax over tokens((X W_Q)(T W_K)ᵀ) T: pixels [N, HW, C_in], tokens [N, L, C_T] → [N, HW, C].
+/// X_out = X + softmax over tokens((X W_Q)(T W_K)ᵀ) T: pixels `[N, HW, C_in]`, tokens `[N, L, C_T]` → `[N, HW, C]`.
 ///
 /// Where C_in differs from C, a pointwise shortcut lifts X.
 ///

@@ -22,15 +22,15 @@ pub struct Tokenizer {
 /// What a tokenizer makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokenized {
-    /// [N, L, C_T].
+    /// `[N, L, C_T]`.
     pub tokens: Value,
-    /// What asked, [N, L, C].
+    /// What asked, `[N, L, C]`.
     pub query: Value,
-    /// What was asked, [N, HW, C].
+    /// What was asked, `[N, HW, C]`.
     pub key: Value,
 }
 
-/// T = softmax over pixels (q kᵀ)ᵀ v, mapped to C_T: pixels [N, HW, C] → tokens [N, L, C_T].
+/// T = softmax over pixels (q kᵀ)ᵀ v, mapped to C_T: pixels `[N, HW, C]` → tokens `[N, L, C_T]`.
 ///
 /// Without `last` this is the filter tokenizer: the columns of W_A are learned queries that all images share, and keys
 /// are the pixels. With the tokens of the block before, `last`, queries are made of those.

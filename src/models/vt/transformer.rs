@@ -17,7 +17,7 @@ pub struct Transformer {
     pub value: Pointwise,
 }
 
-/// T' = T + softmax over tokens((T Q)(T K)ᵀ) T; T_out = T' + relu(T' F1) F2: tokens [N, L, C_T] → the same.
+/// T' = T + softmax over tokens((T Q)(T K)ᵀ) T; T_out = T' + relu(T' F1) F2: tokens `[N, L, C_T]` → the same.
 ///
 /// # Errors
 /// When groups, heads and channels do not divide.

@@ -1,0 +1,80 @@
+//! Writes calls out: a call marked `// inline` is replaced by the function's body.
+//!
+//! NVIDIA's compiler keeps an array of cooperative matrices in registers only within one function: passed by pointer,
+//! by value or through a private variable, a third of the speed goes (benches/rejected.md). So the engine's functions
+//! stay functions to the reader, and are written out where the sums live.
+
+/// Why a marked call cannot be written out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotInlined {
+    /// The call's line.
+    pub(super) line: String,
+}
+
+/// `text` with every statement `name(…); // inline` replaced by the body of `fn name(…) {` … `}` of the same text.
+///
+/// An argument `&x` of a parameter `p: ptr<function, …>` turns `(*p)` into `x`; other arguments are bound by `let`
+/// unless they are called what the parameter is called. The function must give nothing back.
+pub(super) fn inline(text: &str) -> Result<String, NotInlined> {
+    let mut out = String::with_capacity(text.len() * 2);
+    for line in text.lines() {
+        match line.trim_end().strip_suffix("// inline") {
+            None => out.push_str(line),
+            Some(call) => {
+                let body = written_out(text, call.trim()).ok_or_else(|| NotInlined { line: line.trim().to_owned() })?;
+                out.push_str(&body);
+            }
+        }
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn written_out(text: &str, call: &str) -> Option<String> {
+    let (name, arguments) = call.strip_suffix(");")?.split_once('(')?;
+    let start = text.find(&format!("\nfn {name}("))?;
+    let (parameters, rest) = text[start..].split_once('(')?.1.split_once(") {\n")?;
+    let body = &rest[..rest.find("\n}")?];
+    if body.contains("return") {
+        return None;
+    }
+    let split = |list: &str| list.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
+    // `ptr<function, T>` holds a comma of its own.
+    let parameters = split(&parameters.replace("ptr<function,", "ptr<function"));
+    let arguments = split(arguments);
+    if parameters.len() != arguments.len() {
+        return None;
+    }
+    let mut bindings = String::new();
+    let mut body = body.to_owned();
+    for (parameter, argument) in parameters.iter().zip(&arguments) {
+        let (parameter, kind) = parameter.split_once(':')?;
+        match argument.strip_prefix('&') {
+            Some(variable) if kind.contains("ptr<") => body = body.replace(&format!("(*{parameter})"), variable),
+            None if argument == parameter => {}
+            None => bindings.push_str(&format!("let {parameter} = {argument};\n")),
+            Some(_) => return None,
+        }
+    }
+    Some(format!("{{\n{bindings}{body}\n}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inline;
+
+    #[test]
+    fn a_marked_call_becomes_the_body() {
+        let text = "\nfn add(sums: ptr<function, Sums>, k: u32, at: u32) {\n    (*sums)[at] += k;\n}\nfn main() {\n    add(&totals, k0 + 1u, at); // inline\n    add(&totals, 2u, at);\n}\n";
+        let out = inline(text).expect("can be written out");
+        assert!(out.contains("{\nlet k = k0 + 1u;\n    totals[at] += k;\n}\n    add(&totals, 2u, at);"), "{out}");
+    }
+
+    #[test]
+    fn what_cannot_be_written_out_is_named() {
+        for call in ["gone(1u); // inline", "one(); // inline", "back(1u); // inline"] {
+            let text = format!("\nfn one(a: u32) {{\n}}\nfn back(a: u32) -> u32 {{\n return a;\n}}\n{call}\n");
+            assert_eq!(inline(&text).expect_err("refused").line, call);
+        }
+    }
+}
