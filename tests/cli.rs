@@ -1,1 +1,250 @@
-//! x
+//! The program as its users meet it: what it prints, what it refuses, and that it never panics or half-writes a file.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const COMMANDS: [&str; 7] = ["devices", "demo", "train", "eval", "verify", "bench", "plan"];
+
+fn vistok(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vistok"));
+    command.args(arguments);
+    command
+}
+
+fn output(command: &mut Command) -> Result<Output, Box<dyn std::error::Error>> {
+    let output = command.output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{command:?}: {stderr}");
+    Ok(output)
+}
+
+/// The one line that a command ends with when it refuses.
+fn refusal(command: &mut Command) -> Result<String, Box<dyn std::error::Error>> {
+    let output = output(command)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{command:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{command:?} says something on standard output");
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.starts_with("vistok: ")).collect();
+    assert_eq!((lines.len(), stderr.lines().last()), (1, lines.last().copied()), "{command:?}: {stderr}");
+    Ok(lines[0].to_owned())
+}
+
+/// Whether this machine has an adapter. With `REQUIRE_GPU=1` it must.
+fn has_adapter(test: &str) -> bool {
+    let found = vistok(&["devices"]).output().is_ok_and(|output| output.status.success());
+    assert!(found || std::env::var("REQUIRE_GPU").as_deref() != Ok("1"), "{test}: no adapter, and REQUIRE_GPU is 1");
+    if !found {
+        eprintln!("{test}: NOT RUN, there is no adapter");
+    }
+    found
+}
+
+/// The one document on standard output.
+fn document(command: &mut Command) -> Result<Value, Box<dyn std::error::Error>> {
+    let output = output(command)?;
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn text(path: &Path) -> Result<&str, &'static str> {
+    path.to_str().ok_or("the folder for temporary files has an unreadable name")
+}
+
+#[test]
+fn every_command_explains_itself() -> Outcome {
+    for command in COMMANDS {
+        let output = output(&mut vistok(&[command, "--help"]))?;
+        let help = String::from_utf8(output.stdout)?;
+        assert!(output.status.success() && help.contains("--adapter"), "{command}: {help}");
+    }
+    let all = String::from_utf8(output(&mut vistok(&["--help"]))?.stdout)?;
+    assert!(COMMANDS.iter().all(|command| all.contains(command)), "{all}");
+    Ok(())
+}
+
+#[test]
+fn wrong_usage_ends_with_2() -> Outcome {
+    for wrong in [
+        &["dance"][..],
+        &["demo"],
+        &["train", "--data", "embedded"],
+        &["eval"],
+        &["verify", "--quick", "--full"],
+        &["train", "--data", "embedded", "--out", "x", "--epochs", "0"],
+        &["plan", "resnet18", "--image", "28x28"],
+        &["plan", "resnet18", "--batch", "0"],
+    ] {
+        assert_eq!(output(&mut vistok(wrong))?.status.code(), Some(2), "{wrong:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn without_an_adapter_the_error_says_how_to_get_one() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    for arguments in [
+        &["devices"][..],
+        &["demo", "--out", text(&out)?],
+        &["train", "--data", "embedded", "--out", text(&out)?],
+        &["verify", "--quick"],
+        &["bench"],
+        &["plan", "vt-resnet-demo"],
+    ] {
+        let mut command = vistok(arguments);
+        // Neither name of the variable may lead to a driver.
+        command.env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json");
+        command.env("WGPU_BACKEND", "vulkan");
+        let line = refusal(&mut command)?;
+        assert!(line.contains("no GPU adapter") && line.contains("mesa-vulkan-drivers"), "{arguments:?}: {line}");
+    }
+    assert_eq!(fs::read_dir(&out)?.count(), 0, "something was left in the folder of a run that never began");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_adapter_is_refused_with_those_that_there_are() -> Outcome {
+    for command in [&["devices"][..], &["plan", "resnet18"], &["verify"]] {
+        let line = refusal(vistok(command).args(["--adapter", "voodoo"]))?;
+        assert!(line.contains("matching `voodoo`") && line.contains("present: "), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn weight_files_that_are_none_are_refused_by_name() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("weights.safetensors");
+    let eval = |path: &Path| -> Result<String, Box<dyn std::error::Error>> {
+        refusal(&mut vistok(&["eval", "--weights", text(path)?]))
+    };
+    assert!(eval(&path)?.contains("weights.safetensors"), "a missing file is not named");
+    // A header that promises more bytes than a disk has, one that is cut off, and a file of another program.
+    let foreign = [
+        &b"{}"[..],
+        &[0xff; 64],
+        &[],
+        &[&8u64.to_le_bytes()[..], b"{\"a\": 1}"].concat(),
+        &[&2u64.to_le_bytes()[..], b"{}"].concat(),
+    ];
+    for bytes in foreign {
+        fs::write(&path, bytes)?;
+        let line = eval(&path)?;
+        assert!(line.contains("weights.safetensors"), "{bytes:?}: {line}");
+    }
+    assert!(eval(folder.path())?.starts_with("vistok: "), "a folder is no weight file");
+    Ok(())
+}
+
+#[test]
+fn data_that_is_missing_or_cut_off_is_refused_by_name() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    let train = |data: &str| -> Result<String, Box<dyn std::error::Error>> {
+        refusal(&mut vistok(&["train", "--out", text(&out)?, "--data", data]))
+    };
+    assert!(train("imagenet")?.contains("imagenet"));
+    let data = format!("fashion-mnist:{}", text(folder.path())?);
+    assert!(train(&data)?.contains("-ubyte"));
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 28, 0, 0, 0, 28][..], &[7; 100]].concat();
+    for bytes in [&images[..], b"\x1f\x8b\x08", b"", b"<html>not found</html>"] {
+        // All four, so that whichever is read first is the one that is named.
+        for name in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
+            fs::write(folder.path().join(format!("{name}-ubyte")), bytes)?;
+        }
+        assert!(train(&data)?.contains("-ubyte"), "{bytes:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_found_before_training() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let taken = folder.path().join("taken");
+    fs::write(&taken, b"mine")?;
+    for out in [taken.clone(), taken.join("below")] {
+        let out = text(&out)?;
+        for command in [&["demo", "--out", out][..], &["train", "--data", "embedded", "--out", out]] {
+            let line = refusal(&mut vistok(command))?;
+            assert!(line.contains(out) && line.contains("--out"), "{line}");
+        }
+    }
+    assert_eq!(fs::read(&taken)?, b"mine");
+    Ok(())
+}
+
+#[test]
+fn unknown_models_and_filters_are_refused_with_what_there_is() -> Outcome {
+    let line = refusal(&mut vistok(&["plan", "resnet19", "--portable"]))?;
+    assert!(line.contains("resnet19") && line.contains("resnet18") && line.contains("vt-resnet-demo"), "{line}");
+    if has_adapter("unknown filters") {
+        for command in ["verify", "bench"] {
+            let line = refusal(&mut vistok(&[command, "no such kernel"]))?;
+            assert!(line.contains("`no such kernel` matches none"), "{line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plan_needs_no_adapter() -> Outcome {
+    for arguments in [&["plan", "vt-resnet-demo", "--portable"][..], &["plan", "resnet18", "--portable", "--train"]] {
+        let mut command = vistok(arguments);
+        let output = output(command.env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json"))?;
+        let plan = String::from_utf8(output.stdout)?;
+        assert!(output.status.success() && plan.starts_with("step") && plan.contains("conv2d/forward"), "{plan}");
+    }
+    Ok(())
+}
+
+#[test]
+fn verify_gives_one_document_whose_counts_are_its_rows() -> Outcome {
+    if !has_adapter("verify --json") {
+        return Ok(());
+    }
+    let found = document(&mut vistok(&["verify", "add/forward", "--quick", "--json"]))?;
+    let rows = found["rows"].as_array().ok_or("no rows")?;
+    for (status, count) in [("passed", "passed"), ("failed", "failed"), ("not_run", "not_run")] {
+        let rows = rows.iter().filter(|row| row["status"] == status).count();
+        assert_eq!(found[count].as_u64(), Some(rows as u64), "{found}");
+    }
+    assert!(found["passed"].as_u64() > Some(0) && found["failed"] == 0, "{found}");
+    for key in ["op", "kernel", "engine", "element", "case", "status", "error", "allowed"] {
+        assert!(rows.iter().all(|row| row.get(key).is_some()), "a row without `{key}`");
+    }
+    Ok(())
+}
+
+#[test]
+fn bench_gives_a_row_a_measurement() -> Outcome {
+    if !has_adapter("bench --json") {
+        return Ok(());
+    }
+    // An update has one node and no gradient: the least that there is to measure, on any adapter.
+    let found = document(&mut vistok(&["bench", "sgd", "--json"]))?;
+    let rows = found["rows"].as_array().ok_or("no rows")?;
+    assert!(!rows.is_empty());
+    for key in ["name", "shape", "element", "pass", "median_ms", "tflops", "gb_per_s", "floor_ms"] {
+        assert!(rows.iter().all(|row| row.get(key).is_some()), "a row without `{key}`");
+    }
+    assert!(rows.iter().all(|row| row["median_ms"].is_null() || row["median_ms"].as_f64() > Some(0.0)), "{found}");
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_reason_to_panic() -> Outcome {
+    let mut child = vistok(&["plan", "resnet50", "--portable", "--train"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    drop(child.stdout.take());
+    let output = child.wait_with_output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use vistok::models::{Model, VtResNet};
 use vistok::train::baseline::linear_baseline;
 use vistok::train::data::Dataset;
-use vistok::train::{Settings, Trainer};
+use vistok::train::{Settings, Trainer, recipe};
 
 use super::folder::Folder;
-use super::learning::{Course, recipe, time_table, times, train};
+use super::learning::{Course, time_table, times, train};
 use super::machine::Machine;
 use super::train::WEIGHTS;
 use super::{AdapterArgument, Error, interrupt, speak};
@@ -24,9 +24,9 @@ pub(super) struct Arguments {
     /// The folder for results; made where it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Passes over the training images.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    epochs: u64,
+    /// Passes over the training images [default: what the recipe was tried with].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: Option<u64>,
     /// Where initial weights, the order of images and their augmentation come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -38,15 +38,12 @@ pub(super) struct Arguments {
     adapter: AdapterArgument,
 }
 
-/// Images in a batch.
-const BATCH: u64 = 64;
-
 /// Trains, evaluates, draws.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
     let dataset = Dataset::load(None)?;
     let model = VtResNet::demo(dataset.train.classes);
-    let settings = recipe(&dataset.train, [arguments.epochs, BATCH, arguments.seed])?;
+    let settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
     let stop = interrupt::stop_flag();
     let (machine, mut trainer) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
         let (device, pipelines) = (&machine.device, &machine.pipelines);

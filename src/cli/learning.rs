@@ -1,13 +1,11 @@
-//! What `demo` and `train` share: the recipe, the loop with its progress, and where the GPU time of a step goes.
+//! What `demo` and `train` share: the loop with its progress, and where the GPU time of a step goes.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use vistok::gpu::KernelTime;
-use vistok::ops::Sgd;
-use vistok::train::batches::Augmentation;
 use vistok::train::data::Images;
-use vistok::train::{Ended, Schedule, Settings, Trainer};
+use vistok::train::{Ended, Settings, Trainer};
 use vistok::wgpu;
 
 use super::Error;
@@ -17,28 +15,6 @@ use super::table::{Align, Table};
 
 /// Timed steps whose mean is reported.
 const TIMED: usize = 3;
-
-/// How the small VT-ResNet learns: so many passes over the images, in batches of this size.
-pub(super) fn recipe(images: &Images, [epochs, batch, seed]: [u64; 3]) -> Result<Settings, Error> {
-    let size = usize::try_from(batch).unwrap_or(usize::MAX);
-    let each = images.count() / size.max(1);
-    if each == 0 {
-        let count = images.count();
-        return Err(Error::Refused(format!(
-            "{count} training images do not fill a batch of {batch}; give --batch less"
-        )));
-    }
-    let steps = epochs.saturating_mul(each as u64);
-    Ok(Settings {
-        batch: size,
-        seed,
-        steps,
-        schedule: Schedule::Cosine { peak: 0.1, warm_up: (steps / 10).min(50), steps },
-        sgd: Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true },
-        augmentation: Augmentation { flip: true, shift: 1 },
-        checkpoint: None,
-    })
-}
 
 /// How a run went.
 pub(super) struct Course {
@@ -77,7 +53,7 @@ pub(super) fn train(
 }
 
 /// What is kept of an interrupted run that saves checkpoints.
-pub(super) fn kept(file: &PathBuf, each: &str) -> String {
+pub(super) fn kept(file: &Path, each: &str) -> String {
     format!("{} holds the run so far: {each} continues it", file.display())
 }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vistok::train::Trainer;
 use vistok::train::data::Dataset;
+use vistok::train::{Trainer, recipe};
 
 use super::folder::Folder;
-use super::learning::{kept, recipe, train};
+use super::learning::{kept, train};
 use super::machine::Machine;
 use super::{AdapterArgument, Error, interrupt, presets, speak};
 
@@ -24,15 +24,13 @@ pub(super) struct Arguments {
     /// The folder for the weights; made where it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Passes over the training images. A run that is resumed must be given the same.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    epochs: u64,
+    /// Passes over the training images; a run that is resumed must be given the same [default: what the recipe was
+    /// tried with].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: Option<u64>,
     /// The model.
     #[arg(long, value_name = "NAME", default_value = "vt-resnet-demo")]
     model: String,
-    /// Images in a batch.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
-    batch: u64,
     /// Where initial weights, the order of images and their augmentation come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -52,8 +50,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let file = folder.file(WEIGHTS);
     let dataset = Dataset::load(Some(&arguments.data))?;
     let model = presets::model(&arguments.model, dataset.train.classes)?;
-    let mut settings = recipe(&dataset.train, [arguments.epochs, arguments.batch, arguments.seed])?;
-    settings.checkpoint = Some((file.clone(), settings.steps / arguments.epochs.max(1)));
+    let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
+    settings.checkpoint = Some((file.clone(), (dataset.train.count() / settings.batch.max(1)) as u64));
     if !arguments.resume && file.exists() {
         let file = file.display();
         let reason = format!("{file} is there already; --resume continues it, another --out keeps it");

@@ -54,8 +54,8 @@ impl Canvas {
         }
     }
 
-    /// Writes a text whose baseline is at (x, y).
-    pub(super) fn write(&mut self, text: &str, [x, y]: [f32; 2], pen: Pen) {
+    /// Writes a text whose baseline is at (x, y); where it ends, across.
+    pub(super) fn write(&mut self, text: &str, [x, y]: [f32; 2], pen: Pen) -> f32 {
         let (strokes, width) = strokes(text);
         let unit = pen.height / BASELINE;
         let left = x - unit
@@ -72,6 +72,7 @@ impl Canvas {
         for stroke in &strokes {
             self.draw(stroke, reach, pen.color);
         }
+        left + unit * width
     }
 
     /// Draws a polyline with a round pen of this radius.

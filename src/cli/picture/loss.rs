@@ -47,6 +47,7 @@ fn draw(losses: &[f32], svg: &mut String) -> Result<(), Box<dyn std::error::Erro
     chart.draw_series(LineSeries::new(points(&mean), BLUE.stroke_width(2)))?.label("mean").legend(key(BLUE));
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .label_font(("sans-serif", 14).into_font().color(&INK))
         .background_style(WHITE)
         .border_style(GRID)

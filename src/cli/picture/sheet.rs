@@ -42,8 +42,10 @@ pub(crate) fn token_sheet(looks: &Looks) -> Result<Vec<u8>, Error> {
     let top = (MARGIN + TITLES) as f32;
     let title = "Where each visual token looks";
     canvas.write(title, [MARGIN as f32, MARGIN as f32 + 18.0], pen(18.0, INK, Anchor::Left));
-    let below = "attention weights over the picture: pale yellow is the most that a token takes from one place";
-    canvas.write(below, [MARGIN as f32, MARGIN as f32 + 42.0], pen(11.0, SOFT, Anchor::Left));
+    let below =
+        "attention weights over the picture, each map from nothing to the most that its token takes from one place:";
+    let end = canvas.write(below, [MARGIN as f32, MARGIN as f32 + 42.0], pen(11.0, SOFT, Anchor::Left));
+    scale(&mut canvas, [end as usize + 14, MARGIN + 32]);
     let middle = |left: usize| left as f32 + width as f32 / 2.0;
     let first = MARGIN + NAMES;
     canvas.write("image", [middle(first), top - 12.0], pen(11.0, SOFT, Anchor::Middle));
@@ -69,14 +71,22 @@ pub(crate) fn token_sheet(looks: &Looks) -> Result<Vec<u8>, Error> {
             let most = map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
             picture(&mut canvas, looks, [left, y], |row, column| {
                 let share = sample(map, looks.map, [row, column]) / most;
-                // The picture shines through as lightness, so that one sees what a token looks at.
-                let light = 0.45 + 0.55 * shade(looks, look, row, column);
-                let hot = heat(share).map(|part| part * light);
-                mix([0.16 * light; 3], hot, 0.35 + 0.65 * share)
+                // The picture stays to be seen where little heat covers it.
+                let dim = 0.06 + 0.42 * shade(looks, look, row, column);
+                overlay([dim, dim, 1.08 * dim], share)
             });
         }
     }
     canvas.png()
+}
+
+/// The colors from no attention to the most, as a bar.
+fn scale(canvas: &mut Canvas, [x, y]: [usize; 2]) {
+    const LENGTH: usize = 150;
+    for column in 0..LENGTH {
+        let share = column as f32 / (LENGTH - 1) as f32;
+        canvas.fill([x + column, y, 1, 11], overlay([0.06; 3], share));
+    }
 }
 
 /// What the image shows; below, what the network takes it for.
@@ -116,6 +126,11 @@ fn sample(map: &[f32], [height, width]: [usize; 2], [row, column]: [f32; 2]) -> 
     let at = |row: usize, column: usize| map[row * width + column];
     let line = |row| at(row, left) + across * (at(row, right) - at(row, left));
     line(top) + down * (line(bottom) - line(top))
+}
+
+/// Heat over what it covers: the hotter, the less of that is seen.
+fn overlay(under: Color, share: f32) -> Color {
+    mix(under, heat(0.15 + 0.85 * share), 0.92 * share.powf(0.6))
 }
 
 fn heat(share: f32) -> Color {
