@@ -11,7 +11,10 @@ use vistok::gpu::{Checks, Device, OpenOptions, Pipelines};
 use vistok::graph::Case;
 use vistok::kernel::Elem;
 use vistok::ops;
-use vistok::verify::compare;
+use vistok::verify::{compare, recordings, uses_fragments};
+
+/// The label of what cooperative matrices multiply.
+const COOP: &str = "coop";
 
 struct Bench {
     device: Device,
@@ -39,6 +42,9 @@ fn main() {
                             trials.push(Trial::test(label, || Ok(())).with_ignored_flag(true));
                             continue;
                         }
+                        if bench.label == COOP && !multiplies_fragments(bench, &case, elem) {
+                            continue; // the same kernels run as `scalar`
+                        }
                         let (case, bench) = (case.clone(), bench.clone());
                         trials.push(Trial::test(name(&case, elem, bench.label), move || check(&bench, &case, elem)));
                     }
@@ -51,6 +57,11 @@ fn main() {
 
 fn name(case: &Case, elem: Elem, label: &str) -> String {
     format!("{}::{elem}::{label} {}", case.op.name(), case.name())
+}
+
+fn multiplies_fragments(bench: &Bench, case: &Case, elem: Elem) -> bool {
+    let recordings = recordings(case, elem, bench.device.capabilities()).expect("a case's shapes fit");
+    recordings.iter().any(uses_fragments)
 }
 
 fn required(variable: &str) -> bool {
@@ -67,7 +78,7 @@ fn open() -> Result<Vec<Arc<Bench>>, String> {
         Ok::<_, String>(Arc::new(Bench { device, pipelines, label }))
     };
     let mut benches = vec![open(Checks::Off, true, "scalar")?, open(Checks::On, true, "scalar checked")?];
-    let coop = open(Checks::Off, false, "coop")?;
+    let coop = open(Checks::Off, false, COOP)?;
     if coop.device.capabilities().fragment.is_some() {
         benches.push(coop);
     } else if required("REQUIRE_COOP") {

@@ -147,7 +147,7 @@ impl<'a> Bare<'a> {
         encoder.resolve_query_set(&queries, 0..2, &resolved, 0);
         self.device.queue.submit([encoder.finish()]);
         let bytes = readback::read(self.device, &resolved, 0, 16)?;
-        let ticks: Vec<u64> = bytes.chunks_exact(8).map(|tick| bytemuck::pod_read_unaligned(tick)).collect();
+        let ticks: Vec<u64> = bytes.as_chunks().0.iter().map(|&tick| u64::from_le_bytes(tick)).collect();
         let period = f64::from(self.device.queue.get_timestamp_period());
         let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f64 * period;
         Ok(Some(Duration::from_nanos(nanoseconds as u64)))

@@ -4,16 +4,16 @@
 
 mod backward;
 mod case;
-mod graph;
 mod interpret;
+mod nodes;
 mod op;
 mod print;
 mod shape;
 
 pub use backward::Sum;
 pub use case::{Case, Draw, Input, numbers};
-pub use graph::{Graph, Node, Source, Value};
 pub(crate) use interpret::run;
 pub use interpret::{Arrays, interpret, round};
+pub use nodes::{Graph, Node, Source, Value};
 pub use op::{Cost, Function, Gradients, Io, Maths, Op};
 pub use shape::{GraphError, Shape, Tensor};

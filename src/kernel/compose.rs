@@ -11,6 +11,7 @@
 //! | `for (var i = 0u; i < N; i++) { // unroll` | the loop is written out |
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::expression::{Constants, value};
 use super::inline::inline;
@@ -96,7 +97,7 @@ pub fn compose(kernel: &'static Interface, variant: &Variant) -> Result<Text, Co
         for (name, default) in declared_constants(text) {
             let number = variant.constants().get(name).copied().unwrap_or(default);
             if constants.insert(name.to_owned(), number).is_none() {
-                head.push_str(&format!("const {name}: u32 = {number}u;\n"));
+                let _ = writeln!(head, "const {name}: u32 = {number}u;");
             }
         }
     }
@@ -107,11 +108,11 @@ pub fn compose(kernel: &'static Interface, variant: &Variant) -> Result<Text, Co
     let mut enables = String::new();
     let mut body = String::new();
     for (name, text) in &files {
-        body.push_str(&format!("// --- {name}\n"));
+        let _ = writeln!(body, "// --- {name}");
         for line in text.lines() {
             let code = line.trim();
             if code.starts_with("enable ") && !enables.contains(code) {
-                enables.push_str(&format!("{code}\n"));
+                let _ = writeln!(enables, "{code}");
             } else if !code.starts_with("enable ") {
                 derive_constant(code, &mut constants);
                 body.push_str(line);

@@ -52,7 +52,7 @@ pub trait Real:
     /// The number as an index: labels travel as numbers through the interpreter.
     fn index(self) -> usize {
         let value = self.to_f64();
-        if value >= 0.0 && value < 9.0e15 { value as usize } else { usize::MAX }
+        if (0.0..9.0e15).contains(&value) { value as usize } else { usize::MAX }
     }
 }
 

@@ -31,7 +31,7 @@ fn room(path: &str) -> Option<&str> {
 }
 
 /// Mentions of rooms that the room of `path` may not use, in its code outside of tests.
-pub fn forbidden_uses(path: &str, text: &str) -> Vec<String> {
+pub(crate) fn forbidden_uses(path: &str, text: &str) -> Vec<String> {
     let Some(own) = room(path) else { return Vec::new() };
     let Some((_, may)) = ROOMS.iter().find(|(name, _)| *name == own) else {
         return vec![format!("`{own}` is a room that tests/tidy/rooms.rs does not know: say there what it may use")];
@@ -87,7 +87,7 @@ fn heads(rest: &str) -> Vec<&str> {
 }
 
 /// Mentions of `wgpu::` in a room that may not name it: only `gpu` and the command line may.
-pub fn names_wgpu(path: &str, text: &str) -> Vec<String> {
+pub(crate) fn names_wgpu(path: &str, text: &str) -> Vec<String> {
     if room(path).is_none_or(|room| ["gpu", "cli"].contains(&room)) {
         return Vec::new();
     }
@@ -99,7 +99,7 @@ pub fn names_wgpu(path: &str, text: &str) -> Vec<String> {
 }
 
 /// Mentions of one of `ops` as `ops::name`, in a room that serves all alike.
-pub fn names_an_op(path: &str, text: &str, ops: &[&str]) -> Vec<String> {
+pub(crate) fn names_an_op(path: &str, text: &str, ops: &[&str]) -> Vec<String> {
     if room(path).is_none_or(|room| !NAME_NO_OP.contains(&room)) {
         return Vec::new();
     }
@@ -114,7 +114,7 @@ pub fn names_an_op(path: &str, text: &str, ops: &[&str]) -> Vec<String> {
 }
 
 /// A room's `mod.rs` says what is absent.
-pub fn absence(path: &str, text: &str) -> Vec<String> {
+pub(crate) fn absence(path: &str, text: &str) -> Vec<String> {
     let is_room = room(path).is_some_and(|room| path == format!("src/{room}/mod.rs"));
     let says = text.lines().filter(|line| line.starts_with("//!")).any(|line| line.to_lowercase().contains("absent"));
     (is_room && !says).then(|| "a room says in its `//!` what is absent here".to_owned()).into_iter().collect()

@@ -6,13 +6,13 @@ use super::source::{code, line_of, words};
 const MOST_STORAGE_BINDINGS: usize = 8;
 
 /// Whether `path` is a kernel: `shaders/<op>/<kernel>.wgsl`, not a piece in `shaders/lib`.
-pub fn is_kernel(path: &str) -> bool {
+pub(crate) fn is_kernel(path: &str) -> bool {
     let inner = path.strip_prefix("shaders/").filter(|_| path.ends_with(".wgsl"));
     inner.is_some_and(|inner| inner.contains('/') && !inner.starts_with("lib/"))
 }
 
 /// A kernel opens with its formula, and has no more storage bindings than every device offers.
-pub fn kernel(text: &str) -> Vec<String> {
+pub(crate) fn kernel(text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     let formula = text.lines().next().and_then(|line| line.strip_prefix("// "));
     if !formula.is_some_and(|line| line.contains(['=', '←']) && !line.starts_with("needs ")) {
@@ -28,7 +28,7 @@ pub fn kernel(text: &str) -> Vec<String> {
 
 /// No atomics (their order, and so the bits, would differ from run to run), no `arrayLength` (buffers are longer than
 /// tensors), and no `A`, `B`, `C` but as roles of cooperative matrices, which such a name would hide.
-pub fn portable(text: &str) -> Vec<String> {
+pub(crate) fn portable(text: &str) -> Vec<String> {
     let code = code(text);
     let mut complaints = Vec::new();
     for (at, word) in words(&code) {
@@ -46,7 +46,7 @@ pub fn portable(text: &str) -> Vec<String> {
 
 /// A shader that nothing asks for. `name` is its path without `shaders/` and `.wgsl`; a kernel is asked for by its name
 /// in Rust, a piece in `lib` also by a `// needs` line.
-pub fn orphan(name: &str, rust: &[&str], wgsl: &[&str]) -> Vec<String> {
+pub(crate) fn orphan(name: &str, rust: &[&str], wgsl: &[&str]) -> Vec<String> {
     let needed = name.strip_prefix("lib/").is_some_and(|piece| {
         let needs = wgsl.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("// needs "));
         let quoted = format!("\"{piece}\"");

@@ -1,7 +1,7 @@
 //! Rules about text and Rust code, and the little of a lexer that they need.
 
 /// `text` with comments and the insides of strings and characters blanked; lines and offsets of characters stay.
-pub fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let mut code = String::with_capacity(text.len());
     let mut at = 0;
@@ -62,7 +62,7 @@ fn string_end(letters: &[char], start: usize) -> usize {
 }
 
 /// The words of `code` and where they begin, in bytes.
-pub fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
     let mut starts = code.char_indices().peekable();
     std::iter::from_fn(move || {
@@ -80,12 +80,12 @@ pub fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// The line of byte `at`, from 1.
-pub fn line_of(code: &str, at: usize) -> usize {
+pub(crate) fn line_of(code: &str, at: usize) -> usize {
     code[..at].matches('\n').count() + 1
 }
 
 /// Where the item that `from` lies in ends, and whether it has a body: at a `;` outside of brackets, or with its braces.
-pub fn item_end(code: &str, from: usize) -> (usize, bool) {
+pub(crate) fn item_end(code: &str, from: usize) -> (usize, bool) {
     let (mut brackets, mut braces) = (0i32, 0i32);
     for (at, letter) in code[from..].char_indices() {
         match letter {
@@ -104,7 +104,7 @@ pub fn item_end(code: &str, from: usize) -> (usize, bool) {
 }
 
 /// `code` with every item under `#[cfg(test)]` blanked.
-pub fn without_tests(code: &str) -> String {
+pub(crate) fn without_tests(code: &str) -> String {
     let mut kept = code.to_owned();
     let marks: Vec<usize> = code.match_indices("#[cfg(test)]").map(|(at, _)| at).collect();
     for at in marks {
@@ -116,7 +116,7 @@ pub fn without_tests(code: &str) -> String {
 }
 
 /// Where a file of `sizes` (lines, path) has more than `most` lines: the ten largest, so that the next ones show too.
-pub fn long_files(mut sizes: Vec<(usize, &str)>, most: usize) -> Vec<String> {
+pub(crate) fn long_files(mut sizes: Vec<(usize, &str)>, most: usize) -> Vec<String> {
     sizes.sort_by(|one, other| other.cmp(one));
     if sizes.first().is_none_or(|(lines, _)| *lines <= most) {
         return Vec::new();
@@ -125,7 +125,7 @@ pub fn long_files(mut sizes: Vec<(usize, &str)>, most: usize) -> Vec<String> {
 }
 
 /// Functions of more than `most` lines.
-pub fn long_functions(code: &str, most: usize) -> Vec<String> {
+pub(crate) fn long_functions(code: &str, most: usize) -> Vec<String> {
     let all: Vec<(usize, &str)> = words(code).collect();
     let named = all.windows(2).filter(|pair| pair[0].1 == "fn" && code[pair[0].0 + 2..pair[1].0].trim().is_empty());
     let sized = named.filter_map(|pair| {
@@ -138,19 +138,19 @@ pub fn long_functions(code: &str, most: usize) -> Vec<String> {
 }
 
 /// Names that say nothing.
-pub fn empty_name(stem: &str) -> Vec<String> {
+pub(crate) fn empty_name(stem: &str) -> Vec<String> {
     let empty = ["base", "utils", "util", "common", "helpers", "helper", "misc"].contains(&stem);
     empty.then(|| format!("`{stem}` says nothing of what is inside")).into_iter().collect()
 }
 
 /// The first line is a `//!` sentence.
-pub fn opening(text: &str) -> Vec<String> {
+pub(crate) fn opening(text: &str) -> Vec<String> {
     let opens = text.strip_prefix("//! ").is_some_and(|rest| rest.starts_with(|first: char| !first.is_whitespace()));
     (!opens).then(|| "does not open with a `//! ` sentence that says what is here".to_owned()).into_iter().collect()
 }
 
 /// Macros and attributes that leave work for later.
-pub fn unfinished(code: &str) -> Vec<String> {
+pub(crate) fn unfinished(code: &str) -> Vec<String> {
     let after = |at: usize, word: &str, mark: char| code[at + word.len()..].trim_start().starts_with(mark);
     let found = words(code).filter(|&(at, word)| match word {
         "todo" | "unimplemented" | "dbg" => after(at, word, '!'),
@@ -161,13 +161,13 @@ pub fn unfinished(code: &str) -> Vec<String> {
 }
 
 /// The keyword `unsafe`.
-pub fn unsafe_code(code: &str) -> Vec<String> {
+pub(crate) fn unsafe_code(code: &str) -> Vec<String> {
     let found = words(code).filter(|&(_, word)| word == "unsafe");
     found.map(|(at, _)| format!("line {}: unsafe outside of src/gpu", line_of(code, at))).collect()
 }
 
 /// Line ends, tabs, blanks before a line's end, and the last line's end.
-pub fn whitespace(text: &str) -> Vec<String> {
+pub(crate) fn whitespace(text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     for (at, line) in text.split('\n').enumerate() {
         if line.contains('\t') || line.ends_with([' ', '\r']) {

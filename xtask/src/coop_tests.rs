@@ -13,8 +13,12 @@ const TARGET: &str = "kernels";
 /// Where it stands inside the root.
 const INSIDE: &str = "/root/kernels";
 
-/// Builds the kernel tests and runs those whose name contains a filter, in the root. Where that is impossible it is an
-/// error, because it was asked for.
+/// What the names of tests that multiply cooperative matrices contain.
+const COOPERATIVE: &str = "::coop ";
+
+/// Builds the kernel tests and runs those whose name contains a filter, in the root; without a filter those that
+/// multiply cooperative matrices, since all others run outside as well. Where that is impossible it is an error,
+/// because it was asked for.
 pub fn run(filters: &[&OsString]) -> Result<ExitCode, String> {
     if let Some(why) = coop_root::obstacle() {
         return Err(format!("the kernel tests with cooperative matrices did not run: {why}"));
@@ -24,6 +28,9 @@ pub fn run(filters: &[&OsString]) -> Result<ExitCode, String> {
     copy(&executable, &root)?;
     let tests = || {
         let mut command = inside(&root, INSIDE);
+        if filters.is_empty() {
+            command.arg(COOPERATIVE);
+        }
         command.args(filters).envs([("REQUIRE_GPU", "1"), ("REQUIRE_COOP", "1"), ("RUST_BACKTRACE", "1")]);
         command
     };
