@@ -55,7 +55,9 @@
 //! | [`gpu`] | do it | decisions; it does what the plan says |
 //! | [`mod@reference`] | what is the answer? | speed, WGSL |
 //! | [`verify`] | is it right? | tolerances outside its `tolerance.rs` |
-//! | [`train`] | how does it learn? | kernels |
+//! | [`models`] | what do people build? | kernels, plans |
+//! | [`train`] | how does it learn? | kernels; the optimizer is an op |
+//! | [`bench`] | how fast is it, and how fast could it be? | ops by name |
 //!
 //! # Where to go from here
 //!
