@@ -24,7 +24,7 @@ pub enum Engine {
     Cooperative(Fragment, u32),
 }
 
-/// A way of cutting, and how many tiles there must be for it.
+/// A way of cutting (tile, share, whether to fetch ahead), and how many tiles there must be for it.
 type Cut = ([usize; 3], [usize; 2], bool, usize);
 
 /// Large to small; the first that fits the machine, wastes little and gives it enough to do is taken. Measured on an
@@ -106,7 +106,8 @@ impl Tiles {
             Engine::Scalar => (m + 4 + n + 4) * k * 4,
             Engine::Cooperative(fragment, _) => {
                 let line = |along: usize| (along + 8) * k * 2 + (k + 8) * along * 2 - along * k * 2;
-                line(m) + line(n) + self.share[0] * fragment.size() * n * 4
+                let spilled = self.share[0] * fragment.size() * (n + 4 * self.share[1]) * 4;
+                line(m) + line(n) + spilled
             }
         }
     }
