@@ -57,7 +57,7 @@
 //! | [`verify`] | is it right? | tolerances outside its `tolerance.rs` |
 //! | [`models`] | what do people build? | kernels, plans |
 //! | [`train`] | how does it learn? | kernels; the optimizer is an op |
-//! | [`bench`] | how fast is it, and how fast could it be? | ops by name |
+//! | [`mod@bench`] | how fast is it, and how fast could it be? | ops by name |
 //!
 //! # Where to go from here
 //!

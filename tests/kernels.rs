@@ -10,7 +10,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Checks, Device, OpenOptions, Pipelines};
 use vistok::graph::Case;
 use vistok::kernel::Elem;
-use vistok::ops;
+use vistok::kernel::tuning::gemm::Tiles;
+use vistok::ops::{self, Conv2d, MatMul};
 use vistok::verify::{compare, recordings, uses_fragments};
 
 /// The label of what cooperative matrices multiply.
@@ -18,7 +19,7 @@ const COOP: &str = "coop";
 
 struct Bench {
     device: Device,
-    pipelines: Pipelines,
+    pipelines: Arc<Pipelines>,
     label: &'static str,
 }
 
@@ -52,7 +53,36 @@ fn main() {
             }
         }
     }
+    for bench in benches.iter().flatten() {
+        trials.extend(large_tiles(bench));
+    }
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Each way of cutting a GEMM, also those that only large products get: on whole tiles, and on tiles that stick out.
+fn large_tiles(bench: &Arc<Bench>) -> Vec<Trial> {
+    let matmul = |m: usize, n: usize, k: usize| Case::new(MatMul::new(), &[&[m, k], &[k, n]]);
+    let conv = |c: usize, o: usize| Case::new(Conv2d::new(1, 1), &[&[2, 8, 8, c], &[3, 3, c, o]]);
+    let mut trials = Vec::new();
+    for elem in [Elem::F32, Elem::F16] {
+        let machine = bench.device.capabilities();
+        let cooperative = elem == Elem::F16 && machine.fragment.is_some();
+        if elem == Elem::F16 && !machine.f16 || (bench.label == COOP) != cooperative {
+            continue;
+        }
+        for tiles in Tiles::all(machine, elem) {
+            let mut device = bench.device.clone();
+            device.force_tiles(tiles);
+            let forced = Arc::new(Bench { device, pipelines: bench.pipelines.clone(), label: bench.label });
+            for case in [matmul(128, 128, 64), matmul(132, 68, 36), conv(64, 128), conv(20, 36)] {
+                let [m, n, k] = tiles.tile;
+                let label = format!("{} in tiles of {m}x{n}x{k}", bench.label);
+                let forced = forced.clone();
+                trials.push(Trial::test(name(&case, elem, &label), move || check(&forced, &case, elem)));
+            }
+        }
+    }
+    trials
 }
 
 fn name(case: &Case, elem: Elem, label: &str) -> String {
@@ -74,7 +104,7 @@ fn open() -> Result<Vec<Arc<Bench>>, String> {
     let open = |checks: Checks, scalar: bool, label: &'static str| {
         let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), checks, scalar };
         let device = Device::open(&options).map_err(|error| error.to_string())?;
-        let pipelines = Pipelines::new(&device, None);
+        let pipelines = Arc::new(Pipelines::new(&device, None));
         Ok::<_, String>(Arc::new(Bench { device, pipelines, label }))
     };
     let mut benches = vec![open(Checks::Off, true, "scalar")?, open(Checks::On, true, "scalar checked")?];

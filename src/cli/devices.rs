@@ -19,11 +19,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let adapters = pollster::block_on(gpu::adapters());
     let wanted = arguments.adapter.adapter.as_deref();
-    let matches = |(at, adapter): &(usize, &wgpu::Adapter)| {
-        wanted.is_none_or(|wanted| {
-            *wanted == at.to_string() || adapter.get_info().name.to_lowercase().contains(&wanted.to_lowercase())
-        })
-    };
+    let options = gpu::OpenOptions { adapter: wanted.map(str::to_owned), ..gpu::OpenOptions::default() };
+    let matches = |(at, adapter): &(usize, &wgpu::Adapter)| options.takes(*at, &adapter.get_info().name);
     let text: Vec<String> =
         adapters.iter().enumerate().filter(matches).map(|(at, adapter)| describe(at, adapter)).collect();
     if text.is_empty() {

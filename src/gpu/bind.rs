@@ -25,7 +25,7 @@ impl Executor {
     pub fn bind_input(&mut self, name: &str, host: HostBuffer) -> Result<(), Error> {
         let during = format!("binding input `{name}`");
         match self.plan.inputs().iter().find(|(known, _)| known == name) {
-            Some(&(_, value)) => self.bind(value, host, &during),
+            Some(&(_, value)) => self.bind(value, host, (name, &during)),
             None => {
                 let known: Vec<&str> = self.plan.inputs().iter().map(|(name, _)| name.as_str()).collect();
                 let reason = format!("the plan has no such input; it has: {}", known.join(", "));
@@ -44,7 +44,7 @@ impl Executor {
         let during = format!("binding output `{name}`");
         let value = self.output(name)?;
         match self.plan.place(value).map(|place| place.buffer) {
-            Some(Buffer::Slot(_)) => self.bind(value, host, &during),
+            Some(Buffer::Slot(_)) => self.bind(value, host, (name, &during)),
             _ => {
                 let reason = "no step of its own writes it: it is an input or a stored tensor; read it where it is";
                 Err(Error::Invalid { during, reason: reason.to_owned() })
@@ -58,10 +58,15 @@ impl Executor {
     /// When there is no such input or output.
     pub fn unbind(&mut self, name: &str) -> Result<(), Error> {
         let owner = self.plan.owner(self.named(name)?);
+        if self.bound_as.get(&owner).is_none_or(|known| known != name) {
+            return Ok(());
+        }
         let Some(old) = self.hosts.remove(&owner) else { return Ok(()) };
         self.rebind_all(owner).inspect_err(|_| {
             self.hosts.insert(owner, old);
-        })
+        })?;
+        self.bound_as.remove(&owner);
+        Ok(())
     }
 
     /// Where an output stands, to be read on the GPU without a copy. Valid until the next run or binding.
@@ -84,8 +89,12 @@ impl Executor {
         }
     }
 
-    fn bind(&mut self, value: Value, host: HostBuffer, during: &str) -> Result<(), Error> {
+    fn bind(&mut self, value: Value, host: HostBuffer, (name, during): (&str, &str)) -> Result<(), Error> {
         let owner = self.plan.owner(value);
+        if let Some(known) = self.bound_as.get(&owner).filter(|known| *known != name) {
+            let reason = format!("it is one memory with `{known}`, which is bound already: unbind that first");
+            return Err(Error::Invalid { during: during.to_owned(), reason });
+        }
         self.check(value, &host).map_err(|reason| Error::Invalid { during: during.to_owned(), reason })?;
         let old = self.hosts.insert(owner, host);
         self.rebind_all(owner).inspect_err(|_| {
@@ -93,7 +102,9 @@ impl Executor {
                 Some(old) => self.hosts.insert(owner, old),
                 None => self.hosts.remove(&owner),
             };
-        })
+        })?;
+        self.bound_as.insert(owner, name.to_owned());
+        Ok(())
     }
 
     /// Binds every step that uses a value anew: all of them, or none where one is refused.
@@ -127,6 +138,11 @@ impl Executor {
         }
         if !host.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             return Err("the buffer lacks the usage STORAGE".to_owned());
+        }
+        let mut own = self.slots.iter().chain(&self.inputs).chain(self.homes.buffers());
+        if own.any(|buffer| *buffer == host.buffer) {
+            return Err("it is this executor's own memory, where other values stand too; copy it to a buffer of yours"
+                .to_owned());
         }
         let owner = self.plan.owner(value);
         let meets = |(other, known): &(&Value, &HostBuffer)| {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wgpu::{Features, Limits};
 
 use super::Error;
+use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Capabilities, Fragment};
 
 /// Whether modules carry wgpu's runtime checks.
@@ -26,6 +27,18 @@ pub struct OpenOptions {
     pub checks: Checks,
     /// Never use cooperative matrices, even where the adapter has them.
     pub scalar: bool,
+}
+
+impl OpenOptions {
+    /// Whether these options take the adapter of this number in [`adapters`] and this name. A number is only a number:
+    /// `2` is not every adapter with a 2 in its name.
+    #[must_use]
+    pub fn takes(&self, at: usize, name: &str) -> bool {
+        self.adapter.as_ref().is_none_or(|wanted| match wanted.parse::<usize>() {
+            Ok(number) => number == at,
+            Err(_) => name.to_lowercase().contains(&wanted.to_lowercase()),
+        })
+    }
 }
 
 /// A device and its queue, with what it offers. A clone is another handle to the same device.
@@ -102,12 +115,7 @@ impl Device {
     /// When there is no such adapter, it offers too little, or its driver refuses.
     pub async fn open_async(options: &OpenOptions) -> Result<Self, Error> {
         let adapters = adapters().await;
-        let matches = |(at, adapter): &(usize, &wgpu::Adapter)| match &options.adapter {
-            None => true,
-            Some(wanted) => {
-                *wanted == at.to_string() || adapter.get_info().name.to_lowercase().contains(&wanted.to_lowercase())
-            }
-        };
+        let matches = |(at, adapter): &(usize, &wgpu::Adapter)| options.takes(*at, &adapter.get_info().name);
         let Some((_, adapter)) = adapters.iter().enumerate().find(matches) else {
             let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
             return Err(Error::NoAdapter {
@@ -228,6 +236,12 @@ impl Device {
         &self.capabilities
     }
 
+    /// Lets every GEMM of these tiles' engine take them, instead of those that tuning would choose: for tests of tiles
+    /// that only large products get.
+    pub fn force_tiles(&mut self, tiles: Tiles) {
+        self.capabilities.tiles = Some(tiles);
+    }
+
     /// Hides the cooperative matrices: kernels take their scalar engine from now on.
     pub fn hide_fragments(&mut self) {
         self.capabilities = self.capabilities.scalar();
@@ -296,7 +310,8 @@ fn capabilities(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Capabilities 
         subgroup,
         max_workgroup: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size as usize,
-        max_binding_bytes: usize::try_from(limits.max_storage_buffer_binding_size).unwrap_or(usize::MAX),
+        max_binding_bytes: usize::try_from(limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX)))
+            .unwrap_or(usize::MAX),
         offset_alignment: limits.min_storage_buffer_offset_alignment as usize,
         software: info.device_type == wgpu::DeviceType::Cpu,
         tiles: None,

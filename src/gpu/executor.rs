@@ -18,10 +18,12 @@ pub struct Executor {
     pub(super) device: Device,
     pub(super) plan: Plan,
     pub(super) homes: Homes,
-    slots: Vec<wgpu::Buffer>,
-    inputs: Vec<wgpu::Buffer>,
+    pub(super) slots: Vec<wgpu::Buffer>,
+    pub(super) inputs: Vec<wgpu::Buffer>,
     /// Buffers of the host that stand for a value, by the value that owns the memory.
     pub(super) hosts: HashMap<Value, HostBuffer>,
+    /// The name under which each of them was bound.
+    pub(super) bound_as: HashMap<Value, String>,
     pub(super) steps: Vec<Ready>,
     params: Params,
     pub(super) staging: Staging,
@@ -68,6 +70,7 @@ impl Executor {
             slots,
             inputs,
             hosts: HashMap::new(),
+            bound_as: HashMap::new(),
             steps: Vec::new(),
             staging: Staging::default(),
         };

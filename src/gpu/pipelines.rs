@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -139,7 +140,9 @@ impl Pipelines {
         else {
             return;
         };
-        let part = file.with_extension(format!("part{}", std::process::id()));
+        static WRITERS: AtomicU64 = AtomicU64::new(0);
+        let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
+        let part = file.with_extension(format!("part{}-{writer}", std::process::id()));
         let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
         if folder.and_then(|()| std::fs::write(&part, data)).and_then(|()| std::fs::rename(&part, file)).is_err() {
             let _ = std::fs::remove_file(&part);

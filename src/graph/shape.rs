@@ -10,10 +10,10 @@ use crate::kernel::Elem;
 pub struct Shape(Vec<usize>);
 
 impl Shape {
-    /// How many elements.
+    /// How many elements; saturated, so that a shape of absurd size is refused for its size and not wrapped to a small one.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.iter().product()
+        self.0.iter().fold(1, |count: usize, &size| count.saturating_mul(size))
     }
 
     /// The sizes as an array, or nothing when the rank differs.
@@ -89,7 +89,7 @@ impl Tensor {
     /// Bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.shape.count() * self.elem.bytes()
+        self.shape.count().saturating_mul(self.elem.bytes())
     }
 }
 

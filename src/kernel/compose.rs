@@ -101,8 +101,8 @@ pub fn compose(kernel: &'static Interface, variant: &Variant) -> Result<Text, Co
             }
         }
     }
-    let known = |name: &&str| constants.contains_key(*name);
-    if let Some(name) = variant.constants().keys().copied().find(|name| !known(&name)) {
+    let known = |name: &str| constants.contains_key(name);
+    if let Some(name) = variant.constants().keys().copied().find(|name| !known(name)) {
         return Err(ComposeError::Unknown { kernel: kernel.name, name });
     }
     let mut enables = String::new();

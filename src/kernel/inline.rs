@@ -4,6 +4,8 @@
 //! by value or through a private variable, a third of the speed goes (benches/rejected.md). So the engine's functions
 //! stay functions to the reader, and are written out where the sums live.
 
+use std::fmt::Write;
+
 /// Why a marked call cannot be written out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotInlined {
@@ -45,18 +47,22 @@ fn written_out(text: &str, call: &str) -> Option<String> {
     if parameters.len() != arguments.len() {
         return None;
     }
-    let mut bindings = String::new();
+    // In two layers: an argument may name what another parameter is called.
+    let (mut given, mut bindings) = (String::new(), String::new());
     let mut body = body.to_owned();
     for (parameter, argument) in parameters.iter().zip(&arguments) {
         let (parameter, kind) = parameter.split_once(':')?;
         match argument.strip_prefix('&') {
             Some(variable) if kind.contains("ptr<") => body = body.replace(&format!("(*{parameter})"), variable),
             None if argument == parameter => {}
-            None => bindings.push_str(&format!("let {parameter} = {argument};\n")),
+            None => {
+                let _ = writeln!(given, "let given_{parameter} = {argument};");
+                let _ = writeln!(bindings, "let {parameter} = given_{parameter};");
+            }
             Some(_) => return None,
         }
     }
-    Some(format!("{{\n{bindings}{body}\n}}"))
+    Some(format!("{{\n{given}{bindings}{body}\n}}"))
 }
 
 #[cfg(test)]
@@ -67,7 +73,19 @@ mod tests {
     fn a_marked_call_becomes_the_body() {
         let text = "\nfn add(sums: ptr<function, Sums>, k: u32, at: u32) {\n    (*sums)[at] += k;\n}\nfn main() {\n    add(&totals, k0 + 1u, at); // inline\n    add(&totals, 2u, at);\n}\n";
         let out = inline(text).expect("can be written out");
-        assert!(out.contains("{\nlet k = k0 + 1u;\n    totals[at] += k;\n}\n    add(&totals, 2u, at);"), "{out}");
+        assert!(
+            out.contains(
+                "{\nlet given_k = k0 + 1u;\nlet k = given_k;\n    totals[at] += k;\n}\n    add(&totals, 2u, at);"
+            ),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn arguments_may_be_called_what_other_parameters_are() {
+        let out = inline("\nfn swap(a: u32, b: u32) {\n    use_both(a, b);\n}\nswap(b, a); // inline\n")
+            .expect("written out");
+        assert!(out.contains("let given_a = b;\nlet given_b = a;\nlet a = given_a;\nlet b = given_b;"), "{out}");
     }
 
     #[test]

@@ -37,8 +37,8 @@ impl Grid {
     }
 }
 
-/// A size as a kernel's parameter. Sizes are checked against the device's limits (under 2^32 elements) when a plan is
-/// made; one that would not fit saturates and is refused there.
+/// A size as a kernel's parameter. One that would not fit saturates; plans refuse values of so many bytes, since no
+/// machine's `max_binding_bytes` is over 2^32.
 #[must_use]
 pub fn word(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)

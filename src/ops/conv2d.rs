@@ -79,7 +79,7 @@ impl Conv2d {
             ));
         }
         let size = |axis: usize, length: usize, kernel: usize| {
-            let padded = length + 2 * self.padding[axis];
+            let padded = length.saturating_add(self.padding[axis].saturating_mul(2));
             match (kernel, self.stride[axis]) {
                 (0, _) | (_, 0) => Err("kernel and stride must be at least 1".to_owned()),
                 _ if kernel > padded => Err(format!("a kernel of {kernel} does not fit {padded} padded pixels")),
@@ -132,8 +132,8 @@ impl Op for Conv2d {
             [x, weight, bias] => (x, weight, Some(bias)),
             _ => return Err("takes x, weight and perhaps bias".to_owned()),
         };
-        if x.elem != weight.elem {
-            return Err("x and weight must have one element type".to_owned());
+        if x.elem != weight.elem || x.elem == Elem::U32 {
+            return Err("x and weight must both be f32 or both f16".to_owned());
         }
         let sizes = self.sizes(&x.shape, &weight.shape)?;
         if bias.is_some_and(|bias| *bias != Tensor::f32([sizes.out_channels])) {
@@ -240,6 +240,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 4, 3, 6], &[3, 3, 3, 10]]),
         Case::new(Conv2d::new(1, 1).groups(7), &[&[1, 5, 4, 7], &[3, 3, 1, 7]]),
         Case::new(conv([2, 1], [0, 2], 1), &[&[2, 8, 5, 5], &[2, 4, 5, 33]]),
+        // Whole tiles, forward and backward: no index is checked.
+        Case::new(Conv2d::new(1, 1), &[&[2, 4, 4, 32], &[3, 3, 32, 32]]),
         Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5], &[5]]).f32(2),
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 5, 4, 8], &[3, 3, 4, 16], &[16]]).f32(2),
     ];

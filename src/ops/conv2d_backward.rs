@@ -1,6 +1,6 @@
 //! The two gradients of a convolution, each a GEMM of its own.
 
-use super::conv2d::Conv2d;
+use super::conv2d::{Conv2d, Sizes};
 use crate::graph::{Cost, Io, Maths, Op, Shape, Tensor};
 use crate::kernel::tuning::{self, gemm::Tiles};
 use crate::kernel::{Grid, Recording, Variant, word};
@@ -56,7 +56,8 @@ impl Op for Conv2dBackwardX {
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let [dy, weight] = inputs else { return Err("takes dy and weight".to_owned()) };
-        self.conv.sizes(&self.x, &weight.shape)?;
+        let sizes = self.conv.sizes(&self.x, &weight.shape)?;
+        fits_dy(dy, weight, &sizes)?;
         Ok(vec![dy.shaped(self.x.clone())])
     }
 
@@ -94,8 +95,9 @@ impl Op for Conv2dBackwardWeight {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [x, _dy] = inputs else { return Err("takes x and dy".to_owned()) };
-        self.conv.sizes(&x.shape, &self.weight)?;
+        let [x, dy] = inputs else { return Err("takes x and dy".to_owned()) };
+        let sizes = self.conv.sizes(&x.shape, &self.weight)?;
+        fits_dy(dy, x, &sizes)?;
         Ok(vec![x.shaped(self.weight.clone())])
     }
 
@@ -143,6 +145,12 @@ impl Maths for Conv2dBackwardWeight {
         }
         vec![dweight]
     }
+}
+
+/// Kernels without runtime checks trust that dy has the shape of y.
+fn fits_dy(dy: &Tensor, like: &Tensor, sizes: &Sizes) -> Result<(), String> {
+    let wanted = like.shaped([sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels]);
+    if *dy == wanted { Ok(()) } else { Err(format!("dy must be {wanted}")) }
 }
 
 fn cost(conv: Conv2d, x: &Shape, weight: &Shape, tensors: [&[Tensor]; 2]) -> Cost {

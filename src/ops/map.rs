@@ -2,7 +2,7 @@
 
 use super::AWKWARD;
 use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
-use crate::kernel::{Grid, Recording, Variant, tuning, word};
+use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// A function of each element.
@@ -91,8 +91,8 @@ impl Op for Map {
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         match inputs {
-            [x] => Ok(vec![x.clone()]),
-            _ => Err("takes one input".to_owned()),
+            [x] if x.elem != Elem::U32 => Ok(vec![x.clone()]),
+            _ => Err("takes one input, f32 or f16".to_owned()),
         }
     }
 
@@ -129,8 +129,8 @@ impl Op for MapBackward {
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         match inputs {
-            [x, dy] if x == dy => Ok(vec![x.clone()]),
-            _ => Err("takes x and dy of one type".to_owned()),
+            [x, dy] if x == dy && x.elem != Elem::U32 => Ok(vec![x.clone()]),
+            _ => Err("takes x and dy of one type, f32 or f16".to_owned()),
         }
     }
 

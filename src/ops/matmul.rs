@@ -3,7 +3,7 @@
 use super::reshape::Reshape;
 use crate::graph::{Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Tensor, Value};
 use crate::kernel::tuning::gemm::Tiles;
-use crate::kernel::{Recording, Variant, word};
+use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
 /// y[.., m, n] = a[.., m, k] b[.., k, n], or with one b[k, n] for the whole batch.
@@ -68,8 +68,8 @@ impl Op for MatMul {
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let [a, b] = inputs else { return Err("takes two inputs".to_owned()) };
-        if a.elem != b.elem {
-            return Err("both sides must have one element type".to_owned());
+        if a.elem != b.elem || a.elem == Elem::U32 {
+            return Err("both sides must be f32, or both f16".to_owned());
         }
         let sizes = self.sizes(&a.shape, &b.shape)?;
         let mut shape = a.shape.to_vec();
@@ -167,7 +167,7 @@ impl Maths for MatMul {
 
 pub(super) fn cases() -> Vec<Case> {
     const SIZES: &[[usize; 3]] =
-        &[[1, 1, 1], [3, 2, 5], [31, 33, 17], [32, 32, 16], [33, 31, 48], [65, 68, 36], [4, 129, 20]];
+        &[[1, 1, 1], [3, 2, 5], [31, 33, 17], [32, 32, 16], [33, 31, 48], [64, 32, 64], [65, 68, 36], [4, 129, 20]];
     let mut cases = Vec::new();
     for &[m, n, k] in SIZES {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {

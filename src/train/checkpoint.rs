@@ -106,6 +106,10 @@ impl About {
         let sizes: Result<Vec<usize>, String> = text("image")?.split(' ').map(|size| number("image", size)).collect();
         let image = sizes?.try_into().map_err(|_| "`image` is not height, width, channels".to_owned())?;
         let normalization = Normalization { mean: number("mean", text("mean")?)?, std: number("std", text("std")?)? };
+        // Images are divided by it: an answer computed with 0 or NaN would look like one.
+        if !(normalization.mean.is_finite() && normalization.std.is_finite() && normalization.std > 0.0) {
+            return Err(format!("`mean` {} and `std` {} are no normalization", normalization.mean, normalization.std));
+        }
         Ok(Self {
             model: text("model")?.to_owned(),
             classes: number("classes", text("classes")?)?,
@@ -283,6 +287,10 @@ mod tests {
         assert_eq!(About::parse(&missing), Err("it does not say `seed`".to_owned()));
         let bent = about.text().replace("step = 3", "step = three");
         assert_eq!(About::parse(&bent), Err("`step` is `three`".to_owned()));
+        for std in ["0.0", "inf", "NaN", "-1.0"] {
+            let odd = about.text().replace("std = 1e-7", &format!("std = {std}"));
+            assert!(About::parse(&odd).is_err_and(|reason| reason.contains("no normalization")), "{odd}");
+        }
     }
 
     #[test]

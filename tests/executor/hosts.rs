@@ -59,6 +59,7 @@ pub(crate) fn wrong_host_buffers(bench: &Bench) -> Outcome {
     let device = &bench.device.device;
     let shared = buffer(device, 1024, ALL);
     let right = HostBuffer { buffer: shared.clone(), offset: 0, tensor: Tensor::f32([4]) };
+    let own = executor.output_buffer("y")?;
     let mut refused = |wrong: HostBuffer, words: &str| match executor.bind_input("x", wrong) {
         Err(error) if error.to_string().contains(words) => Ok(()),
         other => Err(Failed::from(format!("{words}: {other:?}"))),
@@ -70,6 +71,7 @@ pub(crate) fn wrong_host_buffers(bench: &Bench) -> Outcome {
     refused(HostBuffer { tensor: Tensor::new([4], Elem::U32), ..right.clone() }, "holds u32 [4]")?;
     refused(HostBuffer { offset: 4, ..right.clone() }, "is no multiple of")?;
     refused(HostBuffer { offset: 1024, ..right.clone() }, "needs 16 bytes")?;
+    refused(own, "this executor's own memory")?;
     let copied = buffer(device, 64, wgpu::BufferUsages::COPY_SRC);
     refused(HostBuffer { buffer: copied, ..right.clone() }, "lacks the usage STORAGE")?;
     ensure(executor.bind_input("images", right.clone()).is_err(), || "an unknown input is bound".to_owned())?;

@@ -16,8 +16,8 @@ const HELP: &str = "\
 Runs vistok's demo and tests; makes sure that a Vulkan adapter exists first.
 
     cargo xtask demo [--] [ARGUMENTS OF `vistok demo`]
-    cargo xtask test [FILTER...]
-    cargo xtask test --coop [FILTER...]
+    cargo xtask test [FILTER]
+    cargo xtask test --coop [FILTER]
     cargo xtask --help
 
 `cargo xtask <command> --help` says more.";
@@ -33,8 +33,8 @@ password), or says the command. Arguments go to `vistok demo`; `cargo xtask demo
 const TEST_HELP: &str = "\
 Runs all tests, then every bench once. A test that needs a GPU fails without one: it is never skipped.
 
-    cargo xtask test [FILTER...]          all tests, or those whose name contains a FILTER (then without benches)
-    cargo xtask test --coop [FILTER...]   the kernel tests, with cooperative matrices, on the CPU
+    cargo xtask test [FILTER]             all tests, or those whose name contains FILTER (then without benches)
+    cargo xtask test --coop [FILTER]      the kernel tests, with cooperative matrices, on the CPU
 
 --coop runs in a root of its own, whose software Vulkan has cooperative matrices. It is built once, in .coop-root/
 (a minute, 750 MB), and needs root on Debian or Ubuntu. VISTOK_DEBIAN_MIRROR names the Debian mirror to build it
@@ -75,6 +75,9 @@ fn test(words: &[OsString]) -> Result<ExitCode, String> {
         return say(TEST_HELP);
     }
     let (flags, filters): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.to_string_lossy().starts_with('-'));
+    if filters.len() > 1 {
+        return usage("a test run takes one FILTER at most", TEST_HELP);
+    }
     match flags[..] {
         [] => all_tests(&filters),
         [flag] if flag == "--coop" => coop_tests::run(&filters),

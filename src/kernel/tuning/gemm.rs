@@ -51,27 +51,28 @@ const ENOUGH_TILES: usize = 96;
 /// Products that a sliced sum has at least.
 const DEEP: usize = 512;
 
+/// The engine for an element type on such a machine, and its ways of cutting.
+fn engine(machine: &Capabilities, elem: Elem) -> (Engine, &'static [Cut]) {
+    match (machine.fragment, machine.subgroup) {
+        (Some(fragment), Some(lanes)) if elem == Elem::F16 => {
+            (Engine::Cooperative(fragment, lanes), if fragment == Fragment::Sixteen { SIXTEEN } else { EIGHT })
+        }
+        _ => (Engine::Scalar, SCALAR),
+    }
+}
+
 impl Tiles {
     /// The tiles for `slices` products of this many rows and columns.
     #[must_use]
     pub fn choose(machine: &Capabilities, elem: Elem, [rows, cols]: [usize; 2], slices: usize) -> Self {
-        let engine = match (machine.fragment, machine.subgroup) {
-            (Some(fragment), Some(lanes)) if elem == Elem::F16 => Engine::Cooperative(fragment, lanes),
-            _ => Engine::Scalar,
-        };
+        let (engine, table) = engine(machine, elem);
         if let Some(tiles) = machine.tiles.filter(|tiles| tiles.engine == engine) {
             return tiles;
         }
-        let table = match engine {
-            Engine::Scalar => SCALAR,
-            Engine::Cooperative(Fragment::Sixteen, _) => SIXTEEN,
-            Engine::Cooperative(Fragment::Eight, _) => EIGHT,
-        };
         let wastes = |size: usize, tile: usize| 4 * size.next_multiple_of(tile) > 5 * size;
         let serves = |&&(tile, share, ahead, enough): &&Cut| {
             let tiles = Self { tile, share, ahead, engine };
-            tiles.workgroup_bytes() <= machine.max_workgroup_bytes
-                && tiles.workgroup() <= machine.max_workgroup
+            tiles.fits(machine)
                 && (!machine.software || tile[0] <= SOFTWARE)
                 && (enough == 0 || !wastes(rows, tile[0]) && !wastes(cols, tile[1]))
                 && rows.div_ceil(tile[0]) * cols.div_ceil(tile[1]) * slices >= enough
@@ -79,6 +80,18 @@ impl Tiles {
         let smallest = table[table.len() - 1];
         let (tile, share, ahead, _) = table.iter().find(serves).copied().unwrap_or(smallest);
         Self { tile, share, ahead, engine }
+    }
+
+    /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape.
+    #[must_use]
+    pub fn all(machine: &Capabilities, elem: Elem) -> Vec<Self> {
+        let (engine, table) = engine(machine, elem);
+        let each = table.iter().map(|&(tile, share, ahead, _)| Self { tile, share, ahead, engine });
+        each.filter(|tiles| tiles.fits(machine)).collect()
+    }
+
+    fn fits(&self, machine: &Capabilities) -> bool {
+        self.workgroup_bytes() <= machine.max_workgroup_bytes && self.workgroup() <= machine.max_workgroup
     }
 
     /// The tiles for products whose sums are long and may be sliced: then the number of tiles is no reason for small ones.
