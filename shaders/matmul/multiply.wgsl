@@ -1,6 +1,6 @@
 // y = a b, batched, either side stored transposed: A_ALONG_K = 0 is a[k, row], B_ALONG_K = 1 is b[col, k].
-// One workgroup a tile of one batch. Sizes are constants of a build: as parameters, the distance between two of a
-// lane's strips is no constant either, and addresses take the registers that sums need (a third of the speed).
+// One workgroup a tile of one batch. Sizes are constants of a build: as parameters they cost
+// a third of the speed (benches/rejected.md), presumably since the distance between a lane's strips is no constant either.
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4
 // needs gemm

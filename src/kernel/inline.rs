@@ -1,7 +1,7 @@
 //! Writes calls out: a call marked `// inline` is replaced by the function's body.
 //!
-//! NVIDIA's compiler keeps an array of cooperative matrices in registers only within one function: passed by pointer,
-//! by value or through a private variable, a third of the speed goes (benches/rejected.md). So the engine's functions
+//! On NVIDIA an array of cooperative matrices that is handed to a function, by pointer, by value or through a private
+//! variable, cost a hand-fused GEMM a third of its speed (benches/rejected.md). So the engine's functions
 //! stay functions to the reader, and are written out where the sums live.
 
 use std::fmt::Write;
