@@ -19,7 +19,6 @@ mod progress;
 mod speak;
 mod table;
 mod train;
-mod trial;
 mod verify;
 
 use std::process::ExitCode;

@@ -10,8 +10,8 @@ use vistok::kernel::{Capabilities, Elem, Fragment, Recording};
 use vistok::ops;
 use vistok::verify::{CompareError, Row, compare, recordings, uses_fragments};
 
-use super::Error;
-use super::progress::Progress;
+use crate::cli::Error;
+use crate::cli::progress::Progress;
 
 /// How kernels are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,7 +238,7 @@ fn verdicts(benches: &[Bench], number: usize, trial: &Trial) -> Vec<Verdict> {
     match compare(&bench.device, &bench.pipelines, &trial.case, trial.elem) {
         Err(error) => {
             if let CompareError::Gpu(gpu::Error::Lost { .. }) = error {
-                let reason = format!("the device was lost before ({})", super::error::one_line(&error));
+                let reason = format!("the device was lost before ({})", crate::cli::error::one_line(&error));
                 // Another thread may have noticed first.
                 let _ = bench.lost.set(reason);
             }

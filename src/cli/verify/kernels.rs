@@ -1,34 +1,12 @@
-//! `vistok verify`: every kernel against its maths on this machine, in every way that the machine can run it.
+//! Every kernel against its maths on this machine, in every way that the machine can run it.
 
-use clap::Args;
 use serde_json::{Value, json};
 use vistok::kernel::Elem;
 
-use super::table::{Align, Table};
+use super::Arguments;
 use super::trial::{self, Scope, Status, Trial, Verdict};
-use super::{AdapterArgument, Error, speak};
-
-/// Compare every kernel with its maths: forward and backward, f32 and f16, each engine, runtime checks on and off.
-///
-/// Outputs are poisoned first, guards stand around every tensor, and each run is repeated and must give the same bits.
-/// What this adapter cannot run is listed as not run, with the reason. The exit status is 0 only where all passed.
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    /// Only what contains this: an op, a kernel, f16, cooperative, part of a case.
-    filter: Option<String>,
-    /// A few cases of every kernel.
-    #[arg(long, conflicts_with = "full")]
-    quick: bool,
-    /// The shapes of real models as well; takes long, since the CPU computes them too.
-    #[arg(long)]
-    full: bool,
-    /// One JSON document on standard output: `passed`, `failed`, `not_run`, and `rows` with `op`, `kernel`, `engine`,
-    /// `element`, `case`, `status`, `error`, `allowed`.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    adapter: AdapterArgument,
-}
+use crate::cli::table::{Align, Table};
+use crate::cli::{Error, speak};
 
 /// Compares.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
