@@ -11,7 +11,7 @@ use super::compare::{CompareError, DRAWS, SMALL, Worst, coordinates, decode, enc
 use super::end_to_end;
 use super::tolerance::{NEIGHBOR, Tolerance};
 use crate::gpu::{Device, Executor, Homes, Pipelines};
-use crate::graph::{Graph, Node, Source, Tensor, Value, round, run};
+use crate::graph::{Graph, GraphError, Node, Source, Tensor, Value, round, run};
 use crate::kernel::{Access, Elem};
 use crate::plan::{Layout, Options, Plan, PlannedNode};
 use crate::reference::{Array, Random};
@@ -181,14 +181,12 @@ pub fn compare_whole_telling(
     let plan = Plan::new(graph, &layout, machine, options)?;
     let homes = Homes::new(device, &layout)?;
     let executor = Executor::new(device, pipelines, plan, &homes)?;
-    let running: Vec<usize> = executor
-        .plan()
-        .nodes()
-        .iter()
-        .enumerate()
-        .filter(|(_, node)| !node.steps.is_empty())
-        .map(|(at, _)| at)
-        .collect();
+    let nodes = executor.plan().nodes().iter().enumerate().filter(|(_, node)| !graph.nodes()[node.node].op.is_view());
+    let running: Vec<usize> = nodes.clone().map(|(at, _)| at).collect();
+    if let Some((_, idle)) = nodes.clone().find(|(_, node)| node.steps.is_empty()) {
+        let problem = "records no kernel and is no view: nothing writes its outputs".to_owned();
+        return Err(GraphError::Shapes { op: idle.label.clone(), problem, inputs: String::new() }.into());
+    }
     let mut whole = Whole { nodes: 0, of: running.len(), values: 0, worst: 0.0, first: None, outputs: Vec::new() };
     let mut walk = Walk::start(&executor, graph, leaf)?;
     for &at in &running {
