@@ -124,8 +124,8 @@ fn text(subject: &Subject<'_>, whole: &Whole) -> String {
     );
     let Whole { nodes, of, values, worst, .. } = whole;
     text += &format!(
-        "{nodes} of {of} nodes run and compared, {values} values; the worst takes {:.0} % of what is allowed\n\n",
-        100.0 * worst
+        "{nodes} of {of} nodes run and compared, {values} values; the worst takes {} of what is allowed\n\n",
+        percent(*worst)
     );
     let left = |head| (head, Align::Left);
     let right = |head| (head, Align::Right);
@@ -148,7 +148,7 @@ fn text(subject: &Subject<'_>, whole: &Whole) -> String {
         table.row(vec![
             kind_name.to_owned(),
             kind.len().to_string(),
-            format!("{:.0} %", 100.0 * worst.share),
+            percent(worst.share),
             format!("{:.1e}", worst.error),
             format!("{:.1e}", worst.allowed),
             if failed == 0 { "passed".to_owned() } else { format!("{failed} FAILED") },
@@ -161,6 +161,11 @@ fn text(subject: &Subject<'_>, whole: &Whole) -> String {
         None => text += "\npassed\n",
     }
     text
+}
+
+/// A share; how often a wrong number is over what is allowed does not matter.
+fn percent(share: f64) -> String {
+    if share < 10.0 { format!("{:.0} %", 100.0 * share) } else { "> 999 %".to_owned() }
 }
 
 /// `gradient stem/conv/weight` → `gradient`, `stem/conv/weight`.
