@@ -1,6 +1,7 @@
 //! `vistok verify`: is what this machine computes right?
 
 mod kernels;
+mod model;
 mod trial;
 
 use clap::Args;
@@ -26,10 +27,15 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    model: model::Options,
+    #[command(flatten)]
     adapter: AdapterArgument,
 }
 
 /// Compares.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    kernels::run(arguments)
+    match &arguments.model.model {
+        Some(name) => model::run(name, arguments),
+        None => kernels::run(arguments),
+    }
 }
