@@ -4,7 +4,7 @@
 //!
 //! # Add a kernel in five steps
 //!
-//! One file `src/ops/<op>.rs`, one folder `shaders/<op>/`, and in this file its name and one line of [`cases`]. What
+//! One file `src/ops/<op>.rs`, one folder `shaders/<op>/`, and in this file its name and one line of `ENTRIES`. What
 //! follows is such a file, whole, for y = factor · x; only its WGSL stands in the text, where ours stands in a file.
 //!
 //! ```
@@ -149,31 +149,57 @@ pub use sgd::Sgd;
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
-use crate::graph::{Case, Graph, GraphError, Value};
+use crate::graph::{Case, Graph, GraphError, Signature, SignatureError, Value};
+
+/// What an op's file says of it beside the op itself.
+struct Entry {
+    /// How the ops of the file are written down, in a case file for instance.
+    signatures: &'static [Signature],
+    /// What they are tried on.
+    cases: fn() -> Vec<Case>,
+}
+
+/// Every op: whatever lists them all is made from this.
+const ENTRIES: &[Entry] = &[
+    add::ENTRY,
+    attend::ENTRY,
+    batch_norm::ENTRY,
+    batch_norm_fixed::ENTRY,
+    conv2d::ENTRY,
+    cross_entropy::ENTRY,
+    fill::ENTRY,
+    map::ENTRY,
+    matmul::ENTRY,
+    max_pool::ENTRY,
+    mean_rows::ENTRY,
+    permute::ENTRY,
+    repeat::ENTRY,
+    reshape::ENTRY,
+    sgd::ENTRY,
+    softmax::ENTRY,
+    sum_rows::ENTRY,
+];
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let each: &[fn() -> Vec<Case>] = &[
-        add::cases,
-        attend::cases,
-        batch_norm::cases,
-        batch_norm_fixed::cases,
-        conv2d::cases,
-        cross_entropy::cases,
-        fill::cases,
-        map::cases,
-        matmul::cases,
-        max_pool::cases,
-        mean_rows::cases,
-        permute::cases,
-        repeat::cases,
-        reshape::cases,
-        sgd::cases,
-        softmax::cases,
-        sum_rows::cases,
-    ];
-    each.iter().flat_map(|cases| cases()).collect()
+    ENTRIES.iter().flat_map(|entry| (entry.cases)()).collect()
+}
+
+/// Every op's signature: how it is written down, and how what is written becomes the op.
+pub fn signatures() -> impl Iterator<Item = &'static Signature> {
+    ENTRIES.iter().flat_map(|entry| entry.signatures)
+}
+
+/// The signature of the op of this name.
+///
+/// # Errors
+/// When no op has it; the error lists the names.
+pub fn signature(name: &str) -> Result<&'static Signature, SignatureError> {
+    signatures().find(|signature| signature.name == name).ok_or_else(|| SignatureError::Name {
+        name: name.to_owned(),
+        known: signatures().map(|signature| signature.name).collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).

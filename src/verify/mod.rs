@@ -5,6 +5,7 @@
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
+mod case_file;
 mod compare;
 mod gradient;
 mod interface;
@@ -12,6 +13,7 @@ mod qualify;
 mod record;
 mod tolerance;
 
+pub use case_file::{CaseFile, CaseFileError, CaseRow, ReplayError, Witness};
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
