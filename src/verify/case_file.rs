@@ -9,6 +9,9 @@ mod op;
 mod replay;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 
@@ -32,6 +35,9 @@ const MOST_WORK: u64 = 1 << 32;
 /// Why a file is no case file, or one that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseFileError {
+    /// The file system refused.
+    #[error("{0}; is the file there, and may you read it?")]
+    File(#[from] std::io::Error),
     /// Not safetensors, or cut off.
     #[error("no whole safetensors file: {0}")]
     Format(String),
@@ -98,6 +104,16 @@ struct Raw {
 }
 
 impl CaseFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, and as [`CaseFile::parse`].
+    pub fn open(path: &Path) -> Result<Self, CaseFileError> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Self::parse(&bytes)
+    }
+
     /// Reads a file's bytes.
     ///
     /// # Errors
