@@ -113,6 +113,19 @@ fn wrong_layouts() -> Result<(), Failed> {
 }
 
 fn wrong_attributes() -> Result<(), Failed> {
+    // Ten steps by another rule: what comes before the first update is right, what comes after is not.
+    for (old, new) in [
+        ("\"nesterov\": true", "\"nesterov\": false"),
+        ("\"momentum\": 0.9", "\"momentum\": 0.8"),
+        ("\"weight_decay\": 0.005", "\"weight_decay\": 0.0"),
+    ] {
+        for file in ["model-resnet", "model-vt-resnet"] {
+            let mut parts = Parts::of(file)?;
+            let attributes = parts.metadata["attributes"].replace(old, new);
+            parts.note("attributes", &attributes);
+            expect(&parts.faults()?, &["losses"], new)?;
+        }
+    }
     for (file, attributes, faults) in [
         ("permute-0312", r#"{"axes": [0, 3, 1, 2]}"#, &[][..]),
         ("batch_norm-rows", r#"{"eps": 1e-5, "momentum": 0.9}"#, &["output.3", "output.4"]),
