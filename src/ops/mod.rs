@@ -105,6 +105,10 @@
 //! between guards and against the maths. The tests of this repository that do so are `cargo test --test gradients`,
 //! `--test interfaces` (both on any laptop) and `--test kernels`.
 //!
+//! In this crate a file's cases stand in its `ENTRY`, beside the op's [`Signature`]: its name, attributes and tensors in
+//! words, for those who write it down in another language. The op derives serde's two traits, so that its fields are
+//! the attributes, and a test holds the words against every case. `tests/oracle` compares all ops with PyTorch so.
+//!
 //! An op of your own need not be in this crate: `examples/own_op.rs` is one with a backward kernel and a piece of
 //! WGSL that its kernels share. Made of other ops? Then it needs no file here: a function that applies them will do.
 
