@@ -2,11 +2,13 @@
 //!
 //! The same three checks serve the crate's own ops and those of whoever links it: [`check_gradient`],
 //! [`check_interfaces`] (both without a GPU) and [`compare`]. [`compare_whole`] does for a graph, as it is planned and
-//! run, what [`compare`] does for an op, and names the first step that is wrong.
+//! run, what [`compare`] does for an op, and names the first step that is wrong. What other frameworks computed is
+//! replayed from a [`CaseFile`].
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
 mod bisect;
+mod case_file;
 mod compare;
 mod end_to_end;
 mod gradient;
@@ -16,6 +18,7 @@ mod record;
 mod tolerance;
 mod whole;
 
+pub use case_file::{CaseFile, CaseFileError, CaseRow, ReplayError, Witness};
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};

@@ -1,8 +1,11 @@
 //! `vistok verify`: is what this machine computes right?
 
+mod case;
 mod kernels;
 mod model;
 mod trial;
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -22,6 +25,10 @@ pub(super) struct Arguments {
     /// The shapes of real models as well; takes long, since the CPU computes them too.
     #[arg(long)]
     full: bool,
+    /// Replay what another framework computed instead: a case file, or every one in a folder. The format stands in
+    /// `tests/oracle/README.md`.
+    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["filter", "quick", "full", "model"])]
+    case: Option<PathBuf>,
     /// One JSON document on standard output: `passed`, `failed`, `not_run`, and `rows` with `op`, `kernel`, `engine`,
     /// `element`, `case`, `status`, `error`, `allowed`.
     #[arg(long)]
@@ -34,8 +41,9 @@ pub(super) struct Arguments {
 
 /// Compares.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    match &arguments.model.model {
-        Some(name) => model::run(name, arguments),
-        None => kernels::run(arguments),
+    match (&arguments.model.model, &arguments.case) {
+        (Some(name), _) => model::run(name, arguments),
+        (_, Some(path)) => case::run(arguments, path),
+        _ => kernels::run(arguments),
     }
 }
