@@ -75,6 +75,7 @@ fn wrong_usage_ends_with_2() -> Outcome {
         &["train", "--data", "embedded"],
         &["eval"],
         &["verify", "--quick", "--full"],
+        &["verify", "--case", "x", "--quick"],
         &["train", "--data", "embedded", "--out", "x", "--epochs", "0"],
         &["plan", "resnet18", "--image", "28x28"],
         &["plan", "resnet18", "--batch", "0"],
@@ -255,5 +256,38 @@ fn a_reader_that_goes_away_is_no_reason_to_panic() -> Outcome {
     drop(child.stdout.take());
     let output = child.wait_with_output()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn case_files_are_replayed_and_what_is_none_is_refused() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("add.safetensors");
+    let case = |path: &Path| Ok::<_, &'static str>(vistok(&["verify", "--json", "--case", text(path)?]));
+    assert!(refusal(&mut case(&path)?)?.contains("add.safetensors"), "a missing file is not named");
+    assert!(refusal(&mut case(folder.path())?)?.contains("no case file"), "an empty folder is taken for a case");
+    fs::write(&path, [0xff; 64])?;
+    assert!(refusal(&mut case(folder.path())?)?.contains("add.safetensors"), "a broken file is not named");
+    if !has_adapter("case_files_are_replayed_and_what_is_none_is_refused") {
+        return Ok(());
+    }
+    let right = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/cases/add.safetensors");
+    fs::copy(&right, &path)?;
+    let found = document(&mut case(folder.path())?)?;
+    let row = &found["rows"][0];
+    assert_eq!(
+        (found["passed"].as_u64(), row["op"].as_str(), row["status"].as_str()),
+        (Some(6), Some("add"), Some("passed"))
+    );
+    // The last number of the last tensor, output.0.
+    let mut bytes = fs::read(&right)?;
+    let last = bytes.len() - 2;
+    bytes[last] ^= 0x40;
+    fs::write(&path, bytes)?;
+    let failed = output(&mut case(folder.path())?)?;
+    assert_eq!(
+        (failed.status.code(), serde_json::from_slice::<Value>(&failed.stdout)?["failed"].as_u64()),
+        (Some(1), Some(2))
+    );
     Ok(())
 }

@@ -9,6 +9,7 @@ mod nodes;
 mod op;
 mod print;
 mod shape;
+mod signature;
 
 pub use backward::Sum;
 pub use case::{Case, Draw, Input, numbers};
@@ -17,3 +18,4 @@ pub use interpret::{Arrays, interpret, round};
 pub use nodes::{Graph, Node, Source, Value};
 pub use op::{Cost, Function, Gradients, Io, Maths, Op};
 pub use shape::{GraphError, Shape, Tensor};
+pub use signature::{Named, Signature, SignatureError};

@@ -79,6 +79,13 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
         Cost { multiply_adds: 0, bytes: inputs.iter().chain(outputs).map(|tensor| tensor.bytes() as u64).sum() }
     }
+
+    /// How many times the plainest loops go around, roughly: what comes from outside is refused by it before it runs
+    /// for hours. By default the multiply-adds, and once for every number.
+    fn work(&self, inputs: &[Tensor], outputs: &[Tensor]) -> u64 {
+        let numbers = inputs.iter().chain(outputs).map(|tensor| tensor.shape.count() as u64);
+        numbers.fold(self.cost(inputs, outputs).multiply_adds, u64::saturating_add)
+    }
 }
 
 /// A function whose error the GPU's specification bounds more loosely than that of arithmetic.

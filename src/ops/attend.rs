@@ -1,8 +1,11 @@
 //! Attention, y = softmax over keys(q kᵀ scale) v, head by head: tokenizer, token transformer and projector alike.
 
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
 use super::attend_backward::AttendBackward;
 use super::attend_tiles::{Regime, Sizes, Split};
-use crate::graph::{Case, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Tensor, Value};
+use crate::graph::{Case, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -11,7 +14,7 @@ use crate::reference::{Array, Real};
 /// A head takes C / heads neighboring channels of q and k and D / heads of v; y = softmax over the keys(q kᵀ scale) v.
 /// `log_sum` is the logarithm of the softmax's denominator, from which the backward pass makes the weights again.
 /// (Wu et al. 2021, equations 1 to 3 and 5: tokens ask pixels, tokens ask tokens, pixels ask tokens.)
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attend {
     /// Heads that the channels are split into.
     pub heads: usize,
@@ -273,7 +276,23 @@ const SHAPES: &[[usize; 5]] = &[
     [40, 5, 1, 40, 50],
 ];
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Attend>(
+            "attend",
+            "head by head, y = softmax over the keys(q kᵀ scale) v; log_sum is the logarithm of its denominator",
+            &[("heads", "a whole number that divides C and D"), ("scale", "a number that scores are multiplied by")],
+            [
+                &[("q", "T [N, Q, C]"), ("k", "T [N, K, C]"), ("v", "T [N, K, D]")],
+                &[("y", "T [N, Q, D]"), ("log_sum", "f32 [N, heads, Q]")],
+            ],
+        ),
+        super::attend_backward::SIGNATURE,
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |heads: usize, n: usize, [q, k, c, d]: [usize; 4], scale: f64| {
         Case::new(Attend { heads, scale }, &[&[n, q, c], &[n, k, c], &[n, k, d]])
     };

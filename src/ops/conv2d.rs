@@ -1,8 +1,11 @@
 //! Convolution in two dimensions, NHWC: y = x ∗ weight (+ bias), any kernel, stride, padding and groups.
 
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
 use super::reshape::Reshape;
 use super::sum_rows::SumRows;
-use crate::graph::{Case, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Tensor, Value};
+use crate::graph::{Case, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -12,7 +15,7 @@ use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 /// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + `bias[O]` (f32, may be left out).
 ///
 /// Output channels are cut into `groups` runs; run g sees input channels g C/groups .. (g+1) C/groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2d {
     /// Rows and columns from one patch to the next.
     pub stride: [usize; 2],
@@ -72,10 +75,10 @@ impl Conv2d {
         if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
             return Err(format!("{groups} groups do not divide {in_channels} and {out_channels} channels"));
         }
-        if group_in * groups != in_channels {
+        if group_in.saturating_mul(groups) != in_channels {
             return Err(format!(
                 "weight is for {} channels in {groups} groups, x has {in_channels}",
-                group_in * groups
+                group_in.saturating_mul(groups)
             ));
         }
         let size = |axis: usize, length: usize, kernel: usize| {
@@ -227,7 +230,28 @@ impl Conv2d {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Conv2d>(
+            "conv2d",
+            "y = x ∗ weight + bias (a correlation: nothing is flipped); Ho = (H + 2 padding − KH) / stride + 1, rounded down",
+            &[
+                ("stride", "[rows, columns] from patch to patch"),
+                ("padding", "[rows, columns] of zeros on each side"),
+                ("groups", "a whole number"),
+            ],
+            [
+                &[("x", "T [N, H, W, C]"), ("weight", "T [KH, KW, C/groups, O]"), ("bias?", "f32 [O]")],
+                &[("y", "T [N, Ho, Wo, O]")],
+            ],
+        ),
+        super::conv2d_backward::SIGNATURES[0],
+        super::conv2d_backward::SIGNATURES[1],
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let conv = |stride, padding, groups| Conv2d { stride, padding, groups };
     let mut cases = vec![
         Case::new(Conv2d::new(1, 0), &[&[1, 1, 1, 1], &[1, 1, 1, 1]]),

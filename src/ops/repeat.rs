@@ -1,19 +1,22 @@
 //! One thing many times, y[t, …] = x[0, …], and its gradient, the sum over t.
 
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
 use super::permute::bits;
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// x[1, …] → y[times, …]: parameters that every image of a batch shares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeat {
     /// How many times.
     pub times: usize,
 }
 
 /// dx[0, …] = sum over t of dy[t, …], in f32 and in the order of t.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepeatBackward;
 
 kernel! {
@@ -100,7 +103,25 @@ impl Maths for RepeatBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Repeat>(
+            "repeat",
+            "y[t, ..] = x[0, ..]",
+            &[("times", "a whole number")],
+            [&[("x", "T [1, ..]")], &[("y", "T [times, ..]")]],
+        ),
+        Signature::of::<RepeatBackward>(
+            "repeat_backward",
+            "dx[0, ..] = Σ over t of dy[t, ..]",
+            &[],
+            [&[("dy", "T [times, ..]")], &[("dx", "T [1, ..]")]],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     vec![
         Case::new(Repeat { times: 1 }, &[&[1, 1]]),
         Case::new(Repeat { times: 3 }, &[&[1]]),

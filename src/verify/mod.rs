@@ -1,10 +1,12 @@
 //! Is the kernel right? Rules against derivatives, twins against WGSL, kernels against maths.
 //!
 //! The same three checks serve the crate's own ops and those of whoever links it: [`check_gradient`],
-//! [`check_interfaces`] (both without a GPU) and [`compare`].
+//! [`check_interfaces`] (both without a GPU) and [`compare`]. What other frameworks computed is replayed from a
+//! [`CaseFile`].
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
+mod case_file;
 mod compare;
 mod gradient;
 mod interface;
@@ -12,6 +14,7 @@ mod qualify;
 mod record;
 mod tolerance;
 
+pub use case_file::{CaseFile, CaseFileError, CaseRow, ReplayError, Witness};
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};

@@ -49,3 +49,57 @@ impl Tolerance {
         self.everywhere + self.relative * truth.abs() + subnormal
     }
 }
+
+/// What a case file allows: beside a number of the file, and beside the largest one of its tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Told {
+    absolute: f64,
+    /// Times an element's size.
+    relative: f64,
+    /// Times the size of the tensor's largest element.
+    of_largest: f64,
+}
+
+/// Roundings between a file computed in f64 and our maths in f64: the file's, and room for sums in another order.
+const FILE_ROUNDINGS: f64 = 2.0;
+
+impl Told {
+    /// Nothing: whole numbers are equal or not.
+    pub(super) const EXACT: Self = Self { absolute: 0.0, relative: 0.0, of_largest: 0.0 };
+
+    /// A number `t`: t times the tensor's largest magnitude. A pair `[a, r]`: a + r times the element's magnitude.
+    ///
+    /// # Errors
+    /// When it is neither, negative, no number, or so wide that zeros would pass everywhere.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let one = serde_json::from_str::<f64>(text).map(|of_largest| Self { of_largest, ..Self::EXACT });
+        let two = || {
+            serde_json::from_str(text).map(|[absolute, relative]: [f64; 2]| Self {
+                absolute,
+                relative,
+                of_largest: 0.0,
+            })
+        };
+        let told = one.or_else(|_| two()).map_err(|_| {
+            format!("is `{text}`, and must be a number, times the largest magnitude, or [absolute, relative]")
+        })?;
+        let small = |share: f64| (0.0..1.0).contains(&share);
+        match told.absolute.is_finite() && told.absolute >= 0.0 && small(told.relative) && small(told.of_largest) {
+            true => Ok(told),
+            false => {
+                Err(format!("is `{text}`; what is relative must be from 0 to below 1, what is absolute not below 0"))
+            }
+        }
+    }
+
+    /// For numbers computed in f64 and rounded to this element type.
+    pub(super) const fn rounded(elem: Elem) -> Self {
+        Self { of_largest: FILE_ROUNDINGS * elem.rounding(), ..Self::EXACT }
+    }
+
+    /// The error allowed beside `given`, in a tensor whose largest magnitude is `largest`.
+    pub(super) fn allowed(&self, given: f64, largest: f64) -> f64 {
+        let of = |share: f64, size: f64| if share == 0.0 { 0.0 } else { share * size };
+        self.absolute + of(self.relative, given.abs()) + of(self.of_largest, largest)
+    }
+}

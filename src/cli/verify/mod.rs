@@ -1,7 +1,10 @@
 //! `vistok verify`: is what this machine computes right?
 
+mod case;
 mod kernels;
 mod trial;
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -21,6 +24,10 @@ pub(super) struct Arguments {
     /// The shapes of real models as well; takes long, since the CPU computes them too.
     #[arg(long)]
     full: bool,
+    /// Replay what another framework computed instead: a case file, or every one in a folder. The format stands in
+    /// `tests/oracle/README.md`.
+    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["filter", "quick", "full"])]
+    case: Option<PathBuf>,
     /// One JSON document on standard output: `passed`, `failed`, `not_run`, and `rows` with `op`, `kernel`, `engine`,
     /// `element`, `case`, `status`, `error`, `allowed`.
     #[arg(long)]
@@ -31,5 +38,8 @@ pub(super) struct Arguments {
 
 /// Compares.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    kernels::run(arguments)
+    match &arguments.case {
+        Some(path) => case::run(arguments, path),
+        None => kernels::run(arguments),
+    }
 }
