@@ -109,13 +109,13 @@ fn starved() -> Outcome {
     let piece = device.capabilities().max_binding_bytes.min(64 << 20);
     let numbers: Vec<f32> = (0..piece / 4).map(|at| at as f32 - 1.0).collect();
     if device.capabilities().software {
-        limit(256 << 20)?;
+        limit(Some(256 << 20))?;
     }
     let mut graph = Graph::new();
     let x = graph.input("x", Tensor::f32([piece / 4]));
     let y = graph.apply_one(Map::Relu, &[x])?;
     graph.output("y", y);
-    let machine = device.capabilities();
+    let machine = &device.capabilities().clone();
     let layout = Layout::of(&[&graph], machine.offset_alignment)?;
     let homes = Homes::new(&device, &layout)?;
     let pipelines = Pipelines::new(&device, None);
@@ -147,9 +147,18 @@ fn starved() -> Outcome {
     };
     held.clear();
     let _ = device.wait("giving memory back");
-    drop(run);
+    let software = device.capabilities().software;
+    drop((run, homes, pipelines));
+    if software {
+        limit(None)?;
+    }
     // Memory that was given back serves again, on the same device or, where it was lost, on a new one.
-    let device = if lost { super::open()? } else { device };
+    let device = if lost {
+        drop(device);
+        super::open()?
+    } else {
+        device
+    };
     let (machine, pipelines) = (device.capabilities(), Pipelines::new(&device, None));
     let plan = Plan::new(&graph, &layout, machine, Options::default())?;
     let executor = Executor::new(&device, &pipelines, plan, &Homes::new(&device, &layout)?)?;
@@ -160,11 +169,12 @@ fn starved() -> Outcome {
     ensure(accuracy.is_finite(), || "no accuracy".to_owned())
 }
 
-/// Lets this process have so many bytes more than it has, and no others.
-fn limit(more: u64) -> Outcome {
+/// Lets this process have so many bytes more than it has, and no others; `None`: as many as there are.
+fn limit(more: Option<u64>) -> Outcome {
     let statistics = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 = statistics.split(' ').next().unwrap_or_default().parse()?;
-    let (bytes, process) = (pages * 4096 + more, std::process::id().to_string());
-    let done = Command::new("prlimit").args(["--pid", &process, &format!("--as={bytes}")]).status()?;
-    ensure(done.success(), || "prlimit refuses".to_owned())
+    let most = more.map_or("unlimited".to_owned(), |more| (pages * 4096 + more).to_string());
+    // The colon keeps the hard limit, so that this may be taken back.
+    let arguments = ["--pid", &std::process::id().to_string(), &format!("--as={most}:")];
+    ensure(Command::new("prlimit").args(arguments).status()?.success(), || "prlimit refuses".to_owned())
 }
