@@ -200,6 +200,8 @@ fn unknown_models_and_filters_are_refused_with_what_there_is() -> Outcome {
 #[test]
 fn a_picture_of_absurd_size_is_refused() -> Outcome {
     let told = refusal(&mut vistok(&["plan", "resnet50", "--portable", "--image", "4294967296x4294967296x3"]))?;
+    assert!(told.contains("has more elements than any machine holds"), "{told}");
+    let told = refusal(&mut vistok(&["plan", "resnet50", "--portable", "--image", "65536x65536x3"]))?;
     assert!(told.contains("not even a first axis (batch) of 1 fits"), "{told}");
     Ok(())
 }

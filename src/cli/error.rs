@@ -40,6 +40,8 @@ pub(crate) enum Error {
     Nothing { reason: String },
     #[error("interrupted after {done} of {steps} steps; {kept}")]
     Interrupted { done: u64, steps: u64, kept: String },
+    #[error("{error}; {remedy}")]
+    Broken { error: TrainError, remedy: &'static str },
     #[error("{0}")]
     Refused(String),
 }
@@ -47,13 +49,13 @@ pub(crate) enum Error {
 impl Error {
     /// Whether the device was lost, which a driver may do instead of saying that it cannot compile a kernel.
     pub(crate) fn is_lost_device(&self) -> bool {
-        matches!(
-            self,
-            Self::Gpu(gpu::Error::Lost { .. })
-                | Self::Train(TrainError::Gpu(gpu::Error::Lost { .. }))
-                | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. }))
-                | Self::Train(TrainError::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. })))
-        )
+        match self {
+            Self::Gpu(gpu::Error::Lost { .. }) | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. })) => {
+                true
+            }
+            Self::Train(error) => error.is_lost_device(),
+            _ => false,
+        }
     }
 }
 

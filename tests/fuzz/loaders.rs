@@ -1,0 +1,80 @@
+//! What each fuzz target does with bytes from outside; the corpus test does the same with the kept inputs.
+//!
+//! A target fails by a panic (its own `assert!`s among them), by memory or by time, never by an error value.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use safetensors::tensor::TensorView;
+use vistok::gpu::OpenOptions;
+use vistok::kernel::Capabilities;
+use vistok::models::{Parameters, by_name};
+use vistok::plan::{Layout, Options, Plan};
+use vistok::train::checkpoint::{Checkpoint, Which};
+use vistok::train::data::{Source, gunzip};
+use vistok::train::idx::{read_images, read_labels};
+use vistok::train::step::evaluation;
+
+/// A target's name and what it does.
+pub type Loader = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const LOADERS: [Loader; 5] =
+    [("checkpoint", checkpoint), ("about", about), ("idx", idx), ("gzip", gzip), ("words", words)];
+
+/// A weight file, and then all that `vistok eval` does with it before there is a device.
+pub fn checkpoint(bytes: &[u8]) {
+    let Ok(file) = Checkpoint::parse("fuzzed", bytes.to_vec()) else { return };
+    let about = file.about();
+    let std = about.normalization.std;
+    assert!(std.is_finite() && std > 0.0, "{std} passed as a normalization");
+    let Some(model) = by_name(&about.model, about.classes) else { return };
+    let [height, width, channels] = about.image;
+    let images = [about.batch, height, width, channels];
+    let Ok(graph) = evaluation(&*model, &mut Parameters::new(), images) else { return };
+    let machine = Capabilities::portable();
+    let Ok(layout) = Layout::of(&[&graph], machine.offset_alignment) else { return };
+    let _ = file.check(&layout, Which::Weights);
+    let _ = Plan::new(&graph, &layout, &machine, Options::default());
+}
+
+/// The same from the text that stands in a weight file's metadata: mutations of it need no luck with the format around.
+pub fn about(bytes: &[u8]) {
+    let noted = HashMap::from([("vistok".to_owned(), String::from_utf8_lossy(bytes).into_owned())]);
+    let none = Vec::<(String, TensorView<'_>)>::new();
+    checkpoint(&safetensors::serialize(none, Some(noted)).unwrap_or_default());
+}
+
+/// Images and labels as they are.
+pub fn idx(bytes: &[u8]) {
+    if let Ok(images) = read_images(bytes, "fuzzed") {
+        assert!(images.count * images.height * images.width == images.pixels.len());
+        assert!(images.pixels.len() + 16 == bytes.len(), "bytes were passed over");
+    }
+    if let Ok(labels) = read_labels(bytes, "fuzzed", 10) {
+        assert!(labels.len() + 8 == bytes.len() && labels.iter().all(|&label| label < 10));
+    }
+}
+
+/// Images and labels out of gzip.
+pub fn gzip(bytes: &[u8]) {
+    if let Ok(images) = read_images(gunzip(bytes), "fuzzed") {
+        let mut all = Vec::new();
+        let more = images.pixels.len() as u64 + 100;
+        let read = gunzip(bytes).take(more).read_to_end(&mut all);
+        assert!(read.is_ok_and(|read| read == images.pixels.len() + 16), "bytes were passed over");
+    }
+    let _ = read_labels(gunzip(bytes), "fuzzed", 10);
+}
+
+/// Arguments that are little languages of their own.
+pub fn words(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    if let Ok(Source::FashionMnist(dir)) = text.parse() {
+        assert!(!dir.as_os_str().is_empty());
+    }
+    let _ = by_name(&text, bytes.len());
+    let options = OpenOptions { adapter: Some(text.clone()), ..OpenOptions::default() };
+    let named = options.takes(7, &text);
+    assert!(named || text.parse::<usize>().is_ok(), "an adapter is not found by its own name");
+}
