@@ -10,6 +10,7 @@ mod gradient;
 mod interface;
 mod qualify;
 mod record;
+pub mod sabotage;
 mod tolerance;
 
 pub use compare::{CompareError, Row, compare};
