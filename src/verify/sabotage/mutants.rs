@@ -178,7 +178,7 @@ fn numbers(all: &[Token<'_>], at: usize) -> Vec<String> {
             "0.0" => vec!["1.0".to_owned()],
             "1.0" => vec!["0.0".to_owned(), "2.0".to_owned()],
             // Fitted constants are wrong long before they are twice as large.
-            _ if digits.len() > 6 && !digits.contains('e') => vec![format!("{:.11}", number * 1.0001)],
+            _ if digits.len() > 6 && !digits.contains('e') => vec![format!("{:.11}", number * 1.001)],
             _ if digits.contains('e') => vec![format!("{:e}", number / 2.0)],
             _ => vec![format!("{:?}", number * 2.0)],
         };
