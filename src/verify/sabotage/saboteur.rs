@@ -6,7 +6,7 @@ use super::mutants::Mutant;
 use super::trials::{Files, Index, files, sabotaged};
 use crate::gpu::{Checks, Device, Error, OpenOptions, Pipelines};
 use crate::graph::{Case, GraphError};
-use crate::kernel::{ComposeError, Reflection, compose};
+use crate::kernel::{Capabilities, ComposeError, Reflection, compose};
 use crate::verify::compare::{Expected, expected};
 use crate::verify::interface::InterfaceFault;
 
@@ -75,6 +75,14 @@ impl Saboteur {
         if device.capabilities().fragment.is_some() {
             machines.push(device.capabilities().clone());
         }
+        // On the CPU small tiles are taken and sums are not split; a GPU's choices run there too, if slowly.
+        machines.extend(
+            machines
+                .clone()
+                .into_iter()
+                .filter(|machine| machine.software)
+                .map(|machine| Capabilities { software: false, ..machine }),
+        );
         let index = Index::of(&cases, &machines)?;
         let files = files(&cases)?;
         let pipelines = Pipelines::new(&device, None);
