@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{Device, Error, Pipelines, readback};
 use crate::kernel::{Dispatch, Grid, Recording, View};
 
-/// What stands in the bytes around every tensor, and must stand there after the run.
-const PATTERN: u8 = 0xA5;
+/// What stands in the bytes behind every tensor, and must stand there after the run. 3e38 in f32 and a NaN in f16, so that
+/// reading past the end shows as well: a small number would be lost in a sum.
+const PATTERN: u8 = 0x7F;
 /// What outputs and scratch hold before the run: a NaN in f32 and in f16, and no likely u32.
 const POISON: u8 = 0xFF;
 /// Bytes of guard behind each tensor, at least.

@@ -17,6 +17,8 @@ pub enum Draw {
     Labels(usize),
     /// All different, in random order: no two inputs of a maximum are ever equal.
     Distinct,
+    /// Whole numbers from −2 to 2, and among them NaN and both infinities.
+    Extreme,
 }
 
 /// One input of a case.
@@ -154,5 +156,11 @@ pub fn numbers(shape: &Shape, draw: Draw, random: &mut Random) -> Array<f64> {
         Draw::Between(low, high) => low + (high - low) * random.uniform(),
         Draw::Labels(classes) => random.below(classes) as f64,
         Draw::Distinct => 0.0,
+        Draw::Extreme => match random.below(8) {
+            0 => f64::NAN,
+            1 => f64::INFINITY,
+            2 => f64::NEG_INFINITY,
+            other => other as f64 - 5.0,
+        },
     })
 }

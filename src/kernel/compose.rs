@@ -152,8 +152,11 @@ pub fn permutations(kernel: &'static Interface) -> Result<Vec<Variant>, ComposeE
     Ok(done)
 }
 
-/// The files of a build, pieces before what needs them, each once.
-fn gather(kernel: &'static Interface, variant: &Variant) -> Result<Vec<Piece>, ComposeError> {
+/// The files of a build with their texts, pieces before what needs them, each once.
+///
+/// # Errors
+/// When the variant leaves a choice open, or names what no file knows.
+pub fn gather(kernel: &'static Interface, variant: &Variant) -> Result<Vec<Piece>, ComposeError> {
     let mut files = Vec::new();
     follow(kernel, variant, (kernel.name, kernel.source), &mut files)?;
     let names: Vec<&str> = files.iter().map(|file| file.0).collect();

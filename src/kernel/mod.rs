@@ -17,7 +17,7 @@ mod unroll;
 mod variant;
 
 pub use capabilities::{Capabilities, Fragment};
-pub use compose::{ComposeError, Text, compose, permutations};
+pub use compose::{ComposeError, Text, compose, gather, permutations};
 pub use declare::{Access, Interface, Kernel, Param, Piece, View};
 pub use elem::Elem;
 pub use recording::{Dispatch, Grid, Recording, word};

@@ -274,6 +274,13 @@ const SHAPES: &[[usize; 5]] = &[
     // More channels than a workgroup sums at once.
     [9, 70, 1, 70, 90],
     [40, 5, 1, 40, 50],
+    // Far more channels on one side than on the other.
+    [5, 6, 1, 70, 3],
+    [70, 6, 1, 130, 8],
+    [9, 70, 1, 130, 8],
+    // Sums split among several workgroups, the last part one row long.
+    [9, 1281, 2, 3, 5],
+    [1281, 9, 2, 3, 5],
 ];
 
 pub(super) const ENTRY: Entry = Entry {
@@ -305,6 +312,8 @@ fn cases() -> Vec<Case> {
     cases.push(case(1, 1, [700, 2, 3, 4], 0.5));
     // Scores beyond what exp can bear: only their distance from the largest may reach it.
     cases.extend([[9, 7, 3, 3], [33, 8, 3, 3], [5, 127, 3, 3]].map(|sizes| case(1, 2, sizes, 40.0)));
+    // So far apart that one part of the keys has all the weight. The derivative is too steep to be told by differences.
+    cases.push(case(1, 2, [9, 700, 3, 3], 4000.0).no_gradient());
     let real = |[n, heads]: [usize; 2], sizes: [usize; 4], layer| {
         case(heads, n, sizes, 1.0 / (sizes[2] as f64 / heads as f64).sqrt()).real(layer)
     };

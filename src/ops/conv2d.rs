@@ -264,6 +264,8 @@ fn cases() -> Vec<Case> {
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 4, 3, 6], &[3, 3, 3, 10]]),
         Case::new(Conv2d::new(1, 1).groups(7), &[&[1, 5, 4, 7], &[3, 3, 1, 7]]),
         Case::new(conv([2, 1], [0, 2], 1), &[&[2, 8, 5, 5], &[2, 4, 5, 33]]),
+        // Pixels enough for a weight's gradient to be summed in three slices on a GPU.
+        Case::new(Conv2d::new(1, 1), &[&[4, 20, 20, 3], &[3, 3, 3, 5]]),
         // Whole tiles, forward and backward: no index is checked.
         Case::new(Conv2d::new(1, 1), &[&[2, 4, 4, 32], &[3, 3, 32, 32]]),
         Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5], &[5]]).f32(2),

@@ -180,6 +180,8 @@ fn cases() -> Vec<Case> {
     let shapes = AWKWARD.iter().flat_map(|&n| Map::ALL.map(|map| (map, n)));
     let mut cases: Vec<Case> =
         shapes.map(|(map, n)| Case::new(map, &[&[n, 5]]).draw(0, Draw::Between(-6.0, 6.0))).collect();
+    // A slope at zero is a matter of choice, and no derivative tells it.
+    cases.push(Case::new(MapBackward(Map::Relu), &[&[9, 5], &[9, 5]]).draw(0, Draw::Labels(3)).no_gradient());
     cases.push(Case::new(Map::Relu, &[&[64, 56, 56, 256]]).real("resnet50 stage2"));
     cases
 }

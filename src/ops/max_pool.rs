@@ -306,6 +306,11 @@ fn cases() -> Vec<Case> {
         case([[2, 2], [2, 2], [0, 0]], &[1, 5, 7, 33]),
         case([[3, 2], [1, 3], [2, 1]], &[2, 5, 8, 4]),
         case([[2, 3], [3, 5], [0, 1]], &[1, 11, 13, 5]),
+        // Rows that no window reaches, with another image behind them.
+        case([[2, 2], [2, 2], [0, 0]], &[3, 5, 7, 3]),
+        case([[4, 3], [3, 1], [1, 1]], &[2, 9, 7, 4]),
+        case([[3, 3], [1, 1], [1, 1]], &[1, 4, 5, 2]),
+        case([[2, 3], [2, 2], [0, 1]], &[3, 7, 7, 5]).draw(0, Draw::Extreme).no_gradient(),
         // Many equal numbers: the first wins.
         case(resnet, &[2, 9, 9, 8]).draw(0, Draw::Labels(3)).no_gradient(),
     ];

@@ -1,15 +1,15 @@
 //! Kernels against maths: every node of a case's graph, forward and backward, run by itself on the GPU.
 //!
 //! Around every run: outputs are poisoned first, so that an unwritten element shows; a pattern stands behind each
-//! tensor and must survive; the run is repeated and must be bitwise equal.
+//! tensor and must survive; the run is repeated, its grids folded another way, and must be bitwise equal.
 
 use half::f16;
 
-use super::record::{record, uses_fragments, with_gradients};
+use super::record::{folded, record, uses_fragments, with_gradients};
 use super::tolerance::Tolerance;
 use crate::gpu::{Bare, Device, Error, Pipelines};
 use crate::graph::{Arrays, Case, Graph, GraphError, Node, Source, Tensor, Value, interpret, numbers, round, run};
-use crate::kernel::Elem;
+use crate::kernel::{Capabilities, Elem, Recording};
 use crate::plan::PlanError;
 use crate::reference::{Array, Random, Real};
 
@@ -60,14 +60,27 @@ pub enum CompareError {
 /// # Errors
 /// When the case cannot be built or the machine fails; wrong numbers are rows with a fault.
 pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) -> Result<Vec<Row>, CompareError> {
-    let (graph, _) = with_gradients(case, elem)?;
-    let small = graph.values().map(|value| graph.tensor(value).shape.count()).max().unwrap_or(0) <= SMALL;
-    let draws: Vec<Arrays<f64>> = (0..if small { DRAWS } else { 1 }).map(|seed| truth(case, &graph, seed)).collect();
+    let (graph, draws) = drawn(case, elem)?;
     let mut rows = Vec::new();
     for node in graph.nodes().iter().filter(|node| !node.op.is_view()) {
-        rows.extend(compare_node(device, pipelines, &graph, node, &draws)?);
+        let expected = Expected::of(&graph, node, &draws, device.capabilities());
+        rows.extend(expected.compare(device, pipelines, &expected.recording)?);
     }
     Ok(rows)
+}
+
+/// What node `at` of a case's graph, gradients included, must give on such a machine.
+pub(super) fn expected(case: &Case, elem: Elem, at: usize, machine: &Capabilities) -> Result<Expected, GraphError> {
+    let (graph, draws) = drawn(case, elem)?;
+    Ok(Expected::of(&graph, &graph.nodes()[at], &draws, machine))
+}
+
+/// A case's graph with its gradients, and draws of all its values.
+fn drawn(case: &Case, elem: Elem) -> Result<(Graph, Vec<Arrays<f64>>), GraphError> {
+    let (graph, _) = with_gradients(case, elem)?;
+    let small = graph.values().map(|value| graph.tensor(value).shape.count()).max().unwrap_or(0) <= SMALL;
+    let draws = (0..if small { DRAWS } else { 1 }).map(|seed| truth(case, &graph, seed)).collect();
+    Ok((graph, draws))
 }
 
 /// Every value of the graph in f64, inputs rounded to what their element type can hold.
@@ -87,60 +100,80 @@ fn truth(case: &Case, graph: &Graph, seed: u64) -> Arrays<f64> {
     arrays
 }
 
-fn compare_node(
-    device: &Device,
-    pipelines: &Pipelines,
-    graph: &Graph,
-    node: &Node,
-    draws: &[Arrays<f64>],
-) -> Result<Vec<Row>, CompareError> {
-    let (recording, inputs, outputs) = record(graph, node, device.capabilities());
-    let given = |arrays: &Arrays<f64>| -> Vec<Array<f64>> {
-        let pairs = node.inputs.iter().zip(&inputs);
-        pairs.map(|(value, tensor)| round(&arrays[value.index()], tensor.elem)).collect()
-    };
-    let first = given(&draws[0]);
-    let truth = run(&*node.op, &first.iter().collect::<Vec<_>>());
-    let yardsticks = yardsticks(node, &outputs, draws.iter().map(given));
+/// A node of a case and what it must give: worked out once, then compared with any number of recordings of it.
+pub(super) struct Expected {
+    node: Node,
+    /// What it records on the machine asked about.
+    pub(super) recording: Recording,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    bytes: Vec<Vec<u8>>,
+    truth: Vec<Array<f64>>,
+    yardsticks: Vec<f64>,
+}
 
-    let bytes: Vec<Vec<u8>> = first.iter().zip(&inputs).map(|(array, tensor)| encode(array, tensor.elem)).collect();
-    let sizes: Vec<usize> = outputs.iter().map(Tensor::bytes).collect();
-    let bare = Bare::new(device, pipelines, &recording, (&bytes, &sizes), &node.op.updates())?;
-    bare.run(1)?;
-    let found: Vec<Vec<u8>> = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<_, _>>()?;
-    let broken = bare.broken_guards()?;
-    let again = Bare::new(device, pipelines, &recording, (&bytes, &sizes), &node.op.updates())?;
-    again.run(1)?;
-
-    let mut kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
-    kernels.dedup();
-    let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
-    let mut rows = Vec::new();
-    for at in 0..outputs.len() {
-        let elem = outputs[at].elem;
-        let largest = truth[at].data.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
-        let tolerance = Tolerance::new(yardsticks[at], largest, elem, node.op.functions());
-        let worst = Worst::of(&truth[at], &decode(&found[at], elem), |truth| tolerance.allowed(truth, elem));
-        let fault = if let Some(guard) = broken.first() {
-            Some(format!("{:?} was written {} bytes past its end", guard.view, guard.past_end))
-        } else if again.output(at)? != found[at] {
-            Some("a second run gave other bits".to_owned())
-        } else {
-            worst.fault(&outputs[at])
+impl Expected {
+    fn of(graph: &Graph, node: &Node, draws: &[Arrays<f64>], machine: &Capabilities) -> Self {
+        let (recording, inputs, outputs) = record(graph, node, machine);
+        let given = |arrays: &Arrays<f64>| -> Vec<Array<f64>> {
+            let pairs = node.inputs.iter().zip(&inputs);
+            pairs.map(|(value, tensor)| round(&arrays[value.index()], tensor.elem)).collect()
         };
-        rows.push(Row {
-            op: node.op.name(),
-            kernels: kernels.clone(),
-            cooperative: uses_fragments(&recording),
-            shapes: shapes.clone(),
-            output: at,
-            worst: worst.share,
-            error: worst.error,
-            allowed: worst.allowed,
-            fault,
-        });
+        let first = given(&draws[0]);
+        let truth = run(&*node.op, &first.iter().collect::<Vec<_>>());
+        let yardsticks = yardsticks(node, &outputs, draws.iter().map(given));
+        let bytes = first.iter().zip(&inputs).map(|(array, tensor)| encode(array, tensor.elem)).collect();
+        Self { node: node.clone(), recording, inputs, outputs, bytes, truth, yardsticks }
     }
-    Ok(rows)
+
+    /// Runs a recording of the node twice and compares: a row for each output.
+    pub(super) fn compare(
+        &self,
+        device: &Device,
+        pipelines: &Pipelines,
+        recording: &Recording,
+    ) -> Result<Vec<Row>, Error> {
+        let Self { node, inputs, outputs, bytes, truth, yardsticks, .. } = self;
+        let sizes: Vec<usize> = outputs.iter().map(Tensor::bytes).collect();
+        let bare = Bare::new(device, pipelines, recording, (bytes, &sizes), &node.op.updates())?;
+        bare.run(1)?;
+        let found: Vec<Vec<u8>> = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<_, _>>()?;
+        let again = Bare::new(device, pipelines, &folded(recording), (bytes, &sizes), &node.op.updates())?;
+        again.run(1)?;
+        let broken = [bare.broken_guards()?, again.broken_guards()?].concat();
+
+        let mut kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
+        kernels.dedup();
+        let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
+        let mut rows = Vec::new();
+        for at in 0..outputs.len() {
+            let elem = outputs[at].elem;
+            // Beside an infinity every error would be small.
+            let sizes = truth[at].data.iter().map(|value| value.abs()).filter(|size| size.is_finite());
+            let largest = sizes.fold(0.0, f64::max);
+            let tolerance = Tolerance::new(yardsticks[at], largest, elem, node.op.functions());
+            let worst = Worst::of(&truth[at], &decode(&found[at], elem), |truth| tolerance.allowed(truth, elem));
+            let fault = if let Some(guard) = broken.first() {
+                Some(format!("{:?} was written {} bytes past its end", guard.view, guard.past_end))
+            } else if again.output(at)? != found[at] {
+                Some("a second run gave other bits".to_owned())
+            } else {
+                worst.fault(&outputs[at])
+            };
+            rows.push(Row {
+                op: node.op.name(),
+                kernels: kernels.clone(),
+                cooperative: uses_fragments(recording),
+                shapes: shapes.clone(),
+                output: at,
+                worst: worst.share,
+                error: worst.error,
+                allowed: worst.allowed,
+                fault,
+            });
+        }
+        Ok(rows)
+    }
 }
 
 /// The largest error of the f32 maths over each output, whatever the draw.

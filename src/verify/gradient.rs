@@ -51,45 +51,80 @@ pub enum GradientFault {
 /// # Errors
 /// When they differ, or the rule is silent about an input.
 pub fn check_gradient(case: &Case, seed: u64) -> Result<f64, GradientFault> {
-    let (mut graph, inputs) = case.graph(Elem::F32)?;
-    let outputs = graph.nodes()[0].outputs.clone();
-    let mut seeds = Vec::new();
-    for &at in &case.seeds {
-        let tensor = graph.tensor(outputs[at]).clone();
-        seeds.push((outputs[at], graph.input(format!("cotangent{at}"), tensor)));
+    let derived = Derived::of(case, seed)?;
+    derived.judge(&derived.arrays, &derived.grads)
+}
+
+/// A case with its gradient rule applied, and its derivative along a random direction: what the rule is judged by.
+pub(super) struct Derived {
+    case: Case,
+    /// The case's node, and those that the rule added.
+    pub(super) graph: Graph,
+    /// What the rule gives for each input.
+    pub(super) grads: Vec<Option<Value>>,
+    /// Every value of the graph, at the point where the derivative is taken.
+    pub(super) arrays: Arrays<f64>,
+    directions: Vec<Array<f64>>,
+    derivative: f64,
+}
+
+impl Derived {
+    pub(super) fn of(case: &Case, seed: u64) -> Result<Self, GradientFault> {
+        let (mut graph, inputs) = case.graph(Elem::F32)?;
+        let outputs = graph.nodes()[0].outputs.clone();
+        let mut seeds = Vec::new();
+        for &at in &case.seeds {
+            let tensor = graph.tensor(outputs[at]).clone();
+            seeds.push((outputs[at], graph.input(format!("cotangent{at}"), tensor)));
+        }
+        let grads = ops::gradients(&mut graph, &seeds, &inputs)?;
+        let directions: Vec<Array<f64>> = (0..inputs.len())
+            .map(|at| {
+                let mut random = Random::named(seed, &format!("direction{at}"));
+                let amount = f64::from(u8::from(case.inputs[at].differentiable));
+                let drawn = numbers(&case.inputs[at].shape, crate::graph::Draw::Normal, &mut random);
+                drawn.map(|value: f64| value * amount)
+            })
+            .collect();
+        let at_step = |step: f64| evaluate(case, &graph, (&inputs, &directions), step, seed);
+        let loss = |step: f64| {
+            let arrays = at_step(step);
+            let terms = seeds.iter().map(|&(output, cotangent)| (&arrays[output.index()], &arrays[cotangent.index()]));
+            terms.map(|(output, cotangent)| dot(output, cotangent)).sum::<f64>()
+        };
+        let far = loss(2.0 * STEP) - loss(-2.0 * STEP);
+        let near = loss(STEP) - loss(-STEP);
+        let derivative = (8.0 * near - far) / (12.0 * STEP);
+        let arrays = at_step(0.0);
+        Ok(Self { case: case.clone(), grads, arrays, directions, derivative, graph })
     }
-    let grads = ops::gradients(&mut graph, &seeds, &inputs)?;
-    let said = |yes: bool| if yes { "a gradient" } else { "none" };
-    for (at, (input, grad)) in case.inputs.iter().zip(&grads).enumerate() {
-        if input.differentiable != grad.is_some() {
-            let (found, expected) = (said(grad.is_some()), said(input.differentiable));
-            return Err(GradientFault::Presence { case: case.name(), input: at, found, expected });
+
+    /// Judges gradients, values of `arrays`: the relative error along the direction.
+    pub(super) fn judge(&self, arrays: &Arrays<f64>, grads: &[Option<Value>]) -> Result<f64, GradientFault> {
+        let case = &self.case;
+        let said = |yes: bool| if yes { "a gradient" } else { "none" };
+        for (at, (input, grad)) in case.inputs.iter().zip(grads).enumerate() {
+            if input.differentiable != grad.is_some() {
+                let (found, expected) = (said(grad.is_some()), said(input.differentiable));
+                return Err(GradientFault::Presence { case: case.name(), input: at, found, expected });
+            }
+        }
+        let pairs = || {
+            let both = grads.iter().zip(&self.directions);
+            both.filter_map(|(grad, direction)| Some((&arrays[(*grad)?.index()], direction)))
+        };
+        let derivative = self.derivative;
+        let rule: f64 = pairs().map(|(grad, direction)| dot(grad, direction)).sum();
+        // The direction may happen to be nearly orthogonal: then the terms, not their sum, say what an error is worth.
+        let terms: f64 = pairs().flat_map(|(grad, direction)| grad.zip(direction, |a, b| (a * b).abs()).data).sum();
+        let error = (rule - derivative).abs() / rule.abs().max(derivative.abs()).max(1e-2 * terms).max(1e-30);
+        // Written so that NaN fails.
+        if error <= LIMIT {
+            Ok(error)
+        } else {
+            Err(GradientFault::Differs { case: case.name(), rule, derivative, error })
         }
     }
-    let directions: Vec<Array<f64>> = (0..inputs.len())
-        .map(|at| {
-            let mut random = Random::named(seed, &format!("direction{at}"));
-            let amount = f64::from(u8::from(case.inputs[at].differentiable));
-            numbers(&case.inputs[at].shape, crate::graph::Draw::Normal, &mut random).map(|value: f64| value * amount)
-        })
-        .collect();
-    let at_step = |step: f64| evaluate(case, &graph, (&inputs, &directions), step, seed);
-    let loss = |step: f64| {
-        let arrays = at_step(step);
-        seeds.iter().map(|&(output, cotangent)| dot(&arrays[output.index()], &arrays[cotangent.index()])).sum::<f64>()
-    };
-    let far = loss(2.0 * STEP) - loss(-2.0 * STEP);
-    let near = loss(STEP) - loss(-STEP);
-    let derivative = (8.0 * near - far) / (12.0 * STEP);
-    let arrays = at_step(0.0);
-    let pairs =
-        || grads.iter().zip(&directions).filter_map(|(grad, direction)| Some((&arrays[(*grad)?.index()], direction)));
-    let rule: f64 = pairs().map(|(grad, direction)| dot(grad, direction)).sum();
-    // The direction may happen to be nearly orthogonal: then the terms, not their sum, say what an error is worth.
-    let terms: f64 = pairs().flat_map(|(grad, direction)| grad.zip(direction, |a, b| (a * b).abs()).data).sum();
-    let error = (rule - derivative).abs() / rule.abs().max(derivative.abs()).max(1e-2 * terms).max(1e-30);
-    // Written so that NaN fails.
-    if error <= LIMIT { Ok(error) } else { Err(GradientFault::Differs { case: case.name(), rule, derivative, error }) }
 }
 
 fn evaluate(

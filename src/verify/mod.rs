@@ -15,6 +15,7 @@ mod gradient;
 mod interface;
 mod qualify;
 mod record;
+pub mod sabotage;
 mod tolerance;
 mod whole;
 

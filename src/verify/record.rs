@@ -1,7 +1,7 @@
 //! A case as a graph with its gradients, and what its nodes record: which kernels it would run, without a machine.
 
 use crate::graph::{Case, Graph, GraphError, Io, Node, Tensor, Value};
-use crate::kernel::{Capabilities, Elem, Recording};
+use crate::kernel::{Capabilities, Elem, Grid, Recording, gather};
 use crate::ops;
 
 /// A case's graph, and the gradient of each of its inputs: `None` for what has none.
@@ -43,6 +43,22 @@ pub fn recordings(case: &Case, elem: Elem, machine: &Capabilities) -> Result<Vec
     let (graph, _) = with_gradients(case, elem)?;
     let nodes = graph.nodes().iter().filter(|node| !node.op.is_view());
     Ok(nodes.map(|node| record(&graph, node, machine).0).collect())
+}
+
+/// The same calls with every row of workgroups folded into two, the second longer than need be.
+///
+/// Kernels that find their number with `folded` of `shaders/lib/index.wgsl` must not care, and must ignore the numbers
+/// past the end; only grids of over 65,535 workgroups would show it otherwise.
+pub(super) fn folded(recording: &Recording) -> Recording {
+    let mut recording = recording.clone();
+    for dispatch in &mut recording.dispatches {
+        let folds =
+            gather(dispatch.kernel, &dispatch.variant).is_ok_and(|files| files.iter().any(|file| file.0 == "index"));
+        if let (true, Grid([groups, 1, 1])) = (folds, dispatch.grid) {
+            dispatch.grid = Grid([groups / 2 + 1, 2, 1]);
+        }
+    }
+    recording
 }
 
 /// Whether a recording multiplies cooperative matrices anywhere.

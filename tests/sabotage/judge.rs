@@ -1,0 +1,56 @@
+//! The child: judges mutants, one at a time, whose numbers come in and whose verdicts go out, a line each.
+//!
+//! A mutant may hang the device or take the process along; the parent starts another child then.
+
+use std::io::{BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::json;
+use vistok::verify::sabotage::{Outcome, Saboteur};
+
+/// The line that says that the child still works.
+pub(crate) const ALIVE: &str = "alive";
+
+pub(crate) fn serve(adapter: Option<&str>) -> Result<(), String> {
+    let say = |text: &str| {
+        let mut out = std::io::stdout().lock();
+        // Without a reader there is nobody to judge for.
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            std::process::exit(1);
+        }
+    };
+    let failed = |message: String| say(&json!({ "failed": message }).to_string());
+    let mutants = crate::all_files()?.mutants();
+    let mut saboteur = match Saboteur::open(adapter, crate::cases()) {
+        Ok(saboteur) => saboteur,
+        Err(error) => {
+            failed(error.to_string());
+            return Ok(());
+        }
+    };
+    say(&json!({ "machine": saboteur.machine() }).to_string());
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        let Some(mutant) = line.trim().parse::<usize>().ok().and_then(|at| mutants.get(at)) else {
+            return Err(format!("no mutant `{line}`"));
+        };
+        match catch_unwind(AssertUnwindSafe(|| saboteur.judge(mutant, || say(ALIVE)))) {
+            Ok(Ok(outcome)) => {
+                let (outcome, detail) = match outcome {
+                    Outcome::Noticed(detail) => ("noticed", detail),
+                    Outcome::Refused(reason) => ("refused", reason),
+                    Outcome::Survived(runs) => ("survived", format!("{runs} runs")),
+                    Outcome::Unreached => ("unreached", "no run of this machine is built of it".to_owned()),
+                };
+                say(&json!({ "outcome": outcome, "detail": detail }).to_string());
+            }
+            Ok(Err(error)) => failed(error.to_string()),
+            // A text on which naga's writers panic never becomes a pipeline.
+            Err(_) => {
+                say(&json!({ "outcome": "refused", "detail": "the translator panicked" }).to_string());
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
