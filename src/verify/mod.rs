@@ -16,4 +16,4 @@ pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};
-pub use record::{record, recordings, uses_fragments, with_gradients};
+pub use record::{needs_f16, record, recordings, uses_fragments, with_gradients};
