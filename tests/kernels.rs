@@ -12,7 +12,7 @@ use vistok::graph::Case;
 use vistok::kernel::Elem;
 use vistok::kernel::tuning::gemm::Tiles;
 use vistok::ops::{self, Conv2d, MatMul};
-use vistok::verify::{compare, recordings, uses_fragments};
+use vistok::verify::{compare, needs_f16, recordings, uses_fragments};
 
 /// The label of what cooperative matrices multiply.
 const COOP: &str = "coop";
@@ -38,7 +38,8 @@ fn main() {
                 Err(_) => trials.push(Trial::test(name(&case, elem, "no adapter"), || Ok(())).with_ignored_flag(true)),
                 Ok(benches) => {
                     for bench in benches {
-                        if elem == Elem::F16 && !bench.device.capabilities().f16 {
+                        let halves = needs_f16(&case, elem).expect("a case's shapes fit");
+                        if halves && !bench.device.capabilities().f16 {
                             let label = name(&case, elem, "no f16 on this adapter");
                             trials.push(Trial::test(label, || Ok(())).with_ignored_flag(true));
                             continue;

@@ -24,5 +24,5 @@ pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};
-pub use record::{record, recordings, uses_fragments, with_gradients};
+pub use record::{needs_f16, record, recordings, uses_fragments, with_gradients};
 pub use whole::{Cause, Divergence, Leaf, OutputRow, Place, Whole, compare_whole, compare_whole_telling};
