@@ -240,8 +240,13 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 4, 3, 6], &[3, 3, 3, 10]]),
         Case::new(Conv2d::new(1, 1).groups(7), &[&[1, 5, 4, 7], &[3, 3, 1, 7]]),
         Case::new(conv([2, 1], [0, 2], 1), &[&[2, 8, 5, 5], &[2, 4, 5, 33]]),
-        // Whole tiles, forward and backward: no index is checked.
+        // Whole tiles, forward and backward: no index is checked. The larger ones are whole in tiles of any size, and those
+        // of 132 channels stick out of several.
         Case::new(Conv2d::new(1, 1), &[&[2, 4, 4, 32], &[3, 3, 32, 32]]),
+        Case::new(Conv2d::new(1, 1), &[&[2, 8, 8, 64], &[3, 3, 64, 128]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 8, 8, 128], &[1, 1, 128, 128], &[128]]).f32(2),
+        Case::new(Conv2d::new(1, 1), &[&[2, 9, 8, 132], &[1, 2, 132, 132]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 9, 8, 8], &[1, 1, 8, 132], &[132]]).f32(2),
         Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5], &[5]]).f32(2),
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 5, 4, 8], &[3, 3, 4, 16], &[16]]).f32(2),
     ];

@@ -4,18 +4,18 @@
 //! tensor and must survive; the run is repeated and must be bitwise equal.
 
 use half::f16;
+use rayon::prelude::*;
 
-use super::record::{record, uses_fragments, with_gradients};
+use super::record::{record, uses_fragments};
 use super::tolerance::Tolerance;
+use super::truth::{Truth, Walk};
 use crate::gpu::{Bare, Device, Error, Pipelines};
-use crate::graph::{Arrays, Case, Graph, GraphError, Node, Source, Tensor, Value, interpret, numbers, round, run};
+use crate::graph::{Case, Graph, GraphError, Tensor};
 use crate::kernel::Elem;
-use crate::reference::{Array, Random, Real};
+use crate::reference::Array;
 
-/// Draws of the inputs over which the yardstick's largest error is taken when an output is small.
-const DRAWS: u64 = 8;
-/// An output with more numbers than this needs one draw only: luck evens out.
-const SMALL: usize = 4096;
+/// Elements that a fault names.
+const PLACES: usize = 8;
 
 /// What a comparison found for one output.
 #[derive(Clone, Debug)]
@@ -32,10 +32,18 @@ pub struct Row {
     pub output: usize,
     /// Largest error, as a share of what is allowed at that element: over 1 is a fault.
     pub worst: f64,
-    /// Largest absolute error.
+    /// The absolute error of that element, the worst.
     pub error: f64,
-    /// What was allowed where the error was worst.
+    /// What was allowed there.
     pub allowed: f64,
+    /// Where it stands in the output.
+    pub index: Vec<usize>,
+    /// What the GPU gave there.
+    pub found: f64,
+    /// What is true there.
+    pub truth: f64,
+    /// The size of the output's numbers (root of their mean square), for judging what is allowed.
+    pub typical: f64,
     /// What is wrong, or nothing.
     pub fault: Option<String>,
 }
@@ -56,70 +64,45 @@ pub enum CompareError {
 /// # Errors
 /// When the case cannot be built or the machine fails; wrong numbers are rows with a fault.
 pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) -> Result<Vec<Row>, CompareError> {
-    let (graph, _) = with_gradients(case, elem)?;
-    let small = graph.values().map(|value| graph.tensor(value).shape.count()).max().unwrap_or(0) <= SMALL;
-    let draws: Vec<Arrays<f64>> = (0..if small { DRAWS } else { 1 }).map(|seed| truth(case, &graph, seed)).collect();
+    let mut walk = Walk::new(case, elem)?;
     let mut rows = Vec::new();
-    for node in graph.nodes().iter().filter(|node| !node.op.is_view()) {
-        rows.extend(compare_node(device, pipelines, &graph, node, &draws)?);
+    while let Some(truth) = walk.next() {
+        rows.extend(compare_node(device, pipelines, &walk.graph, &truth)?);
     }
     Ok(rows)
 }
 
-/// Every value of the graph in f64, inputs rounded to what their element type can hold.
-fn truth(case: &Case, graph: &Graph, seed: u64) -> Arrays<f64> {
-    let leaf = |value: Value, source: &Source| {
-        let (Source::Input(name) | Source::Stored { name, .. }) = source else {
-            return Ok::<_, std::convert::Infallible>(Array::zeros(&[]));
-        };
-        let tensor = graph.tensor(value);
-        let drawn = match name.strip_prefix("input").and_then(|at| at.parse().ok()) {
-            Some(at) => case.numbers(at, seed),
-            None => numbers(&tensor.shape, crate::graph::Draw::Normal, &mut Random::named(seed, name)),
-        };
-        Ok(round(&drawn, tensor.elem))
-    };
-    let Ok(arrays) = interpret(graph, leaf);
-    arrays
-}
-
-fn compare_node(
+/// Runs one node and compares its outputs with the truth.
+pub(super) fn compare_node(
     device: &Device,
     pipelines: &Pipelines,
     graph: &Graph,
-    node: &Node,
-    draws: &[Arrays<f64>],
-) -> Result<Vec<Row>, CompareError> {
+    truth: &Truth,
+) -> Result<Vec<Row>, Error> {
+    let node = &graph.nodes()[truth.node];
     let (recording, inputs, outputs) = record(graph, node, device.capabilities());
-    let given = |arrays: &Arrays<f64>| -> Vec<Array<f64>> {
-        let pairs = node.inputs.iter().zip(&inputs);
-        pairs.map(|(value, tensor)| round(&arrays[value.index()], tensor.elem)).collect()
-    };
-    let first = given(&draws[0]);
-    let truth = run(&*node.op, &first.iter().collect::<Vec<_>>());
-    let yardsticks = yardsticks(node, &outputs, draws.iter().map(given));
-
-    let bytes: Vec<Vec<u8>> = first.iter().zip(&inputs).map(|(array, tensor)| encode(array, tensor.elem)).collect();
     let sizes: Vec<usize> = outputs.iter().map(Tensor::bytes).collect();
-    let bare = Bare::new(device, pipelines, &recording, (&bytes, &sizes), &node.op.updates())?;
-    bare.run(1)?;
-    let found: Vec<Vec<u8>> = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<_, _>>()?;
+    let run = || -> Result<_, Error> {
+        let bare = Bare::new(device, pipelines, &recording, (&truth.inputs, &sizes), &node.op.updates())?;
+        bare.run(1)?;
+        let found = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<Vec<_>, _>>()?;
+        Ok((found, bare))
+    };
+    let (found, bare) = run()?;
     let broken = bare.broken_guards()?;
-    let again = Bare::new(device, pipelines, &recording, (&bytes, &sizes), &node.op.updates())?;
-    again.run(1)?;
+    drop(bare);
+    let (again, _) = run()?;
 
     let mut kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
     kernels.dedup();
     let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
     let mut rows = Vec::new();
-    for at in 0..outputs.len() {
-        let elem = outputs[at].elem;
-        let largest = truth[at].data.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
-        let tolerance = Tolerance::new(yardsticks[at], largest, elem, node.op.functions());
-        let worst = Worst::of(&truth[at], &decode(&found[at], elem), |truth| tolerance.allowed(truth, elem));
+    for (at, known) in truth.outputs.iter().enumerate() {
+        let tolerance = Tolerance::new(known.yardstick, known.largest, outputs[at].elem, node.op.functions());
+        let worst = Worst::of(&known.truth, &decode(&found[at], outputs[at].elem), &tolerance);
         let fault = if let Some(guard) = broken.first() {
             Some(format!("{:?} was written {} bytes past its end", guard.view, guard.past_end))
-        } else if again.output(at)? != found[at] {
+        } else if again[at] != found[at] {
             Some("a second run gave other bits".to_owned())
         } else {
             worst.fault(&outputs[at])
@@ -130,77 +113,91 @@ fn compare_node(
             cooperative: uses_fragments(&recording),
             shapes: shapes.clone(),
             output: at,
-            worst: worst.share,
-            error: worst.error,
+            worst: worst.places[0].share,
+            error: worst.places[0].error(),
             allowed: worst.allowed,
+            index: coordinates(worst.places[0].at, &outputs[at].shape),
+            found: worst.places[0].found,
+            truth: worst.places[0].truth,
+            typical: known.typical,
             fault,
         });
     }
     Ok(rows)
 }
 
-/// The largest error of the f32 maths over each output.
-fn yardsticks(node: &Node, outputs: &[Tensor], draws: impl Iterator<Item = Vec<Array<f64>>>) -> Vec<f64> {
-    let mut largest = vec![0.0f64; outputs.len()];
-    for given in draws {
-        let truth = run(&*node.op, &given.iter().collect::<Vec<_>>());
-        let single: Vec<Array<f32>> = given.iter().map(Array::cast).collect();
-        let honest = run(&*node.op, &single.iter().collect::<Vec<_>>());
-        for (at, tensor) in outputs.iter().enumerate() {
-            let honest = round(&honest[at], tensor.elem);
-            let errors = honest.data.iter().zip(&truth[at].data).map(|(a, b)| (a.to_f64() - b).abs());
-            // What overflows f16 is judged element by element, not taken as a yardstick.
-            largest[at] = errors.filter(|error| error.is_finite()).fold(largest[at], f64::max);
-        }
-    }
-    largest
+/// An element and how far it is off.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    at: usize,
+    found: f64,
+    truth: f64,
+    /// The error as a share of what is allowed there.
+    share: f64,
 }
 
-/// The element that is furthest off, as a share of what is allowed there.
+impl Place {
+    fn error(&self) -> f64 {
+        (self.found - self.truth).abs()
+    }
+}
+
+/// The elements that are furthest off, the worst first; at least one.
 struct Worst {
-    share: f64,
-    error: f64,
+    places: Vec<Place>,
     allowed: f64,
-    /// Up to eight worst places: (number, found, true).
-    places: Vec<(usize, f64, f64)>,
 }
 
 impl Worst {
-    fn of(truth: &Array<f64>, found: &[f64], allowed: impl Fn(f64) -> f64) -> Self {
-        let share = |at: usize| {
-            let (found, truth) = (found[at], truth.data[at]);
-            let allowed = allowed(truth);
-            match found.is_finite() && truth.is_finite() {
-                true => (found - truth).abs() / allowed.max(f64::MIN_POSITIVE),
+    fn of(truth: &Array<f64>, found: &[f64], tolerance: &Tolerance) -> Self {
+        let place = |(at, (&found, &truth)): (usize, (&f64, &f64))| {
+            let share = match found.is_finite() && truth.is_finite() {
+                true => (found - truth).abs() / tolerance.allowed(truth).max(f64::MIN_POSITIVE),
                 // What is infinite or no number must be so on both sides.
                 false if found.to_bits() == truth.to_bits() || (found.is_nan() && truth.is_nan()) => 0.0,
                 false => f64::INFINITY,
-            }
+            };
+            Place { at, found, truth, share }
         };
-        let mut order: Vec<(f64, usize)> = (0..truth.data.len()).map(|at| (share(at), at)).collect();
-        order.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let (share, at) = order.first().copied().unwrap_or((0.0, 0));
-        let places = order.iter().take(8).filter(|place| place.0 > 1.0);
-        Self {
-            share,
-            error: (found[at] - truth.data[at]).abs(),
-            allowed: allowed(truth.data[at]),
-            places: places.map(|&(_, at)| (at, found[at], truth.data[at])).collect(),
+        // Real shapes have tens of millions of elements: pieces side by side, each with its few worst.
+        const PIECE: usize = 1 << 16;
+        let pieces = found.par_chunks(PIECE).zip(truth.data.par_chunks(PIECE)).enumerate();
+        let worst = pieces.map(|(piece, (found, truth))| {
+            let mut worst: Vec<Place> = Vec::with_capacity(PLACES + 1);
+            for (at, pair) in found.iter().zip(truth).enumerate() {
+                let place = place((piece * PIECE + at, pair));
+                if worst.len() < PLACES || place.share > worst[PLACES - 1].share {
+                    keep(&mut worst, place);
+                }
+            }
+            worst
+        });
+        let mut places = Vec::with_capacity(PLACES + 1);
+        worst.collect::<Vec<_>>().into_iter().flatten().for_each(|place| keep(&mut places, place));
+        if places.is_empty() {
+            places.push(Place::default());
         }
+        Self { allowed: tolerance.allowed(places[0].truth), places }
     }
 
     fn fault(&self, tensor: &Tensor) -> Option<String> {
-        if self.share <= 1.0 {
-            return None;
-        }
-        let places: Vec<String> = self
-            .places
-            .iter()
-            .map(|&(at, found, truth)| format!("  {:?}: {found:e}, true {truth:e}", coordinates(at, &tensor.shape)))
+        let wrong = || self.places.iter().filter(|place| place.share > 1.0);
+        wrong().next()?;
+        let places: Vec<String> = wrong()
+            .map(|place| {
+                format!("  {:?}: {:e}, true {:e}", coordinates(place.at, &tensor.shape), place.found, place.truth)
+            })
             .collect();
-        let (error, allowed) = (self.error, self.allowed);
+        let (error, allowed) = (self.places[0].error(), self.allowed);
         Some(format!("{tensor}: |error| {error:.2e}, the yardstick allows {allowed:.2e}\n{}", places.join("\n")))
     }
+}
+
+/// Puts a place where it belongs among the few worst; of equals the first stays in front.
+fn keep(worst: &mut Vec<Place>, place: Place) {
+    let at = worst.partition_point(|known| known.share >= place.share);
+    worst.insert(at, place);
+    worst.truncate(PLACES);
 }
 
 fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {

@@ -10,7 +10,9 @@ mod gradient;
 mod interface;
 mod qualify;
 mod record;
+pub mod suite;
 mod tolerance;
+mod truth;
 
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
