@@ -6,12 +6,12 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::record::{record, uses_fragments};
+use super::expected::{Expected, Walk};
+use super::record::uses_fragments;
 use super::tolerance::Tolerance;
-use super::truth::{Truth, Walk};
 use crate::gpu::{Bare, Device, Error, Pipelines};
-use crate::graph::{Case, Graph, GraphError, Tensor};
-use crate::kernel::Elem;
+use crate::graph::{Case, GraphError, Tensor};
+use crate::kernel::{Elem, Recording};
 use crate::reference::Array;
 
 /// Elements that a fault names.
@@ -64,143 +64,139 @@ pub enum CompareError {
 /// # Errors
 /// When the case cannot be built or the machine fails; wrong numbers are rows with a fault.
 pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) -> Result<Vec<Row>, CompareError> {
-    let mut walk = Walk::new(case, elem)?;
     let mut rows = Vec::new();
-    while let Some(truth) = walk.next() {
-        rows.extend(compare_node(device, pipelines, &walk.graph, &truth)?);
+    for expected in Walk::new(case, elem)? {
+        rows.extend(expected.compare(device, pipelines, &expected.recording(device.capabilities()))?);
     }
     Ok(rows)
 }
 
-/// Runs one node and compares its outputs with the truth.
-pub(super) fn compare_node(
-    device: &Device,
-    pipelines: &Pipelines,
-    graph: &Graph,
-    truth: &Truth,
-) -> Result<Vec<Row>, Error> {
-    let node = &graph.nodes()[truth.node];
-    let (recording, inputs, outputs) = record(graph, node, device.capabilities());
-    let sizes: Vec<usize> = outputs.iter().map(Tensor::bytes).collect();
-    let run = || -> Result<_, Error> {
-        let bare = Bare::new(device, pipelines, &recording, (&truth.inputs, &sizes), &node.op.updates())?;
-        bare.run(1)?;
-        let found = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<Vec<_>, _>>()?;
-        Ok((found, bare))
-    };
-    let (found, bare) = run()?;
-    let broken = bare.broken_guards()?;
-    drop(bare);
-    let (again, _) = run()?;
-
-    let mut kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
-    kernels.dedup();
-    let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
-    let mut rows = Vec::new();
-    for (at, known) in truth.outputs.iter().enumerate() {
-        let tolerance = Tolerance::new(known.yardstick, known.largest, outputs[at].elem, node.op.functions());
-        let worst = Worst::of(&known.truth, &decode(&found[at], outputs[at].elem), &tolerance);
-        let fault = if let Some(guard) = broken.first() {
-            Some(format!("{:?} was written {} bytes past its end", guard.view, guard.past_end))
-        } else if again[at] != found[at] {
-            Some("a second run gave other bits".to_owned())
-        } else {
-            worst.fault(&outputs[at])
+impl Expected {
+    /// Runs a recording of the node twice and compares: a row for each output.
+    pub(super) fn compare(
+        &self,
+        device: &Device,
+        pipelines: &Pipelines,
+        recording: &Recording,
+    ) -> Result<Vec<Row>, Error> {
+        let Self { node, inputs, outputs, bytes, truths } = self;
+        let sizes: Vec<usize> = outputs.iter().map(Tensor::bytes).collect();
+        let run = |recording: &Recording| -> Result<_, Error> {
+            let bare = Bare::new(device, pipelines, recording, (bytes, &sizes), &node.op.updates())?;
+            bare.run(1)?;
+            let found = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<Vec<_>, _>>()?;
+            Ok((found, bare))
         };
-        rows.push(Row {
-            op: node.op.name(),
-            kernels: kernels.clone(),
-            cooperative: uses_fragments(&recording),
-            shapes: shapes.clone(),
-            output: at,
-            worst: worst.places[0].share,
-            error: worst.places[0].error(),
-            allowed: worst.allowed,
-            index: coordinates(worst.places[0].at, &outputs[at].shape),
-            found: worst.places[0].found,
-            truth: worst.places[0].truth,
-            typical: known.typical,
-            fault,
-        });
+        let (found, bare) = run(recording)?;
+        let broken = bare.broken_guards()?;
+        // Real shapes fill half of a small GPU.
+        drop(bare);
+        let (again, _) = run(recording)?;
+
+        let mut kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
+        kernels.dedup();
+        let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
+        let mut rows = Vec::new();
+        for (at, truth) in truths.iter().enumerate() {
+            let elem = outputs[at].elem;
+            let tolerance = Tolerance::new(truth.yardstick, truth.largest, elem, node.op.functions());
+            let allowed = |truth| tolerance.allowed(truth, elem);
+            let worst = Worst::of(&truth.numbers, &decode(&found[at], elem), allowed);
+            let fault = if let Some(guard) = broken.first() {
+                Some(format!("{:?} was written {} bytes past its end", guard.view, guard.past_end))
+            } else if again[at] != found[at] {
+                Some("a second run gave other bits".to_owned())
+            } else {
+                worst.fault(&outputs[at])
+            };
+            let (index, found, right) = worst.place;
+            rows.push(Row {
+                op: node.op.name(),
+                kernels: kernels.clone(),
+                cooperative: uses_fragments(recording),
+                shapes: shapes.clone(),
+                output: at,
+                worst: worst.share,
+                error: worst.error,
+                allowed: worst.allowed,
+                index: coordinates(index, &outputs[at].shape),
+                found,
+                truth: right,
+                typical: truth.typical,
+                fault,
+            });
+        }
+        Ok(rows)
     }
-    Ok(rows)
 }
 
-/// An element and how far it is off.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    at: usize,
-    found: f64,
-    truth: f64,
-    /// The error as a share of what is allowed there.
-    share: f64,
-}
-
-impl Place {
-    fn error(&self) -> f64 {
-        (self.found - self.truth).abs()
-    }
-}
-
-/// The elements that are furthest off, the worst first; at least one.
-struct Worst {
-    places: Vec<Place>,
-    allowed: f64,
+/// The elements that are furthest off, as shares of what is allowed there.
+pub(super) struct Worst {
+    pub(super) share: f64,
+    pub(super) error: f64,
+    pub(super) allowed: f64,
+    /// The worst element: (number, found, true).
+    pub(super) place: (usize, f64, f64),
+    /// Up to eight that are wrong.
+    pub(super) places: Vec<(usize, f64, f64)>,
 }
 
 impl Worst {
-    fn of(truth: &Array<f64>, found: &[f64], tolerance: &Tolerance) -> Self {
-        let place = |(at, (&found, &truth)): (usize, (&f64, &f64))| {
-            let share = match found.is_finite() && truth.is_finite() {
-                true => (found - truth).abs() / tolerance.allowed(truth).max(f64::MIN_POSITIVE),
-                // What is infinite or no number must be so on both sides.
-                false if found.to_bits() == truth.to_bits() || (found.is_nan() && truth.is_nan()) => 0.0,
-                false => f64::INFINITY,
-            };
-            Place { at, found, truth, share }
+    pub(super) fn of(truth: &Array<f64>, found: &[f64], allowed: impl Fn(f64) -> f64 + Sync) -> Self {
+        let share = |found: f64, truth: f64| match found.is_finite() && truth.is_finite() {
+            true => (found - truth).abs() / allowed(truth).max(f64::MIN_POSITIVE),
+            // What is infinite or no number must be so on both sides.
+            false if found.to_bits() == truth.to_bits() || (found.is_nan() && truth.is_nan()) => 0.0,
+            false => f64::INFINITY,
         };
         // Real shapes have tens of millions of elements: pieces side by side, each with its few worst.
         const PIECE: usize = 1 << 16;
         let pieces = found.par_chunks(PIECE).zip(truth.data.par_chunks(PIECE)).enumerate();
-        let worst = pieces.map(|(piece, (found, truth))| {
-            let mut worst: Vec<Place> = Vec::with_capacity(PLACES + 1);
-            for (at, pair) in found.iter().zip(truth).enumerate() {
-                let place = place((piece * PIECE + at, pair));
-                if worst.len() < PLACES || place.share > worst[PLACES - 1].share {
-                    keep(&mut worst, place);
-                }
+        let each = pieces.map(|(piece, (found, truth))| {
+            let mut worst = Vec::with_capacity(PLACES + 1);
+            for (at, (&found, &truth)) in found.iter().zip(truth).enumerate() {
+                keep(&mut worst, (share(found, truth), piece * PIECE + at));
             }
             worst
         });
-        let mut places = Vec::with_capacity(PLACES + 1);
-        worst.collect::<Vec<_>>().into_iter().flatten().for_each(|place| keep(&mut places, place));
-        if places.is_empty() {
-            places.push(Place::default());
+        let mut worst = Vec::with_capacity(PLACES + 1);
+        each.collect::<Vec<_>>().into_iter().flatten().for_each(|place| keep(&mut worst, place));
+        let element = |at: usize| (at, found[at], truth.data[at]);
+        let (share, place) = worst.first().map_or((0.0, (0, 0.0, 0.0)), |&(share, at)| (share, element(at)));
+        let wrong = worst.iter().filter(|(share, _)| *share > 1.0);
+        Self {
+            share,
+            error: (place.1 - place.2).abs(),
+            allowed: allowed(place.2),
+            place,
+            places: wrong.map(|&(_, at)| element(at)).collect(),
         }
-        Self { allowed: tolerance.allowed(places[0].truth), places }
     }
 
     fn fault(&self, tensor: &Tensor) -> Option<String> {
-        let wrong = || self.places.iter().filter(|place| place.share > 1.0);
-        wrong().next()?;
-        let places: Vec<String> = wrong()
-            .map(|place| {
-                format!("  {:?}: {:e}, true {:e}", coordinates(place.at, &tensor.shape), place.found, place.truth)
-            })
+        if self.share <= 1.0 {
+            return None;
+        }
+        let places: Vec<String> = self
+            .places
+            .iter()
+            .map(|&(at, found, truth)| format!("  {:?}: {found:e}, true {truth:e}", coordinates(at, &tensor.shape)))
             .collect();
-        let (error, allowed) = (self.places[0].error(), self.allowed);
+        let (error, allowed) = (self.error, self.allowed);
         Some(format!("{tensor}: |error| {error:.2e}, the yardstick allows {allowed:.2e}\n{}", places.join("\n")))
     }
 }
 
-/// Puts a place where it belongs among the few worst; of equals the first stays in front.
-fn keep(worst: &mut Vec<Place>, place: Place) {
-    let at = worst.partition_point(|known| known.share >= place.share);
-    worst.insert(at, place);
+/// Puts a place (share, number) where it belongs among the few worst; of equals the first stays in front.
+fn keep(worst: &mut Vec<(f64, usize)>, place: (f64, usize)) {
+    if worst.len() == PLACES && place.0 <= worst[PLACES - 1].0 {
+        return;
+    }
+    worst.insert(worst.partition_point(|known| known.0 >= place.0), place);
     worst.truncate(PLACES);
 }
 
-fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut coordinates: Vec<usize> = shape
         .iter()
         .rev()

@@ -6,13 +6,13 @@
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
 mod compare;
+mod expected;
 mod gradient;
 mod interface;
 mod qualify;
 mod record;
 pub mod suite;
 mod tolerance;
-mod truth;
 
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};

@@ -43,18 +43,16 @@ impl Tolerance {
     pub(super) fn new(yardstick: f64, largest: f64, elem: Elem, functions: &[Function]) -> Self {
         let function_roundings: f64 = functions.iter().map(|&function| roundings(function)).sum();
         let f32_error = (ROUNDINGS + function_roundings) * Elem::F32.rounding() * largest;
-        let (relative, subnormal) = match elem {
-            // Numbers below f16's least normal one (6.1e-5) are spaced 6e-8 apart.
-            Elem::F16 => (HALF_ROUNDINGS * elem.rounding(), 3e-8),
-            _ => (elem.rounding(), 0.0),
-        };
-        Self { everywhere: TIMES_YARDSTICK * yardstick + f32_error + subnormal, relative }
+        let roundings = if elem == Elem::F16 { HALF_ROUNDINGS } else { 1.0 };
+        Self { everywhere: TIMES_YARDSTICK * yardstick + f32_error, relative: roundings * elem.rounding() }
     }
 
     /// The error allowed for an element whose true value is `truth`.
     #[must_use]
-    pub(super) fn allowed(&self, truth: f64) -> f64 {
-        self.everywhere + self.relative * truth.abs()
+    pub(super) fn allowed(&self, truth: f64, elem: Elem) -> f64 {
+        // Numbers below f16's least normal one (6.1e-5) are spaced 6e-8 apart.
+        let subnormal = if elem == Elem::F16 { 3e-8 } else { 0.0 };
+        self.everywhere + self.relative * truth.abs() + subnormal
     }
 }
 
@@ -62,21 +60,19 @@ impl Tolerance {
 mod tests {
     use super::*;
     use crate::ops;
-    use crate::verify::truth::Walk;
+    use crate::verify::expected::Walk;
 
     /// What is allowed for a typical number of every output of every small case, as a share of that number.
     fn shares(wanted: Elem) -> Vec<(f64, String)> {
         let mut shares = Vec::new();
         for case in ops::cases().into_iter().filter(|case| case.real.is_none()) {
-            let mut walk = Walk::new(&case, wanted).expect("a case's shapes fit");
-            while let Some(truth) = walk.next() {
-                let node = &walk.graph.nodes()[truth.node];
-                for (value, output) in node.outputs.iter().zip(&truth.outputs) {
-                    let elem = walk.graph.tensor(*value).elem;
-                    let tolerance = Tolerance::new(output.yardstick, output.largest, elem, node.op.functions());
-                    let share = tolerance.allowed(output.typical) / output.typical;
-                    if elem == wanted && share.is_finite() {
-                        shares.push((share, format!("{} of {}", node.op.name(), case.name())));
+            for expected in Walk::new(&case, wanted).expect("a case's shapes fit") {
+                let op = &expected.node.op;
+                for (tensor, truth) in expected.outputs.iter().zip(&expected.truths) {
+                    let tolerance = Tolerance::new(truth.yardstick, truth.largest, tensor.elem, op.functions());
+                    let share = tolerance.allowed(truth.typical, tensor.elem) / truth.typical;
+                    if tensor.elem == wanted && share.is_finite() {
+                        shares.push((share, format!("{} of {}", op.name(), case.name())));
                     }
                 }
             }

@@ -4,9 +4,8 @@ use std::sync::OnceLock;
 
 use super::{Outcome, Question, Scope, Status, Trial, Way, questions};
 use crate::gpu::{Device, Error, Pipelines};
-use crate::graph::{Graph, GraphError};
-use crate::verify::compare::compare_node;
-use crate::verify::truth::{Truth, Walk};
+use crate::graph::GraphError;
+use crate::verify::expected::{Expected, Walk};
 
 /// A device for one way.
 struct Stand {
@@ -77,11 +76,9 @@ impl Bench {
             running.push(run.ok());
         }
         while running.iter().any(Option::is_some) {
-            let Some(truth) = walk.next() else { break };
+            let Some(expected) = walk.next() else { break };
             for ((trial, run), outcomes) in question.trials.iter().zip(&mut running).zip(&mut outcomes) {
-                if let Some(run) = run.take_if(|run| !run.node(question, trial, (&walk.graph, &truth), outcomes)) {
-                    drop(run);
-                }
+                let _ = run.take_if(|run| !run.node(question, trial, &expected, outcomes));
             }
         }
         outcomes.into_iter().flatten().collect()
@@ -97,17 +94,15 @@ impl Bench {
             Ok(run) => run,
             Err(reason) => return whole(Status::NotRun, &reason),
         };
-        let known = question.known.get_or_init(|| {
-            let mut walk = Walk::new(&question.case, question.elem).map_err(|error| error.to_string())?;
-            let truths = walk.by_ref().collect();
-            Ok((walk.graph, truths))
-        });
-        let (graph, truths) = match known {
-            Ok(known) => known,
+        let known = question
+            .known
+            .get_or_init(|| Ok(Walk::new(&question.case, question.elem).map_err(|error| error.to_string())?.collect()));
+        let nodes = match known {
+            Ok(nodes) => nodes,
             Err(reason) => return whole(Status::Failed, reason),
         };
         let mut outcomes = Vec::new();
-        let _ = truths.iter().all(|truth| run.node(question, trial, (graph, truth), &mut outcomes));
+        let _ = nodes.iter().all(|expected| run.node(question, trial, expected, &mut outcomes));
         outcomes
     }
 
@@ -137,14 +132,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Compares a node; whether the next can be compared too.
-    fn node(
-        &mut self,
-        question: &Question,
-        trial: &Trial,
-        (graph, truth): (&Graph, &Truth),
-        outcomes: &mut Vec<Outcome>,
-    ) -> bool {
-        match compare_node(&self.device, &self.stand.pipelines, graph, truth) {
+    fn node(&mut self, question: &Question, trial: &Trial, expected: &Expected, outcomes: &mut Vec<Outcome>) -> bool {
+        let recording = expected.recording(self.device.capabilities());
+        match expected.compare(&self.device, &self.stand.pipelines, &recording) {
             Ok(rows) => {
                 let rows = rows.into_iter().filter(|row| !trial.way.cooperative || row.cooperative);
                 outcomes.extend(rows.map(|row| Outcome::of(question, trial, row)));

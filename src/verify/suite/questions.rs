@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 
 use super::Way;
 use crate::gpu::Bare;
-use crate::graph::{Case, Graph, GraphError, Tensor};
+use crate::graph::{Case, GraphError, Tensor};
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Capabilities, Dispatch, Elem, Grid, Recording};
 use crate::ops;
+use crate::verify::expected::Expected;
 use crate::verify::record::{record, uses_fragments, with_gradients};
-use crate::verify::truth::Truth;
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub struct Question {
     pub elem: Elem,
     /// The ways in which it is answered.
     pub trials: Vec<Trial>,
-    /// The graph and the truth of each node, for those who try one at a time.
-    pub(super) known: OnceLock<Result<(Graph, Vec<Truth>), String>>,
+    /// What each node must give, for those who try one at a time.
+    pub(super) known: OnceLock<Result<Vec<Expected>, String>>,
 }
 
 /// One way of answering a question.
@@ -145,6 +145,8 @@ fn choose(scope: Scope, all: &mut [(Question, Vec<Candidate>)]) {
 /// Every way in which a question can be answered: not those that would run the very kernels of another.
 fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candidate>, GraphError> {
     let (graph, _) = with_gradients(&question.case, question.elem)?;
+    // A case may hold f16 whatever its element type.
+    let halves = graph.values().any(|value| graph.tensor(value).elem == Elem::F16);
     let mut candidates = Vec::new();
     for way in Way::ALL {
         let seen = way.of(machine).unwrap_or_else(Way::imagined);
@@ -170,7 +172,7 @@ fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candida
             let mut kernels: Vec<&str> = dispatches().map(|dispatch| dispatch.kernel.name).collect();
             kernels.sort_unstable();
             kernels.dedup();
-            let obstacle = obstacle(machine, question, way, nodes.iter().map(bytes).max().unwrap_or(0));
+            let obstacle = obstacle(machine, question, way, halves, nodes.iter().map(bytes).max().unwrap_or(0));
             candidates.push(Candidate { trial: Trial { way, tiles, kernels, obstacle }, reaches });
         }
     }
@@ -191,8 +193,8 @@ fn bytes((recording, inputs, outputs): &(Recording, Vec<Tensor>, Vec<Tensor>)) -
 }
 
 /// Why a question cannot be answered in this way on this machine.
-fn obstacle(machine: &Capabilities, question: &Question, way: Way, bytes: usize) -> Option<String> {
-    if question.elem == Elem::F16 && !machine.f16 {
+fn obstacle(machine: &Capabilities, question: &Question, way: Way, halves: bool, bytes: usize) -> Option<String> {
+    if halves && !machine.f16 {
         return Some("the adapter has no f16".to_owned());
     }
     if way.of(machine).is_none() {

@@ -2,8 +2,8 @@
 
 use super::compare::encode;
 use super::record::with_gradients;
-use crate::graph::{Case, Draw, Graph, GraphError, Node, Source, Tensor, Value, numbers, round, run};
-use crate::kernel::Elem;
+use crate::graph::{Case, Draw, Graph, GraphError, Io, Node, Source, Tensor, Value, numbers, round, run};
+use crate::kernel::{Capabilities, Elem, Recording};
 use crate::reference::{Array, Random, Real};
 
 /// Draws of the inputs over which the yardstick's largest error is taken when an output is small.
@@ -11,20 +11,22 @@ const DRAWS: u64 = 8;
 /// An output with more numbers than this needs one draw only: luck evens out.
 const SMALL: usize = 4096;
 
-/// What one node must give.
-pub(super) struct Truth {
-    /// The node's number in the case's graph with its gradients.
-    pub(super) node: usize,
-    /// The bytes of its inputs.
-    pub(super) inputs: Vec<Vec<u8>>,
-    /// Its outputs.
-    pub(super) outputs: Vec<Output>,
+/// A node of a case and what it must give: worked out once, then compared with any number of recordings of it.
+pub(super) struct Expected {
+    pub(super) node: Node,
+    /// The types of its inputs and outputs.
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) outputs: Vec<Tensor>,
+    /// What its inputs hold.
+    pub(super) bytes: Vec<Vec<u8>>,
+    /// What its outputs must hold.
+    pub(super) truths: Vec<Truth>,
 }
 
 /// What one output must be.
-pub(super) struct Output {
+pub(super) struct Truth {
     /// In f64, from the very inputs that the GPU gets.
-    pub(super) truth: Array<f64>,
+    pub(super) numbers: Array<f64>,
     /// The largest error of the same maths in f32.
     pub(super) yardstick: f64,
     /// The largest size of a number in it.
@@ -35,8 +37,7 @@ pub(super) struct Output {
 
 /// The nodes of a case's graph, one after another; what no later node needs is forgotten, since real shapes are large.
 pub(super) struct Walk {
-    /// The graph, gradients included.
-    pub(super) graph: Graph,
+    graph: Graph,
     /// The values that are still needed, as tensors of their element types hold them: one set a draw.
     draws: Vec<Vec<Option<Array<f64>>>>,
     /// The node that reads a value last.
@@ -57,18 +58,18 @@ impl Walk {
     }
 
     /// The node computed, if it runs any kernel; its outputs are kept for the nodes that read them.
-    fn compute(&mut self, at: usize) -> Option<Truth> {
+    fn compute(&mut self, at: usize) -> Option<Expected> {
         let node = self.graph.nodes()[at].clone();
-        let mut truth: Option<Truth> = None;
+        let mut expected: Option<Expected> = None;
         for arrays in &mut self.draws {
             let inputs: Vec<&Array<f64>> =
                 node.inputs.iter().map(|value| arrays[value.index()].as_ref().expect("nodes stand in order")).collect();
             let outputs = run(&*node.op, &inputs);
             if !node.op.is_view() {
-                let errors = honest_errors(&node, &inputs, &outputs);
-                let known = truth.get_or_insert_with(|| Truth::of(&self.graph, at, &inputs, &outputs));
-                for (output, error) in known.outputs.iter_mut().zip(errors) {
-                    output.yardstick = output.yardstick.max(error);
+                let errors = yardstick(&node, &inputs, &outputs);
+                let known = expected.get_or_insert_with(|| Expected::of(&self.graph, &node, &inputs, &outputs));
+                for (truth, error) in known.truths.iter_mut().zip(errors) {
+                    truth.yardstick = truth.yardstick.max(error);
                 }
             }
             for (&value, array) in node.outputs.iter().zip(outputs) {
@@ -79,46 +80,60 @@ impl Walk {
                 arrays[value.index()] = None;
             }
         }
-        truth
+        expected
     }
 }
 
 impl Iterator for Walk {
-    type Item = Truth;
+    type Item = Expected;
 
-    fn next(&mut self) -> Option<Truth> {
+    fn next(&mut self) -> Option<Expected> {
         while self.next < self.graph.nodes().len() {
             self.next += 1;
-            if let Some(truth) = self.compute(self.next - 1) {
-                return Some(truth);
+            if let Some(expected) = self.compute(self.next - 1) {
+                return Some(expected);
             }
         }
         None
     }
 }
 
+impl Expected {
+    fn of(graph: &Graph, node: &Node, inputs: &[&Array<f64>], outputs: &[Array<f64>]) -> Self {
+        let tensors =
+            |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<Tensor>>();
+        let types = tensors(&node.inputs);
+        let bytes = inputs.iter().zip(&types).map(|(array, tensor)| encode(array, tensor.elem)).collect();
+        let truths = outputs.iter().map(Truth::of).collect();
+        Self { node: node.clone(), inputs: types, outputs: tensors(&node.outputs), bytes, truths }
+    }
+
+    /// The node's kernel calls on such a machine.
+    pub(super) fn recording(&self, machine: &Capabilities) -> Recording {
+        let mut recording = Recording::default();
+        self.node.op.record(&Io { inputs: &self.inputs, outputs: &self.outputs, machine }, &mut recording);
+        recording
+    }
+}
+
 impl Truth {
-    fn of(graph: &Graph, at: usize, inputs: &[&Array<f64>], outputs: &[Array<f64>]) -> Self {
-        let node = &graph.nodes()[at];
-        let tensor = |value: &Value| -> &Tensor { graph.tensor(*value) };
-        let inputs = node.inputs.iter().zip(inputs).map(|(value, array)| encode(array, tensor(value).elem)).collect();
-        let output = |array: &Array<f64>| {
-            let squares: f64 = array.data.iter().map(|value| value * value).sum();
-            Output {
-                truth: array.clone(),
-                yardstick: 0.0,
-                largest: array.data.iter().fold(0.0, |largest, value| largest.max(value.abs())),
-                typical: (squares / array.data.len().max(1) as f64).sqrt(),
-            }
-        };
-        Self { node: at, inputs, outputs: outputs.iter().map(output).collect() }
+    fn of(numbers: &Array<f64>) -> Self {
+        // Beside an infinity every error would be small, and beside a NaN none.
+        let finite = || numbers.data.iter().filter(|value| value.is_finite());
+        let squares: f64 = finite().map(|value| value * value).sum();
+        Self {
+            yardstick: 0.0,
+            largest: finite().fold(0.0, |largest, value| largest.max(value.abs())),
+            typical: (squares / finite().count().max(1) as f64).sqrt(),
+            numbers: numbers.clone(),
+        }
     }
 }
 
 /// The largest error of the maths in f32 over each output. Not rounded to f16: a rounding is as large as the number that
 /// is rounded, so the tolerance has it for each element, and not that of the largest for all.
-fn honest_errors(node: &Node, inputs: &[&Array<f64>], truth: &[Array<f64>]) -> Vec<f64> {
-    let single: Vec<Array<f32>> = inputs.iter().map(|array| array.cast()).collect();
+pub(super) fn yardstick(node: &Node, given: &[&Array<f64>], truth: &[Array<f64>]) -> Vec<f64> {
+    let single: Vec<Array<f32>> = given.iter().map(|array| array.cast()).collect();
     let honest = run(&*node.op, &single.iter().collect::<Vec<_>>());
     let largest = |(honest, truth): (&Array<f32>, &Array<f64>)| {
         let errors = honest.data.iter().zip(&truth.data).map(|(a, b)| (a.to_f64() - b).abs());
