@@ -309,6 +309,7 @@ fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = awkward.collect();
     // One image and many pixels: the sums over pixels are split among workgroups.
     cases.push(case(1, 1, [2, 700, 3, 4], 0.5));
+    cases.push(case(1, 1, [2, 5000, 3, 4], 0.5));
     cases.push(case(1, 1, [700, 2, 3, 4], 0.5));
     // Scores beyond what exp can bear: only their distance from the largest may reach it.
     cases.extend([[9, 7, 3, 3], [33, 8, 3, 3], [5, 127, 3, 3]].map(|sizes| case(1, 2, sizes, 40.0)));

@@ -266,8 +266,13 @@ fn cases() -> Vec<Case> {
         Case::new(conv([2, 1], [0, 2], 1), &[&[2, 8, 5, 5], &[2, 4, 5, 33]]),
         // Pixels enough for a weight's gradient to be summed in three slices on a GPU.
         Case::new(Conv2d::new(1, 1), &[&[4, 20, 20, 3], &[3, 3, 3, 5]]),
-        // Whole tiles, forward and backward: no index is checked.
+        // Whole tiles, forward and backward: no index is checked. The larger ones are whole in tiles of any size, and those
+        // of 132 channels stick out of several.
         Case::new(Conv2d::new(1, 1), &[&[2, 4, 4, 32], &[3, 3, 32, 32]]),
+        Case::new(Conv2d::new(1, 1), &[&[2, 8, 8, 64], &[3, 3, 64, 128]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 8, 8, 128], &[1, 1, 128, 128], &[128]]).f32(2),
+        Case::new(Conv2d::new(1, 1), &[&[2, 9, 8, 132], &[1, 2, 132, 132]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 9, 8, 8], &[1, 1, 8, 132], &[132]]).f32(2),
         Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5], &[5]]).f32(2),
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 5, 4, 8], &[3, 3, 4, 16], &[16]]).f32(2),
     ];

@@ -192,6 +192,9 @@ fn cases() -> Vec<Case> {
     cases.push(Case::new(MatMul::new(), &[&[3, 5, 12], &[12, 8]]));
     cases.push(Case::new(MatMul { transpose_a: false, transpose_b: true }, &[&[2, 3, 7, 9], &[6, 9]]));
     cases.push(Case::new(MatMul::new(), &[&[40, 300], &[300, 7]]));
+    // Whole tiles of any size, and several that stick out.
+    cases.push(Case::new(MatMul::new(), &[&[128, 128], &[128, 128]]));
+    cases.push(Case::new(MatMul::new(), &[&[132, 36], &[36, 132]]));
     cases.push(Case::new(MatMul::new(), &[&[4096, 4096], &[4096, 4096]]).real("GEMM 4096"));
     cases.push(Case::new(MatMul::new(), &[&[1024, 1024], &[1024, 1024]]).real("GEMM 1024"));
     cases.push(Case::new(MatMul::new(), &[&[256, 16, 1024], &[1024, 1024]]).real("vt token feed-forward"));

@@ -11,11 +11,13 @@ mod bisect;
 mod case_file;
 mod compare;
 mod end_to_end;
+mod expected;
 mod gradient;
 mod interface;
 mod qualify;
 mod record;
 pub mod sabotage;
+pub mod suite;
 mod tolerance;
 mod whole;
 
