@@ -14,39 +14,53 @@ use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::{Source, gunzip};
 use vistok::train::idx::{read_images, read_labels};
 use vistok::train::step::evaluation;
+use vistok::verify::CaseFile;
+
+/// The most bytes of a case file whose maths is computed here: more may rightly take a minute.
+const SMALL: usize = 2048;
 
 /// A target's name and what it does.
-pub type Loader = (&'static str, fn(&[u8]));
+pub(crate) type Loader = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const LOADERS: [Loader; 5] =
-    [("checkpoint", checkpoint), ("about", about), ("idx", idx), ("gzip", gzip), ("words", words)];
+pub(crate) const LOADERS: [Loader; 6] =
+    [("checkpoint", checkpoint), ("about", about), ("idx", idx), ("gzip", gzip), ("case", case), ("words", words)];
 
 /// A weight file, and then all that `vistok eval` does with it before there is a device.
-pub fn checkpoint(bytes: &[u8]) {
-    let Ok(file) = Checkpoint::parse("fuzzed", bytes.to_vec()) else { return };
+pub(crate) fn checkpoint(bytes: &[u8]) {
+    let _ = planned(bytes);
+}
+
+/// What of a weight file can be planned.
+pub(crate) fn planned(bytes: &[u8]) -> Option<Plan> {
+    let file = Checkpoint::parse("fuzzed", bytes.to_vec()).ok()?;
     let about = file.about();
     let std = about.normalization.std;
     assert!(std.is_finite() && std > 0.0, "{std} passed as a normalization");
-    let Some(model) = by_name(&about.model, about.classes) else { return };
+    let model = by_name(&about.model, about.classes)?;
     let [height, width, channels] = about.image;
     let images = [about.batch, height, width, channels];
-    let Ok(graph) = evaluation(&*model, &mut Parameters::new(), images) else { return };
+    let graph = evaluation(&*model, &mut Parameters::new(), images).ok()?;
     let machine = Capabilities::portable();
-    let Ok(layout) = Layout::of(&[&graph], machine.offset_alignment) else { return };
+    let layout = Layout::of(&[&graph], machine.offset_alignment).ok()?;
     let _ = file.check(&layout, Which::Weights);
-    let _ = Plan::new(&graph, &layout, &machine, Options::default());
+    Plan::new(&graph, &layout, &machine, Options::default()).ok()
 }
 
 /// The same from the text that stands in a weight file's metadata: mutations of it need no luck with the format around.
-pub fn about(bytes: &[u8]) {
+pub(crate) fn about(bytes: &[u8]) {
+    checkpoint(&noted(bytes));
+}
+
+/// A weight file of no tensors with this text.
+pub(crate) fn noted(bytes: &[u8]) -> Vec<u8> {
     let noted = HashMap::from([("vistok".to_owned(), String::from_utf8_lossy(bytes).into_owned())]);
     let none = Vec::<(String, TensorView<'_>)>::new();
-    checkpoint(&safetensors::serialize(none, Some(noted)).unwrap_or_default());
+    safetensors::serialize(none, Some(noted)).unwrap_or_default()
 }
 
 /// Images and labels as they are.
-pub fn idx(bytes: &[u8]) {
+pub(crate) fn idx(bytes: &[u8]) {
     if let Ok(images) = read_images(bytes, "fuzzed") {
         assert!(images.count * images.height * images.width == images.pixels.len());
         assert!(images.pixels.len() + 16 == bytes.len(), "bytes were passed over");
@@ -57,7 +71,7 @@ pub fn idx(bytes: &[u8]) {
 }
 
 /// Images and labels out of gzip.
-pub fn gzip(bytes: &[u8]) {
+pub(crate) fn gzip(bytes: &[u8]) {
     if let Ok(images) = read_images(gunzip(bytes), "fuzzed") {
         let mut all = Vec::new();
         let more = images.pixels.len() as u64 + 100;
@@ -67,8 +81,18 @@ pub fn gzip(bytes: &[u8]) {
     let _ = read_labels(gunzip(bytes), "fuzzed", 10);
 }
 
+/// A case file, and what the ops' maths says to a small one.
+pub(crate) fn case(bytes: &[u8]) {
+    let Ok(case) = CaseFile::parse(bytes) else { return };
+    if bytes.len() <= SMALL {
+        for row in case.maths() {
+            assert!(!row.tensor.is_empty());
+        }
+    }
+}
+
 /// Arguments that are little languages of their own.
-pub fn words(bytes: &[u8]) {
+pub(crate) fn words(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).into_owned();
     if let Ok(Source::FashionMnist(dir)) = text.parse() {
         assert!(!dir.as_os_str().is_empty());
