@@ -82,6 +82,11 @@ fn main() {
             Err(_) => Trial::test(format!("{name} (no adapter)"), || Ok(())).with_ignored_flag(true),
         });
     }
+    // For whoever checks that a validation layer is there and reports.
+    if let (Ok(bench), Some(_)) = (&bench, std::env::var_os("VISTOK_PLANT")) {
+        let bench = bench.clone();
+        trials.push(Trial::test("planted: the driver gets a workgroup too large", move || adopted::plants(&bench)));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
