@@ -8,6 +8,7 @@ mod adapter;
 mod coop_root;
 mod coop_tests;
 mod mirror;
+mod sabotage;
 mod steps;
 
 use steps::{Step, Steps};
@@ -18,6 +19,7 @@ Runs vistok's demo and tests; makes sure that a Vulkan adapter exists first.
     cargo xtask demo [--] [ARGUMENTS OF `vistok demo`]
     cargo xtask test [FILTER]
     cargo xtask test --coop [FILTER]
+    cargo xtask sabotage [OPTIONS]
     cargo xtask --help
 
 `cargo xtask <command> --help` says more.";
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let done = match words.first().and_then(|word| word.to_str()) {
         Some("demo") => demo(&words[1..]),
         Some("test") => test(&words[1..]),
+        Some("sabotage") => sabotage::run(&words[1..]),
         Some("--help" | "-h" | "help") if words.len() == 1 => say(HELP),
         None if words.is_empty() => usage("say what to run", HELP),
         _ => usage(&format!("`{}` is not a command", words[0].to_string_lossy()), HELP),
