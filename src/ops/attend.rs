@@ -278,7 +278,14 @@ const SHAPES: &[[usize; 5]] = &[
     [5, 6, 1, 70, 3],
     [70, 6, 1, 130, 8],
     [9, 70, 1, 130, 8],
-    // Sums split among several workgroups, the last part one row long.
+    // Several channels a lane.
+    [3, 70, 1, 300, 300],
+    [70, 9, 1, 300, 300],
+    // Two tiles of queries by keys that fill their tiles.
+    [30, 128, 2, 4, 5],
+    // Sums split among several workgroups: an even number of parts, and a last part of one row.
+    [9, 1100, 2, 3, 5],
+    [1100, 9, 2, 3, 5],
     [9, 1281, 2, 3, 5],
     [1281, 9, 2, 3, 5],
 ];

@@ -144,7 +144,8 @@ fn cases() -> Vec<Case> {
     // Beyond what exp can bear: only distances from the largest may reach it.
     cases.push(Case::new(Softmax, &[&[5, 33]]).draw(0, Draw::Between(-200.0, 200.0)));
     // So far apart that whoever misses the largest meets infinity.
-    cases.push(Case::new(Softmax, &[&[9, 129]]).draw(0, Draw::Between(-20_000.0, 20_000.0)).no_gradient());
+    let far = |shape: &[usize]| Case::new(Softmax, &[shape]).draw(0, Draw::Between(-20_000.0, 20_000.0));
+    cases.extend([[9, 129], [17, 12]].map(|shape| far(&shape).no_gradient()));
     cases.push(Case::new(Softmax, &[&[256, 16, 16, 16]]).real("vt-resnet transformer scores"));
     cases.push(Case::new(Softmax, &[&[256, 1000]]).real("imagenet classes"));
     cases

@@ -11,6 +11,7 @@ mod driver_tests;
 mod mirror;
 mod packages;
 mod page_server;
+mod sabotage;
 mod spirv;
 mod steps;
 mod test_program;
@@ -27,6 +28,7 @@ Runs vistok's demo and tests; makes sure that a Vulkan adapter exists first.
     cargo xtask test [FILTER]
     cargo xtask test [--coop | --swiftshader] [--validation] [FILTER]
     cargo xtask check [spirv | tint]
+    cargo xtask sabotage [OPTIONS]
     cargo xtask --help
 
 `cargo xtask <command> --help` says more.";
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Some("demo") => demo(&words[1..]),
         Some("test") => test(&words[1..]),
         Some("check") => check(&words[1..]),
+        Some("sabotage") => sabotage::run(&words[1..]),
         Some("--help" | "-h" | "help") if words.len() == 1 => say(HELP),
         None if words.is_empty() => usage("say what to run", HELP),
         _ => usage(&format!("`{}` is not a command", words[0].to_string_lossy()), HELP),
