@@ -8,6 +8,7 @@
 mod compare;
 mod gradient;
 mod interface;
+pub mod programs;
 mod qualify;
 mod record;
 mod tolerance;

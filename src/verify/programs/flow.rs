@@ -1,0 +1,73 @@
+//! Where gradients can flow in a program, so that none is asked for that its ops do not promise.
+
+use super::{Pool, Program, ProgramError, Step};
+
+/// What is known of the gradients of a program's values.
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// Whether a value depends on a learned leaf.
+    pub(super) depends: Vec<bool>,
+    /// Whether the derivative of a value with respect to every learned leaf is what the rules give.
+    pub(super) smooth: Vec<bool>,
+    /// For each value the values that it has gradients for.
+    sources: Vec<Vec<usize>>,
+    /// Whether a value is a leaf.
+    leaf: Vec<bool>,
+}
+
+impl Flow {
+    /// Follows a program whose leaves `learned` are differentiated.
+    pub(super) fn of(program: &Program, learned: &[usize], pool: &Pool) -> Result<Self, ProgramError> {
+        let mut flow = Self { depends: Vec::new(), smooth: Vec::new(), sources: Vec::new(), leaf: Vec::new() };
+        for (at, step) in program.steps.iter().enumerate() {
+            flow.leaf.extend(std::iter::repeat_n(matches!(step, Step::Leaf(_)), step.makes()));
+            match step {
+                Step::Leaf(_) => flow.add(learned.contains(&flow.depends.len()), true, Vec::new()),
+                // A gradient is a function of every leaf, and we have no second derivatives.
+                Step::Gradient(_) => flow.add(true, false, Vec::new()),
+                Step::Apply { op, inputs, outputs } => {
+                    let Some(manner) = pool.manner(&**op, inputs.len()) else {
+                        let reason = format!("no case tries {} on {} inputs", op.name(), inputs.len());
+                        return Err(ProgramError::Step { at, reason });
+                    };
+                    let depends = inputs.iter().any(|&input| flow.depends[input]);
+                    let passes = |(&input, &has): (&usize, &bool)| !flow.depends[input] || (has && flow.smooth[input]);
+                    let through = inputs.iter().zip(&manner.differentiable).all(passes);
+                    let sources: Vec<usize> = inputs.iter().copied().filter(|&input| flow.depends[input]).collect();
+                    for output in 0..*outputs {
+                        let smooth = !depends || (through && manner.seeds.contains(&output));
+                        flow.add(depends, smooth, sources.clone());
+                    }
+                }
+            }
+        }
+        Ok(flow)
+    }
+
+    fn add(&mut self, depends: bool, smooth: bool, sources: Vec<usize>) {
+        self.depends.push(depends);
+        self.smooth.push(smooth);
+        self.sources.push(sources);
+    }
+
+    /// Whether a value is a leaf.
+    pub(super) fn is_leaf(&self, value: usize) -> bool {
+        self.leaf[value]
+    }
+
+    /// The values that get a gradient when these losses are differentiated.
+    pub(super) fn reached(&self, losses: &[usize]) -> Vec<bool> {
+        let mut reached = vec![false; self.depends.len()];
+        for &loss in losses {
+            reached[loss] |= self.depends[loss];
+        }
+        for value in (0..reached.len()).rev().filter(|&value| self.depends[value]) {
+            if reached[value] {
+                for &source in &self.sources[value] {
+                    reached[source] = true;
+                }
+            }
+        }
+        reached
+    }
+}
