@@ -25,9 +25,23 @@ pub struct TrainingStep {
 /// # Errors
 /// When the images do not fit the model, or the loss does not depend on a parameter.
 pub fn training_step(model: &dyn Model, images: [usize; 4], sgd: Sgd) -> Result<TrainingStep, GraphError> {
+    training_step_in(Elem::F32, model, images, sgd)
+}
+
+/// [`training_step`] on images and weights of this element type. Losses are not scaled: of small gradients f16 keeps
+/// little.
+///
+/// # Errors
+/// As [`training_step`].
+pub fn training_step_in(
+    elem: Elem,
+    model: &dyn Model,
+    images: [usize; 4],
+    sgd: Sgd,
+) -> Result<TrainingStep, GraphError> {
     let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
     let labels = Tensor::new([images[0]], Elem::U32);
-    let images = graph.input("images", Tensor::f32(images));
+    let images = graph.input("images", Tensor::new(images, elem));
     let labels = graph.input("labels", labels);
     let rate = graph.input("rate", Tensor::f32([1]));
     let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;

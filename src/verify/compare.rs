@@ -10,12 +10,13 @@ use super::tolerance::Tolerance;
 use crate::gpu::{Bare, Device, Error, Pipelines};
 use crate::graph::{Arrays, Case, Graph, GraphError, Node, Source, Tensor, Value, interpret, numbers, round, run};
 use crate::kernel::Elem;
+use crate::plan::PlanError;
 use crate::reference::{Array, Random, Real};
 
 /// Draws of the inputs over which the yardstick's largest error is taken when an output is small.
-const DRAWS: u64 = 8;
+pub(super) const DRAWS: u64 = 8;
 /// An output with more numbers than this needs one draw only: luck evens out.
-const SMALL: usize = 4096;
+pub(super) const SMALL: usize = 4096;
 
 /// What a comparison found for one output.
 #[derive(Clone, Debug)]
@@ -46,6 +47,9 @@ pub enum CompareError {
     /// The graph refused.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The planner refused.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The machine refused.
     #[error(transparent)]
     Gpu(#[from] Error),
@@ -139,34 +143,42 @@ fn compare_node(
     Ok(rows)
 }
 
-/// The largest error of the f32 maths over each output.
-fn yardsticks(node: &Node, outputs: &[Tensor], draws: impl Iterator<Item = Vec<Array<f64>>>) -> Vec<f64> {
+/// The largest error of the f32 maths over each output, whatever the draw.
+pub(super) fn yardsticks(node: &Node, outputs: &[Tensor], draws: impl Iterator<Item = Vec<Array<f64>>>) -> Vec<f64> {
     let mut largest = vec![0.0f64; outputs.len()];
     for given in draws {
         let truth = run(&*node.op, &given.iter().collect::<Vec<_>>());
-        let single: Vec<Array<f32>> = given.iter().map(Array::cast).collect();
-        let honest = run(&*node.op, &single.iter().collect::<Vec<_>>());
-        for (at, tensor) in outputs.iter().enumerate() {
-            let honest = round(&honest[at], tensor.elem);
-            let errors = honest.data.iter().zip(&truth[at].data).map(|(a, b)| (a.to_f64() - b).abs());
-            // What overflows f16 is judged element by element, not taken as a yardstick.
-            largest[at] = errors.filter(|error| error.is_finite()).fold(largest[at], f64::max);
+        for (largest, error) in largest.iter_mut().zip(yardstick(node, outputs, &given, &truth)) {
+            *largest = largest.max(error);
         }
     }
     largest
 }
 
+/// The largest error of the f32 maths over each output of one draw.
+pub(super) fn yardstick(node: &Node, outputs: &[Tensor], given: &[Array<f64>], truth: &[Array<f64>]) -> Vec<f64> {
+    let single: Vec<Array<f32>> = given.iter().map(Array::cast).collect();
+    let honest = run(&*node.op, &single.iter().collect::<Vec<_>>());
+    let error = |(at, tensor): (usize, &Tensor)| {
+        let honest = round(&honest[at], tensor.elem);
+        let errors = honest.data.iter().zip(&truth[at].data).map(|(a, b)| (a.to_f64() - b).abs());
+        // What overflows f16 is judged element by element, not taken as a yardstick.
+        errors.filter(|error| error.is_finite()).fold(0.0, f64::max)
+    };
+    outputs.iter().enumerate().map(error).collect()
+}
+
 /// The element that is furthest off, as a share of what is allowed there.
-struct Worst {
-    share: f64,
-    error: f64,
-    allowed: f64,
+pub(super) struct Worst {
+    pub(super) share: f64,
+    pub(super) error: f64,
+    pub(super) allowed: f64,
     /// Up to eight worst places: (number, found, true).
-    places: Vec<(usize, f64, f64)>,
+    pub(super) places: Vec<(usize, f64, f64)>,
 }
 
 impl Worst {
-    fn of(truth: &Array<f64>, found: &[f64], allowed: impl Fn(f64) -> f64) -> Self {
+    pub(super) fn of(truth: &Array<f64>, found: &[f64], allowed: impl Fn(f64) -> f64) -> Self {
         let share = |at: usize| {
             let (found, truth) = (found[at], truth.data[at]);
             let allowed = allowed(truth);
@@ -203,7 +215,7 @@ impl Worst {
     }
 }
 
-fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut coordinates: Vec<usize> = shape
         .iter()
         .rev()

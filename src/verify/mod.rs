@@ -5,16 +5,20 @@
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
+mod bisect;
 mod compare;
+mod end_to_end;
 mod gradient;
 mod interface;
 pub mod programs;
 mod qualify;
 mod record;
 mod tolerance;
+mod whole;
 
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};
 pub use record::{record, recordings, uses_fragments, with_gradients};
+pub use whole::{Cause, Divergence, Leaf, OutputRow, Place, Whole, compare_whole, compare_whole_telling};
