@@ -97,6 +97,7 @@ impl Drawing<'_> {
             for tries in (0..TRIES).rev() {
                 let case = cases[self.random.below(cases.len())];
                 let view = case.op.is_view();
+                let (steps, values) = (self.program.steps.len(), self.values.len());
                 // A case whose rank no value has is reached by a view, now and then.
                 if !view && self.random.below(4) == 0 {
                     let rank = case.inputs.first().map(|input| input.shape.len());
@@ -105,6 +106,8 @@ impl Drawing<'_> {
                 if if view { self.view(None) } else { self.apply(case, tries > 0) } {
                     return;
                 }
+                self.program.steps.truncate(steps);
+                self.values.truncate(values);
             }
         }
     }
@@ -173,7 +176,13 @@ impl Drawing<'_> {
         if learned && leaf.tensor.elem != Elem::U32 {
             self.learned.push(value);
         }
-        self.values.push(Known { tensor: leaf.tensor.clone(), root: value, home: leaf.home, computed: false, gone: false });
+        self.values.push(Known {
+            tensor: leaf.tensor.clone(),
+            root: value,
+            home: leaf.home,
+            computed: false,
+            gone: false,
+        });
         self.program.steps.push(Step::Leaf(leaf));
         value
     }

@@ -2,10 +2,10 @@
 
 use super::{Built, Failure, Kind, Program};
 use crate::gpu::{Device, Error, Executor, Homes, Pipelines};
-use crate::graph::Source;
-use crate::kernel::Elem;
+use crate::graph::{Source, Value};
 use crate::plan::{Layout, Options, Plan};
-use crate::verify::compare::encode;
+use crate::verify::whole::upload;
+use crate::verify::{Cause, CompareError, compare_whole};
 
 /// A GPU that programs are checked on.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ type Left = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 impl Machine<'_> {
     /// Checks a program, and says how many nodes ran.
     pub(super) fn check(&self, program: &Program, built: &Built) -> Result<usize, Failure> {
-        let machine = |error: Error| Failure::new(Kind::Machine, error);
+        let machine = |error: CompareError| Failure::new(Kind::Machine, error);
         let reusing = self.executor(built, true)?;
         let (first, again) = twice(&reusing, program, built).map_err(machine)?;
         if let Some(what) = unequal(built, &reusing, &first, &again) {
@@ -33,7 +33,25 @@ impl Machine<'_> {
         if let Some(what) = unequal(built, &reusing, &first, &kept) {
             return Err(Failure::new(Kind::Reuse, format!("{what} has other bits where memory is reused")));
         }
-        Ok(reusing.plan().nodes().len())
+        self.judge(program, built)
+    }
+
+    /// Every node against its maths, on what the GPU gave it.
+    fn judge(&self, program: &Program, built: &Built) -> Result<usize, Failure> {
+        let leaf = |value: Value, _: &Source| program.numbers(built, value, 0);
+        let whole = compare_whole(self.device, self.pipelines, &built.graph, &leaf, Options::default());
+        let whole = whole.map_err(|error| match error {
+            CompareError::Graph(error) => Failure::new(Kind::Build, error),
+            CompareError::Plan(error) => Failure::new(Kind::Plan, error),
+            CompareError::Gpu(error) => Failure::new(Kind::Machine, error),
+        })?;
+        let Some(first) = whole.first else { return Ok(whole.nodes) };
+        let kind = match first.cause {
+            Cause::Maths => Kind::Kernel,
+            Cause::Overwrites => Kind::Reuse,
+            Cause::Together => Kind::Repeat,
+        };
+        Err(Failure { op: Some(first.op), ..Failure::new(kind, &first) })
     }
 
     fn executor(&self, built: &Built, reuse: bool) -> Result<Executor, Failure> {
@@ -48,31 +66,14 @@ impl Machine<'_> {
 }
 
 /// What two runs leave behind that start from the same numbers.
-fn twice(executor: &Executor, program: &Program, built: &Built) -> Result<(Left, Left), Error> {
+fn twice(executor: &Executor, program: &Program, built: &Built) -> Result<(Left, Left), CompareError> {
+    let leaf = |value: Value, _: &Source| program.numbers(built, value, 0);
     let run = || {
-        upload(executor, program, built)?;
+        upload(executor, &built.graph, &leaf)?;
         executor.run()?;
-        left(executor, built)
+        Ok::<_, CompareError>(left(executor, built)?)
     };
     Ok((run()?, run()?))
-}
-
-fn upload(executor: &Executor, program: &Program, built: &Built) -> Result<(), Error> {
-    for value in built.graph.values() {
-        let elem = built.graph.tensor(value).elem;
-        let numbers = || program.numbers(built, value, 0);
-        match built.graph.source(value) {
-            Source::Input(name) if elem == Elem::U32 => {
-                executor.write_u32(name, &numbers().data.iter().map(|&number| number as u32).collect::<Vec<_>>())?;
-            }
-            Source::Input(name) => {
-                executor.write_f32(name, &numbers().data.iter().map(|&number| number as f32).collect::<Vec<_>>())?;
-            }
-            Source::Stored { home, name } => executor.homes().write_bytes(home, name, &encode(&numbers(), elem))?,
-            Source::Node(..) => {}
-        }
-    }
-    Ok(())
 }
 
 fn left(executor: &Executor, built: &Built) -> Result<Left, Error> {

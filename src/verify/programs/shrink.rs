@@ -8,15 +8,17 @@ use crate::graph::{Draw, Op, Shape, Tensor};
 use crate::kernel::Elem;
 
 /// Programs that are tried before the smallest so far will do.
-const TRIES: usize = 600;
+const TRIES: usize = 1000;
 
 /// The smallest program found that `fails` still accepts. What does not fail any more, or in another way, is refused.
 #[must_use]
 pub fn shrink(program: &Program, pool: &Pool, fails: &mut dyn FnMut(&Program) -> bool) -> Program {
-    let mut smallest = program.clone();
+    // The fault may stand in a dead end, and those are dropped below: want them first, where it is still found then.
+    let wanting = with_ends_wanted(program);
+    let mut smallest = if fails(&wanting) { wanting } else { program.clone() };
     let mut tries = 0;
     // Programs whose numbers are others may fail by chance only: texts that were tried are not tried again.
-    let mut tried: Vec<String> = vec![program.to_string()];
+    let mut tried: Vec<String> = vec![smallest.to_string()];
     loop {
         let next = candidates(&smallest, pool).into_iter().find(|candidate| {
             let text = candidate.to_string();
@@ -34,11 +36,21 @@ pub fn shrink(program: &Program, pool: &Pool, fails: &mut dyn FnMut(&Program) ->
     }
 }
 
+/// The same program with everything wanted that nothing uses.
+fn with_ends_wanted(program: &Program) -> Program {
+    let uses = program.uses();
+    let (firsts, _) = program.numbering();
+    let applied = program.steps.iter().zip(firsts).filter(|(step, _)| matches!(step, Step::Apply { .. }));
+    let ends = applied.flat_map(|(step, first)| first..first + step.makes()).filter(|&value| uses[value] == 0);
+    Program { outputs: program.outputs.iter().copied().chain(ends).collect(), ..program.clone() }
+}
+
 /// Smaller programs, those first that drop most.
 fn candidates(program: &Program, pool: &Pool) -> Vec<Program> {
     let mut made = vec![program.clone()];
     made.extend(fewer_wanted(program));
     made.extend(without_updates(program));
+    made.extend(nearer_gradients(program));
     let tensors = tensors(program);
     made.extend(fewer_nodes(program, &tensors));
     made.extend(smaller_sizes(program, pool));
@@ -121,6 +133,28 @@ fn fewer_nodes(program: &Program, tensors: &[Tensor]) -> Vec<Program> {
             let others = step.uses().iter().copied().chain(0..first).filter(same).take(2);
             made.extend(others.filter_map(|other| renumbered(program, |_| true, &HashMap::from([(value, other)]))));
         }
+    }
+    made
+}
+
+/// Gradients flow from an earlier value, or end at a later one: an op's value that is given from outside instead.
+fn nearer_gradients(program: &Program) -> Vec<Program> {
+    let is_gradient = |at: usize| matches!(program.steps[at], Step::Gradient(_));
+    let Some(first_gradient) = (0..program.steps.len()).find(|&at| is_gradient(at)) else { return Vec::new() };
+    let tensors = tensors(program);
+    let (firsts, _) = program.numbering();
+    let mut made = Vec::new();
+    for at in 0..first_gradient {
+        let (Step::Apply { outputs, .. }, first) = (&program.steps[at], firsts[at]) else { continue };
+        made.push(Program { losses: vec![first], ..program.clone() });
+        let Some(own) = tensors.get(first..first + outputs) else { continue };
+        let mut steps = program.steps.clone();
+        steps[first_gradient] = Step::Gradient(first);
+        steps.splice(at..=at, own.iter().map(|tensor| Step::Leaf(leaf(tensor))));
+        let one = first_gradient + outputs - 1;
+        let given = Program { steps, ..program.clone() };
+        let others = |at: usize| at == one || !matches!(given.steps[at], Step::Gradient(_));
+        made.extend(renumbered(&given, others, &HashMap::new()));
     }
     made
 }
