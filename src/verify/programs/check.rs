@@ -125,9 +125,8 @@ fn valid(program: &Program, pool: &Pool) -> Result<Built, ProgramError> {
     let flow = Flow::of(program, &program.learned(), pool)?;
     for (at, step) in program.steps.iter().enumerate() {
         if let Step::Gradient(of) = step {
-            let leaf = built.values[*of].map(|value| built.graph.tensor(value).elem);
-            if leaf == Some(Elem::U32) || !flow.is_leaf(*of) {
-                let reason = format!("gradients are those of leaves that hold f32 or f16, and v{of} is none");
+            if !flow.is_smooth_leaf(*of) {
+                let reason = format!("gradients are those of leaves of f32 or f16 that are no labels: v{of} is none");
                 return Err(ProgramError::Step { at, reason });
             }
         }

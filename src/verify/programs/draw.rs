@@ -173,7 +173,9 @@ impl Drawing<'_> {
 
     fn leaf(&mut self, leaf: Leaf, learned: bool) -> usize {
         let value = self.values.len();
-        if learned && leaf.tensor.elem != Elem::U32 {
+        // Whole numbers make ties, of which a maximum has no derivative.
+        let ties = matches!(leaf.draw, Draw::Labels(_));
+        if learned && !ties && leaf.tensor.elem != Elem::U32 {
             self.learned.push(value);
         }
         self.values.push(Known {

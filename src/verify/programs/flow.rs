@@ -1,6 +1,8 @@
 //! Where gradients can flow in a program, so that none is asked for that its ops do not promise.
 
-use super::{Pool, Program, ProgramError, Step};
+use super::{Leaf, Pool, Program, ProgramError, Step};
+use crate::graph::Draw;
+use crate::kernel::Elem;
 
 /// What is known of the gradients of a program's values.
 #[derive(Debug)]
@@ -11,16 +13,18 @@ pub(super) struct Flow {
     pub(super) smooth: Vec<bool>,
     /// For each value the values that it has gradients for.
     sources: Vec<Vec<usize>>,
-    /// Whether a value is a leaf.
-    leaf: Vec<bool>,
+    /// Whether a value is a leaf whose numbers are no whole ones, among which a maximum has ties and no derivative.
+    smooth_leaf: Vec<bool>,
 }
 
 impl Flow {
     /// Follows a program whose leaves `learned` are differentiated.
     pub(super) fn of(program: &Program, learned: &[usize], pool: &Pool) -> Result<Self, ProgramError> {
-        let mut flow = Self { depends: Vec::new(), smooth: Vec::new(), sources: Vec::new(), leaf: Vec::new() };
+        let mut flow = Self { depends: Vec::new(), smooth: Vec::new(), sources: Vec::new(), smooth_leaf: Vec::new() };
         for (at, step) in program.steps.iter().enumerate() {
-            flow.leaf.extend(std::iter::repeat_n(matches!(step, Step::Leaf(_)), step.makes()));
+            let smooth = |leaf: &Leaf| leaf.tensor.elem != Elem::U32 && !matches!(leaf.draw, Draw::Labels(_));
+            let smooth = matches!(step, Step::Leaf(leaf) if smooth(leaf));
+            flow.smooth_leaf.extend(std::iter::repeat_n(smooth, step.makes()));
             match step {
                 Step::Leaf(_) => flow.add(learned.contains(&flow.depends.len()), true, Vec::new()),
                 // A gradient is a function of every leaf, and we have no second derivatives.
@@ -50,9 +54,9 @@ impl Flow {
         self.sources.push(sources);
     }
 
-    /// Whether a value is a leaf.
-    pub(super) fn is_leaf(&self, value: usize) -> bool {
-        self.leaf[value]
+    /// Whether a value is a leaf that has a gradient.
+    pub(super) fn is_smooth_leaf(&self, value: usize) -> bool {
+        self.smooth_leaf[value]
     }
 
     /// The values that get a gradient when these losses are differentiated.

@@ -218,7 +218,7 @@ fn plainer(program: &Program) -> Vec<Program> {
         }),
         leaves(&|leaf| leaf.home = None),
         leaves(&|leaf| {
-            if leaf.tensor.elem != Elem::U32 {
+            if leaf.tensor.elem != Elem::U32 && !matches!(leaf.draw, Draw::Labels(_)) {
                 leaf.draw = Draw::Normal;
             }
         }),
