@@ -126,7 +126,7 @@ fn found(campaign: &Campaign<'_>, kind: Kind) -> Result<Program, Failed> {
 
 fn on_paper(wrong: Wrong, kind: Kind) -> Result<(), Failed> {
     let pool = pool(wrong);
-    let campaign = Campaign { pool: &pool, machine: None, limits: Limits::default(), seed: 5 };
+    let campaign = Campaign { pool: &pool, machines: &[], limits: Limits::default(), seed: 5 };
     let program = found(&campaign, kind)?;
     // What is kept must be what is read.
     let again = campaign.check(&pool.read(&program.to_string())?);
@@ -144,6 +144,5 @@ pub(crate) fn wrong_composition() -> Result<(), Failed> {
 
 pub(crate) fn wrong_kernel(bench: &Bench) -> Result<(), Failed> {
     let pool = pool(Wrong::Kernel);
-    let campaign = Campaign { pool: &pool, ..bench.campaign(5) };
-    found(&campaign, Kind::Kernel).map(|_| ())
+    bench.check(&pool, 5, |campaign| found(campaign, Kind::Kernel)).map(|_| ())
 }

@@ -6,7 +6,7 @@ use libtest_mimic::Failed;
 use vistok::kernel::Elem;
 use vistok::verify::programs::{Campaign, Limits, Outcome, Pool, Program, Step};
 
-use super::{MOST_KINKED, pool};
+use super::pool;
 
 /// Programs of which the drawing is judged.
 const MANY: u64 = 500;
@@ -14,7 +14,7 @@ const MANY: u64 = 500;
 const OFTEN: usize = 5;
 
 fn on_paper(pool: &Pool) -> Campaign<'_> {
-    Campaign { pool, machine: None, limits: Limits::default(), seed: 3 }
+    Campaign { pool, machines: &[], limits: Limits::default(), seed: 3 }
 }
 
 pub(crate) fn every_op_is_drawn() -> Result<(), Failed> {
@@ -141,10 +141,10 @@ pub(crate) fn wrong_texts_are_refused() -> Result<(), Failed> {
     Ok(())
 }
 
-pub(crate) fn few_are_kinked() -> Result<(), Failed> {
+pub(crate) fn many_pass_on_paper() -> Result<(), Failed> {
     let pool = pool();
     let (mut differentiated, mut kinked) = (0, 0);
-    for number in 0..100 {
+    for number in 0..2 * MANY {
         let program = on_paper(&pool).program(number).ok_or("no tame program was drawn")?;
         differentiated += usize::from(program.steps.iter().any(|step| matches!(step, Step::Gradient(_))));
         match on_paper(&pool).check(&program) {
@@ -156,6 +156,7 @@ pub(crate) fn few_are_kinked() -> Result<(), Failed> {
     if std::env::var("RANDOM_PROGRAMS_SHOW").is_ok() {
         eprintln!("{kinked} of {differentiated} kinked");
     }
-    let few = kinked as f64 <= MOST_KINKED * differentiated as f64 && differentiated > 50;
-    if few { Ok(()) } else { Err(format!("{kinked} of {differentiated} have kinks everywhere").into()) }
+    // A derivative that cannot be told is no proof: more than one in twenty would be a fault of the drawing.
+    let few = 20 * kinked <= differentiated && differentiated > 500;
+    if few { Ok(()) } else { Err(format!("{kinked} of {differentiated} have no derivative").into()) }
 }

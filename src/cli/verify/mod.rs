@@ -1,6 +1,7 @@
 //! `vistok verify`: is what this machine computes right?
 
 mod kernels;
+mod programs;
 mod trial;
 
 use clap::Args;
@@ -26,10 +27,15 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    programs: programs::Options,
+    #[command(flatten)]
     adapter: AdapterArgument,
 }
 
 /// Compares.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
+    if arguments.programs.programs.is_some() || arguments.programs.program.is_some() {
+        return programs::run(arguments);
+    }
     kernels::run(arguments)
 }

@@ -12,8 +12,8 @@ const DRAWS: u64 = 200;
 pub struct Campaign<'a> {
     /// What they are drawn from.
     pub pool: &'a Pool,
-    /// The GPU; without one, only what can be checked on paper is.
-    pub machine: Option<Machine<'a>>,
+    /// The GPU, once for each engine; without one, only what can be checked on paper is.
+    pub machines: &'a [Machine<'a>],
     /// How large they are.
     pub limits: Limits,
     /// From which all follow.
@@ -70,8 +70,12 @@ impl Campaign<'_> {
             Paper::Failed(failure) => return Outcome::Failed(failure),
         };
         let mut ran = 0;
-        if let Some(machine) = &self.machine {
+        for (at, machine) in self.machines.iter().enumerate() {
             for graph in [Some(&built), composed.as_ref()].into_iter().flatten() {
+                // Engines differ in what multiplies cooperative matrices; all else would be run twice.
+                if at > 0 && !self.machines[0].uses_fragments(graph) {
+                    continue;
+                }
                 match machine.check(program, graph) {
                     Ok(nodes) => ran += nodes,
                     Err(failure) => return Outcome::Failed(failure),

@@ -37,6 +37,8 @@ pub enum Kind {
     Plan,
     /// A kernel gives other numbers than its maths.
     Kernel,
+    /// Every kernel is right by itself, and the program's outputs are further off than honest f32 would be.
+    EndToEnd,
     /// With memory reused the bits are others than without.
     Reuse,
     /// A second run gives other bits than the first.
@@ -70,6 +72,7 @@ impl fmt::Display for Failure {
             Kind::Composition => "composition",
             Kind::Plan => "plan",
             Kind::Kernel => "kernel",
+            Kind::EndToEnd => "end to end",
             Kind::Reuse => "reuse of memory",
             Kind::Repeat => "repetition",
             Kind::Machine => "machine",

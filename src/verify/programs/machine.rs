@@ -5,7 +5,7 @@ use crate::gpu::{Device, Error, Executor, Homes, Pipelines};
 use crate::graph::{Source, Value};
 use crate::plan::{Layout, Options, Plan};
 use crate::verify::whole::upload;
-use crate::verify::{Cause, CompareError, compare_whole};
+use crate::verify::{Cause, CompareError, compare_whole, record, uses_fragments};
 
 /// A GPU that programs are checked on.
 #[derive(Clone, Copy)]
@@ -36,7 +36,8 @@ impl Machine<'_> {
         self.judge(program, built)
     }
 
-    /// Every node against its maths, on what the GPU gave it.
+    /// Every node against its maths, on what the GPU gave it; and everything that is left behind against the maths of
+    /// the whole.
     fn judge(&self, program: &Program, built: &Built) -> Result<usize, Failure> {
         let leaf = |value: Value, _: &Source| program.numbers(built, value, 0);
         let whole = compare_whole(self.device, self.pipelines, &built.graph, &leaf, Options::default());
@@ -45,13 +46,26 @@ impl Machine<'_> {
             CompareError::Plan(error) => Failure::new(Kind::Plan, error),
             CompareError::Gpu(error) => Failure::new(Kind::Machine, error),
         })?;
-        let Some(first) = whole.first else { return Ok(whole.nodes) };
+        let Some(first) = &whole.first else {
+            return match whole.fault() {
+                None => Ok(whole.nodes),
+                Some(text) => Err(Failure::new(Kind::EndToEnd, text)),
+            };
+        };
         let kind = match first.cause {
             Cause::Maths => Kind::Kernel,
             Cause::Overwrites => Kind::Reuse,
             Cause::Together => Kind::Repeat,
         };
-        Err(Failure { op: Some(first.op), ..Failure::new(kind, &first) })
+        Err(Failure { op: Some(first.op), ..Failure::new(kind, first) })
+    }
+
+    /// Whether any of its nodes would multiply cooperative matrices.
+    pub(super) fn uses_fragments(&self, built: &Built) -> bool {
+        let nodes = built.graph.nodes().iter();
+        let machine = self.device.capabilities();
+        machine.fragment.is_some()
+            && nodes.map(|node| record(&built.graph, node, machine).0).any(|all| uses_fragments(&all))
     }
 
     fn executor(&self, built: &Built, reuse: bool) -> Result<Executor, Failure> {
