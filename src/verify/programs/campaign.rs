@@ -1,6 +1,6 @@
 //! Many programs: drawn until their numbers are tame, checked, and shrunk where they fail.
 
-use super::check::{Checked, Paper, is_tame, on_paper};
+use super::check::{Checked, Paper, is_worth_it, on_paper};
 use super::{Failure, Limits, Machine, Pool, Program, draw, shrink};
 use crate::reference::Random;
 
@@ -50,7 +50,7 @@ pub struct Finding {
 }
 
 impl Campaign<'_> {
-    /// Program `number`: the first with tame numbers of those that its number stands for.
+    /// Program `number`: of those that its number stands for the first with tame numbers, or that cannot be built.
     ///
     /// `None` only where the pool's ops make no tame program at all.
     #[must_use]
@@ -58,7 +58,7 @@ impl Campaign<'_> {
         let mut seeds = Random::named(self.seed, &format!("program {number}"));
         // Seeds of at most 32 bits: they are written down by people.
         let programs = (0..DRAWS).map(|_| draw(self.pool, seeds.bits() >> 32, self.limits));
-        programs.filter(|program| program.nodes() > 0).find(|program| is_tame(program, self.pool))
+        programs.filter(|program| program.nodes() > 0).find(|program| is_worth_it(program, self.pool))
     }
 
     /// Checks a program.

@@ -118,9 +118,9 @@ pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
     }
 }
 
-/// Whether a program is one, and its numbers are tame.
-pub(super) fn is_tame(program: &Program, pool: &Pool) -> bool {
-    valid(program, pool).is_ok_and(|built| tame(&built.graph, &program.truth(&built, 0)))
+/// Whether a program is worth checking: its numbers are tame, or it cannot even be built, which is a fault.
+pub(super) fn is_worth_it(program: &Program, pool: &Pool) -> bool {
+    valid(program, pool).map_or(true, |built| tame(&built.graph, &program.truth(&built, 0)))
 }
 
 fn valid(program: &Program, pool: &Pool) -> Result<Built, ProgramError> {
