@@ -75,6 +75,9 @@ fn wrong_usage_ends_with_2() -> Outcome {
         &["train", "--data", "embedded"],
         &["eval"],
         &["verify", "--quick", "--full"],
+        &["verify", "--model", "vt-resnet-demo", "--quick"],
+        &["verify", "conv2d", "--model", "vt-resnet-demo"],
+        &["verify", "--batch", "3"],
         &["train", "--data", "embedded", "--out", "x", "--epochs", "0"],
         &["plan", "resnet18", "--image", "28x28"],
         &["plan", "resnet18", "--batch", "0"],
@@ -182,6 +185,8 @@ fn a_folder_that_cannot_be_written_is_found_before_training() -> Outcome {
 fn unknown_models_and_filters_are_refused_with_what_there_is() -> Outcome {
     let line = refusal(&mut vistok(&["plan", "resnet19", "--portable"]))?;
     assert!(line.contains("resnet19") && line.contains("resnet18") && line.contains("vt-resnet-demo"), "{line}");
+    let line = refusal(&mut vistok(&["verify", "--model", "resnet19"]))?;
+    assert!(line.contains("resnet19") && line.contains("vt-resnet-demo"), "{line}");
     if has_adapter("unknown filters") {
         for command in ["verify", "bench"] {
             let line = refusal(&mut vistok(&[command, "no such kernel"]))?;
@@ -224,6 +229,23 @@ fn verify_gives_one_document_whose_counts_are_its_rows() -> Outcome {
     for key in ["op", "kernel", "engine", "element", "case", "status", "error", "allowed"] {
         assert!(rows.iter().all(|row| row.get(key).is_some()), "a row without `{key}`");
     }
+    Ok(())
+}
+
+#[test]
+fn verify_compares_a_whole_model() -> Outcome {
+    if !has_adapter("verify --model --json") {
+        return Ok(());
+    }
+    let found = document(&mut vistok(&["verify", "--model", "vt-resnet-demo", "--json"]))?;
+    assert_eq!((&found["model"], &found["passed"]), (&"vt-resnet-demo".into(), &true.into()), "{found}");
+    assert!(found["first_divergent_step"].is_null() && found["nodes"].as_u64() > Some(100), "{found}");
+    assert!(found["worst"].as_f64() <= Some(1.0) && found["compared"].as_u64() > found["nodes"].as_u64(), "{found}");
+    let rows = found["outputs"].as_array().ok_or("no outputs")?;
+    for name in ["loss", "gradient stem/conv/weight", "parameters head/bias", "statistics stem/norm/running_mean"] {
+        assert!(rows.iter().any(|row| row["name"] == name), "no row for {name}");
+    }
+    assert!(rows.iter().all(|row| row["status"] == "passed" && row["allowed"].as_f64() > Some(0.0)), "{found}");
     Ok(())
 }
 

@@ -23,13 +23,14 @@ struct Bench {
     pipelines: Pipelines,
 }
 
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
     ("a clean net passes, every number of it judged", clean),
     ("a kernel that computes something else is named, and nothing after it", wrong_number),
     ("of two faults the first is named", two_faults),
     ("an element that is not written is named", unwritten),
     ("a step that writes over its input is named", overwrites),
     ("a step that reads memory before it is written is named", reads_early),
+    ("errors that only add up are told from a wrong step", adds_up),
     ("a step of training a VT-ResNet passes in f32", |bench| trains(bench, Elem::F32)),
 ];
 
@@ -75,12 +76,15 @@ enum Fault {
     Unwritten,
     /// Element 3 of x becomes 9.
     Overwrites,
+    /// Everything comes out larger by one part in 2^23, which any step may err by.
+    Biased,
     /// Where scratch memory does not hold NaN, it triples.
     ReadsEarly,
 }
 
 impl Fault {
-    const ALL: [Self; 5] = [Self::None, Self::Number, Self::Unwritten, Self::Overwrites, Self::ReadsEarly];
+    const ALL: [Self; 6] =
+        [Self::None, Self::Number, Self::Unwritten, Self::Overwrites, Self::Biased, Self::ReadsEarly];
 
     /// The kernel's name, its text, and the uses of its bindings; x, then scratch memory if it has any, then y.
     fn kernel(self) -> (&'static str, &'static str, &'static [(&'static str, Access)]) {
@@ -94,6 +98,7 @@ impl Fault {
                 "y[at] = 2.0 * x[at];\nif at == 3u { x[at] = 9.0; }",
                 &[("x", Access::Write), ("y", Access::Write)],
             ),
+            Self::Biased => ("test/biased", "y[at] = 1.00000012f * (2.0 * x[at]);", XY),
             Self::ReadsEarly => (
                 "test/reads_early",
                 "y[at] = select(3.0, 2.0, kept[at] == 0xffffffffu) * x[at];\nkept[at] = 0u;",
@@ -265,30 +270,32 @@ fn reads_early(bench: &Bench) -> Outcome {
     ensure(found.nodes == 8 && first.what == "output 0 of double at block3", || first.to_string())
 }
 
+fn adds_up(bench: &Bench) -> Outcome {
+    for (fault, right) in [(Fault::None, true), (Fault::Biased, false)] {
+        let mut graph = Graph::new();
+        let mut h = graph.input("x", Tensor::f32([5, 6]));
+        for _ in 0..40 {
+            h = graph.apply_one(Double(fault), &[h])?;
+        }
+        graph.output("y", h);
+        let found = whole(bench, &graph, true)?;
+        let words = found.fault().unwrap_or_default();
+        ensure(found.first.is_none() && found.nodes == 40, || words.clone())?;
+        ensure(found.passed() == right && found.worst <= 1.0, || format!("{found:?}"))?;
+        let told = words.contains("errors add up: 1 of 1 results") && words.contains("y is off by");
+        ensure(right || told, || words)?;
+    }
+    Ok(())
+}
+
 /// Forward, loss, gradients and update of the demo's network.
 fn trains(bench: &Bench, elem: Elem) -> Outcome {
     let model = by_name("vt-resnet-demo", 10).ok_or("the demo has a network")?;
     let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
     let mut step = training_step_in(elem, &*model, [2, 28, 28, 1], sgd)?;
-    for (name, gradient) in &step.gradients {
-        step.graph.output(format!("gradient {name}"), *gradient);
-    }
-    let graph = &step.graph;
-    let start = |value: Value, source: &Source| {
-        let tensor = graph.tensor(value);
-        if let Source::Stored { home, name } = source
-            && let Some(known) = step.parameters.iter().find(|known| (known.home, &known.name) == (*home, name))
-        {
-            let data = known.initial(1).into_iter().map(f64::from).collect();
-            return Array { shape: tensor.shape.to_vec(), data };
-        }
-        match source {
-            Source::Input(name) if name == "labels" => Array::from_fn(&tensor.shape, |at| at as f64),
-            Source::Input(name) if name == "rate" => Array::from_fn(&tensor.shape, |_| 0.05),
-            _ => leaf(graph, value, source),
-        }
-    };
-    let found = compare_whole(&bench.device, &bench.pipelines, graph, &start, Options::default())?;
+    step.output_gradients();
+    let start = |value: Value, source: &Source| step.sample(value, source, 1);
+    let found = compare_whole(&bench.device, &bench.pipelines, &step.graph, &start, Options::default())?;
     ensure(found.passed(), || found.fault().unwrap_or_default())?;
     let learned = step.parameters.learned().count();
     let averages = step.parameters.iter().count() - learned;

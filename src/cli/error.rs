@@ -9,6 +9,7 @@ use vistok::plan::PlanError;
 use vistok::train::TrainError;
 use vistok::train::checkpoint::CheckpointError;
 use vistok::train::data::DataError;
+use vistok::verify::CompareError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,16 @@ impl From<BenchError> for Error {
         match error {
             BenchError::Graph(error) => error.into(),
             BenchError::Gpu(error) => error.into(),
+        }
+    }
+}
+
+impl From<CompareError> for Error {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::Graph(error) => error.into(),
+            CompareError::Plan(error) => error.into(),
+            CompareError::Gpu(error) => error.into(),
         }
     }
 }

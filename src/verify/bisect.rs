@@ -207,3 +207,24 @@ fn digest(bytes: &[u8]) -> u64 {
     hasher.write(bytes);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halving_finds_the_first_cut_that_differs() {
+        for (low, high) in [(0, 1), (0, 7), (3, 40)] {
+            for culprit in low + 1..=high {
+                let mut asked = 0;
+                let found = first(low..high, |cut| {
+                    assert!((low + 1..high).contains(&cut), "the ends are known");
+                    asked += 1;
+                    Ok(cut >= culprit)
+                });
+                assert_eq!(found.expect("nothing fails here"), culprit);
+                assert!(asked <= 6, "{asked} runs for {} cuts", high - low);
+            }
+        }
+    }
+}

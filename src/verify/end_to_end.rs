@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::CompareError;
 use super::compare::Worst;
-use super::tolerance::{Tolerance, WHOLE_DRAWS, honest_move};
+use super::tolerance::{Tolerance, honest_move};
 use super::whole::{Leaf, OutputRow};
 use crate::graph::{Graph, Node, Source, Value, round, run};
 use crate::kernel::Elem;
@@ -26,10 +26,10 @@ pub(super) fn left_behind(graph: &Graph) -> Vec<(String, Value)> {
     left
 }
 
-/// Judges what `read` finds of everything that a run leaves behind.
+/// Judges what `read` finds of everything that a run leaves behind, by up to so many draws of the yardstick.
 pub(super) fn judge(
     graph: &Graph,
-    leaf: Leaf<'_>,
+    (leaf, draws): (Leaf<'_>, u64),
     read: &dyn Fn(Value) -> Result<Vec<f64>, CompareError>,
 ) -> Result<Vec<OutputRow>, CompareError> {
     let left = left_behind(graph);
@@ -39,7 +39,7 @@ pub(super) fn judge(
     interpret(graph, &wanted, exact, |_, _, array| array, |value, array| drop(truths.insert(value, array.clone())));
     let mut yardsticks = vec![0.0f64; left.len()];
     let mut rows = Vec::new();
-    for draw in 0..WHOLE_DRAWS {
+    for draw in 0..draws {
         for (most, error) in yardsticks.iter_mut().zip(honest_errors(graph, &wanted, &exact, &truths, draw)) {
             *most = most.max(error);
         }
@@ -73,7 +73,7 @@ fn honest_errors(
             return round(&array, elem);
         }
         let mut random = Random::named(draw, &value.index().to_string());
-        let most = honest_move(node.op.functions());
+        let most = honest_move(elem, node.op.functions());
         let moved = array.map(|x| (x.to_f64() * (1.0 + most * (2.0 * random.uniform() - 1.0))) as f32);
         round(&moved, elem)
     };

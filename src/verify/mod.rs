@@ -1,7 +1,8 @@
 //! Is the kernel right? Rules against derivatives, twins against WGSL, kernels against maths.
 //!
 //! The same three checks serve the crate's own ops and those of whoever links it: [`check_gradient`],
-//! [`check_interfaces`] (both without a GPU) and [`compare`].
+//! [`check_interfaces`] (both without a GPU) and [`compare`]. [`compare_whole`] does for a graph, as it is planned and
+//! run, what [`compare`] does for an op, and names the first step that is wrong.
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use libtest_mimic::Failed;
 use vistok::kernel::Elem;
+use vistok::ops;
 use vistok::verify::programs::{Campaign, Limits, Outcome, Pool, Program, Step};
 
 use super::pool;
@@ -21,6 +22,8 @@ pub(crate) fn every_op_is_drawn() -> Result<(), Failed> {
     let pool = pool();
     let mut seen: HashMap<String, usize> = pool.names().iter().map(|name| ((*name).to_owned(), 0)).collect();
     let ways = ["f16", "f32", "both", "fan-out", "outputs", "losses", "gradients", "updates", "updated by a gradient"];
+    let rules = ops::cases().into_iter().filter(|case| case.has_gradient);
+    seen.extend(rules.map(|case| (format!("gradient of {}", case.op.name()), 0)));
     seen.extend(
         ways.iter().chain(&["views", "stored", "dead ends", "twice in one op"]).map(|way| ((*way).to_owned(), 0)),
     );
@@ -28,6 +31,9 @@ pub(crate) fn every_op_is_drawn() -> Result<(), Failed> {
         let program = on_paper(&pool).program(number).ok_or("no tame program was drawn")?;
         for op in program.ops() {
             *seen.entry(op.name().to_owned()).or_default() += 1;
+        }
+        for name in differentiated(&program) {
+            *seen.entry(format!("gradient of {name}")).or_default() += 1;
         }
         for way in ways_of(&program) {
             *seen.entry(way.to_owned()).or_default() += 1;
@@ -41,6 +47,38 @@ pub(crate) fn every_op_is_drawn() -> Result<(), Failed> {
         eprintln!("{all:?}");
     }
     if rare.is_empty() { Ok(()) } else { Err(format!("of {MANY} programs too few have: {rare:?}").into()) }
+}
+
+/// The ops that stand between a loss and a leaf whose gradient is asked for, each once.
+fn differentiated(program: &Program) -> Vec<&'static str> {
+    let count = program.uses().len();
+    let (mut below, mut above) = (vec![false; count], vec![false; count]);
+    for step in &program.steps {
+        if let Step::Gradient(of) = step {
+            below[*of] = true;
+        }
+    }
+    program.losses.iter().for_each(|&loss| above[loss] = true);
+    let (mut firsts, mut next) = (Vec::new(), 0);
+    for step in &program.steps {
+        firsts.push(next);
+        let own = next..next + step.makes();
+        if step.uses().iter().any(|&value| below[value]) {
+            own.clone().for_each(|value| below[value] = true);
+        }
+        next = own.end;
+    }
+    let mut names = Vec::new();
+    for (step, first) in program.steps.iter().zip(firsts).rev() {
+        let Step::Apply { op, inputs, outputs } = step else { continue };
+        if (first..first + outputs).any(|value| above[value] && below[value]) {
+            inputs.iter().for_each(|&value| above[value] = true);
+            names.push(op.name());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// The ways in which a program uses its values.

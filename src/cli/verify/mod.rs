@@ -1,6 +1,7 @@
 //! `vistok verify`: is what this machine computes right?
 
 mod kernels;
+mod model;
 mod programs;
 mod trial;
 
@@ -27,15 +28,23 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    model: model::Options,
+    #[command(flatten)]
     programs: programs::Options,
+    /// Where random programs come from; for a model, its images, labels and weights.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "seeded")]
+    seed: u64,
     #[command(flatten)]
     adapter: AdapterArgument,
 }
 
 /// Compares.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    if arguments.programs.programs.is_some() || arguments.programs.program.is_some() {
+    if arguments.programs.are_asked_for() {
         return programs::run(arguments);
     }
-    kernels::run(arguments)
+    match &arguments.model.model {
+        Some(name) => model::run(name, arguments),
+        None => kernels::run(arguments),
+    }
 }

@@ -25,14 +25,18 @@ pub(super) struct Options {
     /// Instead of single kernels, draw so many random programs of all ops: gradients against derivatives, every node
     /// against its maths, memory reused against kept, ops against the smaller ones that they are made of. What fails
     /// is shrunk to a few nodes and printed.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["filter", "quick", "full", "program"])]
-    pub(super) programs: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), group = "seeded", conflicts_with_all = ["filter", "quick", "full", "program"])]
+    programs: Option<u64>,
     /// Replay a program that was printed.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["filter", "quick", "full"])]
-    pub(super) program: Option<PathBuf>,
-    /// Which random programs: other ones for each number.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "programs")]
-    seed: u64,
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["filter", "quick", "full", "model"])]
+    program: Option<PathBuf>,
+}
+
+impl Options {
+    /// Whether programs are drawn or replayed, and not kernels tried.
+    pub(super) fn are_asked_for(&self) -> bool {
+        self.programs.is_some() || self.program.is_some()
+    }
 }
 
 /// A program that failed.
@@ -85,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let info = device.info();
     speak::note(&format!("{}, {} {}, {}", info.name, info.driver, info.driver_info, info.backend));
     let limits = Limits { f16: device.capabilities().f16, ..Limits::default() };
-    let seed = arguments.programs.seed;
+    let seed = arguments.seed;
     let campaign = Campaign { pool: &pool, machines: &machines, limits, seed };
     let (tally, programs) = match replayed {
         Some(program) => (replay(&campaign, program), 1),
@@ -187,7 +191,7 @@ fn text(tally: &Tally, seed: Option<u64>) -> String {
     let mut text: String = failed.collect();
     let Tally { passed, kinked, skipped, nodes, .. } = tally;
     let count = tally.failed.len();
-    text += &format!("\n{passed} programs passed, {count} failed, {skipped} skipped; {nodes} nodes ran\n");
+    text += &format!("\n{passed} passed, {count} failed, {skipped} skipped; {nodes} nodes ran\n");
     if *kinked > 0 {
         text += &format!("{kinked} passed without their gradients: at kinks there is no derivative to compare with\n");
     }

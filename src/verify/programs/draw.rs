@@ -11,7 +11,7 @@ use crate::reference::Random;
 /// How large programs are.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most ops before gradients are taken; up to three more are applied to those.
+    /// The most ops before gradients are taken; up to four more are applied to those.
     pub ops: usize,
     /// The most elements of a value.
     pub elements: usize,
@@ -39,7 +39,7 @@ pub fn draw(pool: &Pool, seed: u64, limits: Limits) -> Program {
         drawing.op();
     }
     drawing.differentiate();
-    for _ in 0..drawing.random.below(4) {
+    for _ in 0..drawing.random.below(5) {
         drawing.op();
     }
     drawing.want();
@@ -94,6 +94,11 @@ impl Drawing<'_> {
         for _ in 0..TRIES {
             let names = self.pool.names();
             let cases = self.pool.cases_of(names[self.random.below(names.len())]);
+            // Gradients end at ops that have none: those mostly come later, when gradients were taken.
+            let ends = !cases.iter().any(|case| case.has_gradient);
+            if ends && self.program.losses.is_empty() && self.random.below(4) > 0 {
+                continue;
+            }
             for tries in (0..TRIES).rev() {
                 let case = cases[self.random.below(cases.len())];
                 let view = case.op.is_view();
@@ -302,7 +307,7 @@ impl Drawing<'_> {
         let uses = self.program.uses();
         let fits = |value: &usize| flow.depends[*value] && flow.smooth[*value] && !self.learned.contains(value);
         let mut candidates: Vec<usize> = (0..self.values.len()).filter(fits).collect();
-        for _ in 0..=self.random.below(3) {
+        for _ in 0..=self.random.below(4) {
             if candidates.is_empty() {
                 break;
             }
