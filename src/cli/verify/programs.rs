@@ -21,6 +21,7 @@ const MOST: u64 = 1 << 20;
 
 /// Which programs.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub(super) struct Options {
     /// Instead of single kernels, draw so many random programs of all ops: gradients against derivatives, every node
     /// against its maths, memory reused against kept, ops against the smaller ones that they are made of. What fails

@@ -1,7 +1,7 @@
 //! Many programs: drawn until their numbers are tame, checked, and shrunk where they fail.
 
 use super::check::{Checked, Paper, is_worth_it, on_paper};
-use super::{Failure, Limits, Machine, Pool, Program, draw, shrink};
+use super::{Failure, Kind, Limits, Machine, Pool, Program, draw, shrink};
 use crate::reference::Random;
 
 /// Draws of a program before a campaign gives up on taming it.
@@ -98,8 +98,12 @@ impl Campaign<'_> {
     #[must_use]
     pub fn shrink(&self, program: &Program, failure: &Failure) -> (Program, Failure) {
         let mut last = failure.clone();
+        if failure.kind == Kind::Machine {
+            // A machine that is lost would refuse whatever comes next.
+            return (program.clone(), last);
+        }
         let small = shrink(program, self.pool, &mut |smaller| match self.check(smaller) {
-            Outcome::Failed(found) if (found.kind, found.op) == (failure.kind, failure.op) => {
+            Outcome::Failed(found) if found.is_like(failure) => {
                 last = found;
                 true
             }

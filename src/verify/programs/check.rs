@@ -62,6 +62,14 @@ impl Failure {
     pub(super) fn new(kind: Kind, text: impl fmt::Display) -> Self {
         Self { kind, op: None, text: text.to_string() }
     }
+
+    /// Whether another program fails in the same way. A refusal is the same where its words are: there are many.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let words = |failure: &Self| failure.text.chars().filter(|letter| letter.is_alphabetic()).collect::<String>();
+        let refusal = matches!(self.kind, Kind::Build | Kind::Plan);
+        (self.kind, self.op) == (other.kind, other.op) && (!refusal || words(self) == words(other))
+    }
 }
 
 impl fmt::Display for Failure {
