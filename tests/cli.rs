@@ -79,6 +79,9 @@ fn wrong_usage_ends_with_2() -> Outcome {
         &["verify", "conv2d", "--model", "vt-resnet-demo"],
         &["verify", "--batch", "3"],
         &["verify", "--case", "x", "--quick"],
+        &["verify", "--programs", "0"],
+        &["verify", "--programs", "3", "--model", "vt-resnet-demo"],
+        &["verify", "--seed", "3"],
         &["train", "--data", "embedded", "--out", "x", "--epochs", "0"],
         &["plan", "resnet18", "--image", "28x28"],
         &["plan", "resnet18", "--batch", "0"],
@@ -232,6 +235,32 @@ fn verify_gives_one_document_whose_counts_are_its_rows() -> Outcome {
     for key in ["op", "kernel", "engine", "element", "case", "status", "error", "allowed"] {
         assert!(rows.iter().all(|row| row.get(key).is_some()), "a row without `{key}`");
     }
+    Ok(())
+}
+
+#[test]
+fn verify_draws_programs_and_replays_them() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("program.txt");
+    fs::write(&file, "v0 = input f32 [2] normal\nv1 = Subtract(v0, v0)\n")?;
+    let line = refusal(&mut vistok(&["verify", "--program", text(&file)?]))?;
+    assert!(line.contains("line 2") && line.contains("Subtract"), "{line}");
+    if !has_adapter("verify --programs --json") {
+        return Ok(());
+    }
+    let found = document(&mut vistok(&["verify", "--programs", "3", "--seed", "4", "--json"]))?;
+    assert_eq!(
+        (&found["programs"], &found["passed"], &found["failed"]),
+        (&3.into(), &3.into(), &0.into()),
+        "{found:#}"
+    );
+    assert!(found["nodes"].as_u64() > Some(3) && found["failures"] == serde_json::json!([]), "{found:#}");
+    // A program whose gradient cannot be is a failure, and says so on its last line.
+    fs::write(&file, "v0 = input f32 [2] normal\nv1 = Add(v0, v0)\nv2 = gradient v0\noutput v2\n")?;
+    let output = output(&mut vistok(&["verify", "--program", text(&file)?]))?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert!(out.contains("no gradient reaches v0") && err.contains("1 of 1 programs failed"), "{out}{err}");
     Ok(())
 }
 

@@ -16,6 +16,6 @@ pub use case::{Case, Draw, Input, numbers};
 pub(crate) use interpret::run;
 pub use interpret::{Arrays, interpret, round};
 pub use nodes::{Graph, Node, Source, Value};
-pub use op::{Cost, Function, Gradients, Io, Maths, Op};
+pub use op::{Composition, Cost, Function, Gradients, Io, Maths, Op};
 pub use shape::{GraphError, Shape, Tensor};
 pub use signature::{Named, Signature, SignatureError};

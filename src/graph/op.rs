@@ -10,6 +10,10 @@ use crate::reference::{Array, Real};
 /// What a gradient rule answers: for each input its gradient, or `None` where there is none to have.
 pub type Gradients = Result<Vec<Option<Value>>, GraphError>;
 
+/// What a composition answers: for each output the value in its place, or `None` where smaller ops do not make it; and
+/// no list at all where the op is made of no others.
+pub type Composition = Result<Option<Vec<Option<Value>>>, GraphError>;
+
 /// An op's definition, written once over any [`Real`]: in f64 it is the truth, in f32 the yardstick.
 pub trait Maths {
     /// The outputs for these inputs; the plainest loops that are right.
@@ -57,6 +61,16 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
             op: self.name().to_owned(),
             why: "it is itself part of a backward pass or an update",
         })
+    }
+
+    /// Adds to the graph the smaller ops that the op is made of, where it is: the same maths by other kernels, and by
+    /// other gradient rules.
+    ///
+    /// # Errors
+    /// When one of those refuses its inputs.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let _ = (inputs, graph);
+        Ok(None)
     }
 
     /// Pairs (input, output) that share memory: the kernel binds the output, read and written, and never the input.

@@ -5,7 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::attend_backward::AttendBackward;
 use super::attend_tiles::{Regime, Sizes, Split};
-use crate::graph::{Case, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{BatchNormFixed, MatMul, Permute, Reshape, Softmax};
+use crate::graph::{
+    Case, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor,
+    Value,
+};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -127,6 +131,22 @@ impl Op for Attend {
         Ok(graph.apply(op, &[q, k, v, y, log_sum, dy])?.into_iter().map(Some).collect())
     }
 
+    /// softmax(scale q kᵀ) v with a batch of heads; nothing else here takes the logarithm that `log_sum` is.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let &[q, k, v] = inputs else { return Ok(None) };
+        let Ok(sizes) = Sizes::of([graph.tensor(q), graph.tensor(k), graph.tensor(v)], self.heads) else {
+            return Ok(None); // what is not attended is refused by the op itself
+        };
+        let scaled = BatchNormFixed::scaled(graph, q, self.scale)?;
+        let [scaled, k, v] = [scaled, k, v].map(|value| self.by_heads(graph, value));
+        let scores = graph.apply_one(MatMul { transpose_a: false, transpose_b: true }, &[scaled?, k?])?;
+        let weights = graph.apply_one(Softmax, &[scores])?;
+        let y = graph.apply_one(MatMul::new(), &[weights, v?])?;
+        let y = graph.apply_one(Permute { axes: vec![0, 2, 1, 3] }, &[y])?;
+        let shape = Shape::from([sizes.batch, sizes.queries, sizes.heads * sizes.width]);
+        Ok(Some(vec![Some(graph.apply_one(Reshape { shape }, &[y])?), None]))
+    }
+
     fn functions(&self) -> &'static [Function] {
         &[Function::Exp, Function::Log, Function::Divide]
     }
@@ -140,6 +160,14 @@ impl Op for Attend {
 }
 
 impl Attend {
+    /// [N, rows, channels] → [N, heads, rows, channels / heads].
+    fn by_heads(&self, graph: &mut Graph, x: Value) -> Result<Value, GraphError> {
+        let [batch, rows, channels] = graph.tensor(x).shape.dims();
+        let shape = Shape::from([batch, rows, self.heads, channels / self.heads]);
+        let x = graph.apply_one(Reshape { shape }, &[x])?;
+        graph.apply_one(Permute { axes: vec![0, 2, 1, 3] }, &[x])
+    }
+
     fn self_attention(&self, io: &Io<'_>, sizes: Sizes, out: &mut Recording) {
         let call = SelfAttention {
             batch: word(sizes.batch),

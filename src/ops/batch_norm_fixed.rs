@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::{Cut, channels};
-use super::{AWKWARD, Entry};
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{AWKWARD, Entry, Fill};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
@@ -50,6 +50,23 @@ kernel! {
         params { blocks: u32, columns: u32 }
         read { block_dgain, block_dbias }
         write { dgain, dbias }
+    }
+}
+
+impl BatchNormFixed {
+    /// factor x + bias, `bias` f32 \[channels\]: what a norm does that has nothing to take away and nothing to divide by.
+    pub(super) fn affine(graph: &mut Graph, x: Value, factor: f64, bias: Value) -> Result<Value, GraphError> {
+        let tensor = graph.tensor(bias).clone();
+        let [gain, mean, variance] =
+            [factor, 0.0, 1.0].map(|value| graph.apply_one(Fill { value, tensor: tensor.clone() }, &[]));
+        graph.apply_one(Self { eps: 0.0 }, &[x, gain?, bias, mean?, variance?])
+    }
+
+    /// factor x.
+    pub(super) fn scaled(graph: &mut Graph, x: Value, factor: f64) -> Result<Value, GraphError> {
+        let channels = graph.tensor(x).shape.last().copied().unwrap_or(1);
+        let zero = graph.apply_one(Fill { value: 0.0, tensor: Tensor::f32([channels]) }, &[])?;
+        Self::affine(graph, x, factor, zero)
     }
 }
 

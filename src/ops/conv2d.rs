@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::reshape::Reshape;
 use super::sum_rows::SumRows;
-use crate::graph::{Case, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
+use super::{BatchNormFixed, MatMul};
+use crate::graph::{Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -176,6 +177,27 @@ impl Op for Conv2d {
             gradients.push(Some(graph.apply_one(SumRows, &[rows])?));
         }
         Ok(gradients)
+    }
+
+    /// A bias is an affine map of its own; a kernel of one pixel is a product of matrices.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let shape = |value: Value| graph.tensor(value).shape.clone();
+        match *inputs {
+            [x, weight, bias] => {
+                let y = graph.apply_one(*self, &[x, weight])?;
+                Ok(Some(vec![Some(BatchNormFixed::affine(graph, y, 1.0, bias)?)]))
+            }
+            [x, weight] if *self == Self::new(1, 0) && shape(weight).starts_with(&[1, 1]) => {
+                let (Some([n, h, w, c]), Some([_, _, c_too, o])) = (shape(x).rank(), shape(weight).rank()) else {
+                    return Ok(None); // what is no convolution is refused by the op itself
+                };
+                let pixels = graph.apply_one(Reshape { shape: [n * h * w, c].into() }, &[x])?;
+                let weight = graph.apply_one(Reshape { shape: [c_too, o].into() }, &[weight])?;
+                let y = graph.apply_one(MatMul::new(), &[pixels, weight])?;
+                Ok(Some(vec![Some(graph.apply_one(Reshape { shape: [n, h, w, o].into() }, &[y])?)]))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
-use crate::graph::{Case, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{Entry, Fill, MatMul, Reshape};
+use crate::graph::{Case, Composition, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::{self, Strips};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -76,6 +76,17 @@ impl Op for MeanRows {
         let Some(dy) = grads[0] else { return Ok(vec![None]) };
         let [_, rows, _] = graph.tensor(node.inputs[0]).shape.dims();
         Ok(vec![Some(graph.apply_one(MeanRowsBackward { rows }, &[dy])?)])
+    }
+
+    /// A product with a row of 1 / R.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let Some([n, rows, columns]) = inputs.first().and_then(|&x| graph.tensor(x).shape.rank()) else {
+            return Ok(None); // what has no rows is refused by the op itself
+        };
+        let tensor = graph.tensor(inputs[0]).shaped([n, 1, rows]);
+        let row = graph.apply_one(Fill { value: 1.0 / rows as f64, tensor }, &[])?;
+        let y = graph.apply_one(MatMul::new(), &[row, inputs[0]])?;
+        Ok(Some(vec![Some(graph.apply_one(Reshape { shape: [n, columns].into() }, &[y])?)]))
     }
 
     fn functions(&self) -> &'static [Function] {

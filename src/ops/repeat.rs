@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use super::permute::bits;
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{Fill, MatMul, Reshape};
+use crate::graph::{Case, Composition, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -61,6 +62,18 @@ impl Op for Repeat {
     fn backward(&self, _: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
         let Some(dy) = grads[0] else { return Ok(vec![None]) };
         Ok(vec![Some(graph.apply_one(RepeatBackward, &[dy])?)])
+    }
+
+    /// A column of ones times the one thing as a row.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let Some(x) = inputs.first().map(|&x| graph.tensor(x).clone()).filter(|x| x.elem != Elem::U32) else {
+            return Ok(None); // whole numbers are not multiplied
+        };
+        let Ok(y) = self.outputs(std::slice::from_ref(&x)) else { return Ok(None) };
+        let ones = graph.apply_one(Fill { value: 1.0, tensor: x.shaped([self.times, 1]) }, &[])?;
+        let row = graph.apply_one(Reshape { shape: [1, x.shape.count()].into() }, inputs)?;
+        let copies = graph.apply_one(MatMul::new(), &[ones, row])?;
+        Ok(Some(vec![Some(graph.apply_one(Reshape { shape: y[0].shape.clone() }, &[copies])?)]))
     }
 }
 

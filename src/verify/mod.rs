@@ -14,6 +14,7 @@ mod end_to_end;
 mod expected;
 mod gradient;
 mod interface;
+pub mod programs;
 mod qualify;
 mod record;
 pub mod sabotage;

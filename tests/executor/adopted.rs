@@ -95,7 +95,7 @@ pub(crate) fn plants(bench: &Bench) -> Outcome {
         label: Some("planted"),
         source: wgpu::ShaderSource::Wgsl(text.into()),
     });
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+    let _ = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("planted"),
         layout: None,
         module: &module,

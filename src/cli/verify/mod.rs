@@ -3,6 +3,7 @@
 mod case;
 mod kernels;
 mod model;
+mod programs;
 mod report;
 
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub(super) struct Arguments {
     full: bool,
     /// Replay what another framework computed instead: a case file, or every one in a folder. The format stands in
     /// `tests/oracle/README.md`.
-    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["filter", "quick", "full", "model"])]
+    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["filter", "quick", "full", "model", "programs", "program"])]
     case: Option<PathBuf>,
     /// One JSON document on standard output: `passed`, `failed`, `not_run`, and `rows` with `op`, `kernel`, `engine`,
     /// `element`, `case`, `status`, `error`, `allowed`, `worst`; beside them `adapter`, `driver`, `limits`, `features`.
@@ -38,11 +39,19 @@ pub(super) struct Arguments {
     #[command(flatten)]
     model: model::Options,
     #[command(flatten)]
+    programs: programs::Options,
+    /// Where random programs come from; for a model, its images, labels and weights.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "seeded")]
+    seed: u64,
+    #[command(flatten)]
     adapter: AdapterArgument,
 }
 
 /// Compares.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
+    if arguments.programs.are_asked_for() {
+        return programs::run(arguments);
+    }
     match (&arguments.model.model, &arguments.case) {
         (Some(name), _) => model::run(name, arguments),
         (_, Some(path)) => case::run(arguments, path),

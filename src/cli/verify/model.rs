@@ -25,7 +25,7 @@ const SMALL: Sizes = Sizes { image: [48, 48, 3], classes: 10 };
 pub(super) struct Options {
     /// Instead of kernels, run a model's whole training step, such as vt-resnet-demo or resnet18: forward, loss,
     /// gradients and update. Names the first step that is wrong.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["filter", "quick", "full"])]
+    #[arg(long, value_name = "NAME", group = "seeded", conflicts_with_all = ["filter", "quick", "full"])]
     pub(super) model: Option<String>,
     /// Images in the batch.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), requires = "model")]
@@ -42,9 +42,6 @@ pub(super) struct Options {
     /// Leave cooperative matrices out, even where the adapter has them.
     #[arg(long, requires = "model")]
     scalar: bool,
-    /// Where images, labels and weights come from.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "model")]
-    seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -83,8 +80,8 @@ pub(super) fn run(name: &str, arguments: &Arguments) -> Result<(), Error> {
     let info = device.info();
     speak::note(&format!("{}, {} {}, {}", info.name, info.driver, info.driver_info, info.backend));
     let cooperative = elem == Elem::F16 && device.capabilities().fragment.is_some();
-    let subject = Subject { name, elem, images, classes: model.classes(), seed: options.seed, cooperative };
-    let whole = compare(&device, &step, options.seed)?;
+    let subject = Subject { name, elem, images, classes: model.classes(), seed: arguments.seed, cooperative };
+    let whole = compare(&device, &step, arguments.seed)?;
     speak::report(arguments.json, &text(&subject, &whole))?;
     if arguments.json {
         speak::say_json(&document(&subject, &device, &whole))?;
