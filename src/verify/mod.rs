@@ -3,6 +3,7 @@
 //! The same three checks serve the crate's own ops and those of whoever links it: [`check_gradient`],
 //! [`check_interfaces`] (both without a GPU) and [`compare`]. [`compare_whole`] does for a graph, as it is planned and
 //! run, what [`compare`] does for an op, and names the first step that is wrong.
+//! [`programs`] draws random graphs of all ops and demands all of it of them.
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
