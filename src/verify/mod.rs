@@ -4,6 +4,7 @@
 //! [`check_interfaces`] (both without a GPU) and [`compare`]. [`compare_whole`] does for a graph, as it is planned and
 //! run, what [`compare`] does for an op, and names the first step that is wrong. What other frameworks computed is
 //! replayed from a [`CaseFile`].
+//! [`programs`] draws random graphs of all ops and demands all of it of them.
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 

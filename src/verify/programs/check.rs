@@ -135,11 +135,11 @@ fn valid(program: &Program, pool: &Pool) -> Result<Built, ProgramError> {
     let built = program.build(false)?;
     let flow = Flow::of(program, &program.learned(), pool)?;
     for (at, step) in program.steps.iter().enumerate() {
-        if let Step::Gradient(of) = step {
-            if !flow.is_smooth_leaf(*of) {
-                let reason = format!("gradients are those of leaves of f32 or f16 that are no labels: v{of} is none");
-                return Err(ProgramError::Step { at, reason });
-            }
+        if let Step::Gradient(of) = step
+            && !flow.is_smooth_leaf(*of)
+        {
+            let reason = format!("gradients are those of leaves of f32 or f16 that are no labels: v{of} is none");
+            return Err(ProgramError::Step { at, reason });
         }
     }
     match program.losses.iter().find(|&&loss| !flow.smooth[loss]) {

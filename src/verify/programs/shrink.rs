@@ -144,8 +144,8 @@ fn nearer_gradients(program: &Program) -> Vec<Program> {
     let tensors = tensors(program);
     let (firsts, _) = program.numbering();
     let mut made = Vec::new();
-    for at in 0..first_gradient {
-        let (Step::Apply { outputs, .. }, first) = (&program.steps[at], firsts[at]) else { continue };
+    for (at, &first) in firsts.iter().enumerate().take(first_gradient) {
+        let Step::Apply { outputs, .. } = &program.steps[at] else { continue };
         made.push(Program { losses: vec![first], ..program.clone() });
         let Some(own) = tensors.get(first..first + outputs) else { continue };
         let mut steps = program.steps.clone();
@@ -257,8 +257,8 @@ fn renumbered(program: &Program, keep: impl Fn(usize) -> bool, instead: &HashMap
     let mut numbers: Vec<Option<usize>> = vec![None; count];
     let mut next = 0;
     for (at, step) in program.steps.iter().enumerate().filter(|(at, _)| keep(*at)) {
-        for value in firsts[at]..firsts[at] + step.makes() {
-            numbers[value] = Some(next);
+        for number in &mut numbers[firsts[at]..firsts[at] + step.makes()] {
+            *number = Some(next);
             next += 1;
         }
     }

@@ -49,6 +49,12 @@ impl Files {
     }
 }
 
+/// What tells one trial from another: case, element type, node, and the kernels and variants that it records.
+type Known = (usize, Elem, usize, Vec<(&'static str, Variant)>);
+
+/// Builds of kernels.
+type Builds = Vec<(&'static Interface, Variant)>;
+
 /// One node of a case's graph on one way of running it.
 pub(super) struct Trial {
     /// The case, by its number.
@@ -98,7 +104,7 @@ impl Index {
         case: usize,
         elem: Elem,
         machine: &Capabilities,
-        known: &mut HashSet<(usize, Elem, usize, Vec<(&'static str, Variant)>)>,
+        known: &mut HashSet<Known>,
     ) -> Result<(), GraphError> {
         let (graph, _) = with_gradients(&cases[case], elem)?;
         for (node, applied) in graph.nodes().iter().enumerate().filter(|(_, node)| !node.op.is_view()) {
@@ -161,7 +167,7 @@ pub(super) fn sabotaged(
     recording: &Recording,
     changed: Piece,
     leaked: &mut HashMap<&'static str, &'static Interface>,
-) -> Result<(Recording, Vec<(&'static Interface, Variant)>), ComposeError> {
+) -> Result<(Recording, Builds), ComposeError> {
     let mut recording = recording.clone();
     let mut builds = Vec::new();
     for dispatch in &mut recording.dispatches {
