@@ -112,10 +112,14 @@ fn until(child: &mut Child, mut seen: impl FnMut() -> bool) -> Result<bool, Fail
     Ok(true)
 }
 
+/// When the weights were written.
+fn written(out: &Path) -> Option<std::time::SystemTime> {
+    fs::metadata(out.join(WEIGHTS)).and_then(|file| file.modified()).ok()
+}
+
 fn until_it_saves(child: &mut Child, out: &Path) -> Result<bool, Failed> {
-    let written = || fs::metadata(out.join(WEIGHTS)).and_then(|file| file.modified()).ok();
-    let before = written();
-    until(child, || written() != before)
+    let before = written(out);
+    until(child, || written(out) != before)
 }
 
 /// Lets the run live until a moment of its own: anywhere in its start, some steps after it has begun to train, or while
@@ -130,8 +134,11 @@ fn let_live(child: &mut Child, out: &Path, random: &mut Random) -> Result<(), Fa
         _ => {
             let writes = |name: &String| is_leftover(name) && name.contains(WEIGHTS);
             until_it_saves(child, out)?;
-            until(child, || names(out).is_ok_and(|names| names.iter().any(writes)))?;
-            2_000
+            // Or the file itself is touched: were it written in place, this is when it would be found half-written.
+            let before = written(out);
+            let begins = || written(out) != before || names(out).is_ok_and(|names| names.iter().any(writes));
+            until(child, begins)?;
+            300
         }
     };
     std::thread::sleep(Duration::from_micros(random.below(moment) as u64));
