@@ -124,28 +124,29 @@ impl Validator {
         }
     }
 
-    /// The check itself is checked: integers of 64 bits, which nothing declares, must be refused.
+    /// The check itself is checked: a module that does not declare what a shader needs must be refused.
     fn refuses_a_wrong_module(&self) -> Result<(), String> {
         let path = self.folder.join(format!("0.{}.spv", WAYS[0]));
         let bytes = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        let wrong = spoiled(&bytes).ok_or_else(|| format!("{} has no 32-bit integers", path.display()))?;
+        let wrong = spoiled(&bytes).ok_or_else(|| format!("{} declares no shader", path.display()))?;
         let canary = self.folder.join("canary.spv");
         fs::write(&canary, wrong).map_err(|error| format!("cannot write {}: {error}", canary.display()))?;
         match self.validate("canary.spv") {
-            Some(said) if said.contains("Int64") => Ok(()),
-            said => Err(format!("a module with undeclared 64-bit integers was not refused for them: {said:?}")),
+            Some(said) if said.contains("capabilities: Shader") => Ok(()),
+            said => Err(format!("a module that declares no shader was not refused for that: {said:?}")),
         }
     }
 }
 
-/// The module with its `OpTypeInt 32 0` made `OpTypeInt 64 0`.
+/// The module with its `OpCapability Shader` made `OpCapability Matrix`.
 fn spoiled(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut words: Vec<u32> =
-        bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
-    const OP_TYPE_INT: u32 = 4 << 16 | 21;
-    let at = words.windows(4).position(|words| words[0] == OP_TYPE_INT && words[2..] == [32, 0])?;
-    words[at + 2] = 64;
-    Some(words.into_iter().flat_map(u32::to_le_bytes).collect())
+    const OP_CAPABILITY: u32 = 2 << 16 | 17;
+    const SHADER: [u8; 4] = 1u32.to_le_bytes();
+    let at =
+        bytes.windows(8).step_by(4).position(|two| two[..4] == OP_CAPABILITY.to_le_bytes() && two[4..] == SHADER)?;
+    let mut wrong = bytes.to_vec();
+    wrong[4 * at + 4] = 0;
+    Some(wrong)
 }
 
 #[cfg(test)]
@@ -154,11 +155,10 @@ mod tests {
 
     #[test]
     fn a_module_is_spoiled_in_one_word() {
-        let module: Vec<u8> =
-            [9, 4 << 16 | 21, 7, 32, 1, 4 << 16 | 21, 8, 32, 0].into_iter().flat_map(u32::to_le_bytes).collect();
-        let wrong = spoiled(&module).expect("it has unsigned integers");
+        let module: Vec<u8> = [9, 2 << 16 | 17, 9, 2 << 16 | 17, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+        let wrong = spoiled(&module).expect("it is a shader");
         let at: Vec<usize> = (0..module.len()).filter(|&at| module[at] != wrong[at]).collect();
-        assert_eq!(at, [28]);
-        assert!(spoiled(&module[..20]).is_none());
+        assert_eq!(at, [16]);
+        assert!(spoiled(&module[..16]).is_none());
     }
 }
