@@ -75,6 +75,13 @@ fn wrong_usage_ends_with_2() -> Outcome {
         &["train", "--data", "embedded"],
         &["eval"],
         &["verify", "--quick", "--full"],
+        &["verify", "--model", "vt-resnet-demo", "--quick"],
+        &["verify", "conv2d", "--model", "vt-resnet-demo"],
+        &["verify", "--batch", "3"],
+        &["verify", "--case", "x", "--quick"],
+        &["verify", "--programs", "0"],
+        &["verify", "--programs", "3", "--model", "vt-resnet-demo"],
+        &["verify", "--seed", "3"],
         &["train", "--data", "embedded", "--out", "x", "--epochs", "0"],
         &["plan", "resnet18", "--image", "28x28"],
         &["plan", "resnet18", "--batch", "0"],
@@ -182,6 +189,8 @@ fn a_folder_that_cannot_be_written_is_found_before_training() -> Outcome {
 fn unknown_models_and_filters_are_refused_with_what_there_is() -> Outcome {
     let line = refusal(&mut vistok(&["plan", "resnet19", "--portable"]))?;
     assert!(line.contains("resnet19") && line.contains("resnet18") && line.contains("vt-resnet-demo"), "{line}");
+    let line = refusal(&mut vistok(&["verify", "--model", "resnet19"]))?;
+    assert!(line.contains("resnet19") && line.contains("vt-resnet-demo"), "{line}");
     if has_adapter("unknown filters") {
         for command in ["verify", "bench"] {
             let line = refusal(&mut vistok(&[command, "no such kernel"]))?;
@@ -194,6 +203,8 @@ fn unknown_models_and_filters_are_refused_with_what_there_is() -> Outcome {
 #[test]
 fn a_picture_of_absurd_size_is_refused() -> Outcome {
     let told = refusal(&mut vistok(&["plan", "resnet50", "--portable", "--image", "4294967296x4294967296x3"]))?;
+    assert!(told.contains("has more elements than any machine holds"), "{told}");
+    let told = refusal(&mut vistok(&["plan", "resnet50", "--portable", "--image", "65536x65536x3"]))?;
     assert!(told.contains("not even a first axis (batch) of 1 fits"), "{told}");
     Ok(())
 }
@@ -228,6 +239,49 @@ fn verify_gives_one_document_whose_counts_are_its_rows() -> Outcome {
 }
 
 #[test]
+fn verify_draws_programs_and_replays_them() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("program.txt");
+    fs::write(&file, "v0 = input f32 [2] normal\nv1 = Subtract(v0, v0)\n")?;
+    let line = refusal(&mut vistok(&["verify", "--program", text(&file)?]))?;
+    assert!(line.contains("line 2") && line.contains("Subtract"), "{line}");
+    if !has_adapter("verify --programs --json") {
+        return Ok(());
+    }
+    let found = document(&mut vistok(&["verify", "--programs", "3", "--seed", "4", "--json"]))?;
+    assert_eq!(
+        (&found["programs"], &found["passed"], &found["failed"]),
+        (&3.into(), &3.into(), &0.into()),
+        "{found:#}"
+    );
+    assert!(found["nodes"].as_u64() > Some(3) && found["failures"] == serde_json::json!([]), "{found:#}");
+    // A program whose gradient cannot be is a failure, and says so on its last line.
+    fs::write(&file, "v0 = input f32 [2] normal\nv1 = Add(v0, v0)\nv2 = gradient v0\noutput v2\n")?;
+    let output = output(&mut vistok(&["verify", "--program", text(&file)?]))?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert!(out.contains("no gradient reaches v0") && err.contains("1 of 1 programs failed"), "{out}{err}");
+    Ok(())
+}
+
+#[test]
+fn verify_compares_a_whole_model() -> Outcome {
+    if !has_adapter("verify --model --json") {
+        return Ok(());
+    }
+    let found = document(&mut vistok(&["verify", "--model", "vt-resnet-demo", "--json"]))?;
+    assert_eq!((&found["model"], &found["passed"]), (&"vt-resnet-demo".into(), &true.into()), "{found}");
+    assert!(found["first_divergent_step"].is_null() && found["nodes"].as_u64() > Some(100), "{found}");
+    assert!(found["worst"].as_f64() <= Some(1.0) && found["compared"].as_u64() > found["nodes"].as_u64(), "{found}");
+    let rows = found["outputs"].as_array().ok_or("no outputs")?;
+    for name in ["loss", "gradient stem/conv/weight", "parameters head/bias", "statistics stem/norm/running_mean"] {
+        assert!(rows.iter().any(|row| row["name"] == name), "no row for {name}");
+    }
+    assert!(rows.iter().all(|row| row["status"] == "passed" && row["allowed"].as_f64() > Some(0.0)), "{found}");
+    Ok(())
+}
+
+#[test]
 fn bench_gives_a_row_a_measurement() -> Outcome {
     if !has_adapter("bench --json") {
         return Ok(());
@@ -253,5 +307,38 @@ fn a_reader_that_goes_away_is_no_reason_to_panic() -> Outcome {
     drop(child.stdout.take());
     let output = child.wait_with_output()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn case_files_are_replayed_and_what_is_none_is_refused() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("add.safetensors");
+    let case = |path: &Path| Ok::<_, &'static str>(vistok(&["verify", "--json", "--case", text(path)?]));
+    assert!(refusal(&mut case(&path)?)?.contains("add.safetensors"), "a missing file is not named");
+    assert!(refusal(&mut case(folder.path())?)?.contains("no case file"), "an empty folder is taken for a case");
+    fs::write(&path, [0xff; 64])?;
+    assert!(refusal(&mut case(folder.path())?)?.contains("add.safetensors"), "a broken file is not named");
+    if !has_adapter("case_files_are_replayed_and_what_is_none_is_refused") {
+        return Ok(());
+    }
+    let right = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/cases/add.safetensors");
+    fs::copy(&right, &path)?;
+    let found = document(&mut case(folder.path())?)?;
+    let row = &found["rows"][0];
+    assert_eq!(
+        (found["passed"].as_u64(), row["op"].as_str(), row["status"].as_str()),
+        (Some(6), Some("add"), Some("passed"))
+    );
+    // The last number of the last tensor, output.0.
+    let mut bytes = fs::read(&right)?;
+    let last = bytes.len() - 2;
+    bytes[last] ^= 0x40;
+    fs::write(&path, bytes)?;
+    let failed = output(&mut case(folder.path())?)?;
+    assert_eq!(
+        (failed.status.code(), serde_json::from_slice::<Value>(&failed.stdout)?["failed"].as_u64()),
+        (Some(1), Some(2))
+    );
     Ok(())
 }

@@ -92,10 +92,11 @@ fn main(
                 let row = parts_before + key_row(key);
                 for (var j = 0u; j < CHANNELS; j++) { // unroll
                     let to = c + j * CHANNEL_LANES;
-                    if quad < QUADS && key < params.keys && to < params.depth {
+                    // `&`: as `&&`, a branch, these took SwiftShader more than 10 GB (see lib/gemm).
+                    if (quad < QUADS) & (key < params.keys) & (to < params.depth) {
                         dk[row * params.depth + to] = part(dk_sums[r * CHANNELS + j][i]);
                     }
-                    if quad < QUADS && key < params.keys && to < params.width {
+                    if (quad < QUADS) & (key < params.keys) & (to < params.width) {
                         dv[row * params.width + to] = part(dv_sums[r * CHANNELS + j][i]);
                     }
                 }

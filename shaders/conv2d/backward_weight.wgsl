@@ -36,7 +36,8 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
         let tap = (outer.row + i) / GROUP_IN;
         let y = u32(y0 + i32(tap / KERNEL_W));
         let x_at = u32(x0 + i32(tap % KERNEL_W));
-        if y < IN_H && x_at < IN_W && (EDGES == 0u || (tap < KERNEL_H * KERNEL_W && image < params.batch)) {
+        let exists = EDGES == 0u || ((tap < KERNEL_H * KERNEL_W) & (image < params.batch));
+        if (y < IN_H) & (x_at < IN_W) & exists {
             let channel = outer.group * GROUP_IN + (outer.row + i) % GROUP_IN;
             strip = with_pack(strip, i, x[(((image * IN_H + y) * IN_W + x_at) * IN_C + channel) / PACK]);
         }
@@ -50,7 +51,7 @@ fn outer_b(col: u32, slice: u32) -> OuterB {
 fn load_b(outer: OuterB, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if EDGES == 0u || (outer.col + i * PACK < GROUP_OUT && k < params.batch * OUT_H * OUT_W) {
+        if EDGES == 0u || ((outer.col + i * PACK < GROUP_OUT) & (k < params.batch * OUT_H * OUT_W)) {
             strip = with_pack(strip, i, dy[(k * OUT_C + outer.channel) / PACK + i]);
         }
     }

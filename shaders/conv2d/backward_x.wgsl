@@ -38,8 +38,9 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
         let x = outer.x - i32(tap % KERNEL_W);
         let at_y = u32(y) / STRIDE_H;
         let at_x = u32(x) / STRIDE_W;
-        let meets = y >= 0 && x >= 0 && at_y * STRIDE_H == u32(y) && at_x * STRIDE_W == u32(x);
-        if meets && at_y < OUT_H && at_x < OUT_W && (EDGES == 0u || tap < KERNEL_H * KERNEL_W) {
+        let meets = (y >= 0) & (x >= 0) & (at_y * STRIDE_H == u32(y)) & (at_x * STRIDE_W == u32(x));
+        let exists = EDGES == 0u || tap < KERNEL_H * KERNEL_W;
+        if meets & (at_y < OUT_H) & (at_x < OUT_W) & exists {
             let at = (outer.image + at_y * OUT_W + at_x) * OUT_C + outer.channel + (k + i) % GROUP_OUT;
             strip = with_pack(strip, i, dy[at / PACK]);
         }
@@ -54,7 +55,7 @@ fn load_b(outer: OuterB, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
         let tap = (k + i) / GROUP_OUT;
-        if EDGES == 0u || (outer.col < GROUP_IN && tap < KERNEL_H * KERNEL_W) {
+        if EDGES == 0u || ((outer.col < GROUP_IN) & (tap < KERNEL_H * KERNEL_W)) {
             let at = (tap * GROUP_IN + outer.col) * OUT_C + outer.channel + (k + i) % GROUP_OUT;
             strip = with_pack(strip, i, weight[at / PACK]);
         }

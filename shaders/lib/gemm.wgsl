@@ -9,6 +9,7 @@
 //   store(row, col, slice, sums)                y[row, col .. col+4]; col may be less than 4 from the end
 // and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill.
 // EDGES = 0: every tile is whole, and no index is checked.
+// Loads join conditions by `&`: `&&` is a branch, and SwiftShader takes time and memory that double with each in a loop.
 // needs tile_scalar | tile_coop
 // constants WORKGROUP=256 TILE_M=64 TILE_N=64 TILE_K=16 A_ALONG_K=1 B_ALONG_K=0 AHEAD=0 EDGES=1
 

@@ -31,7 +31,7 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
             // Loads that no branch holds back start together.
             let inside = (y < IN_H) & (x_at < IN_W);
             strip = with_pack(strip, i, select(pack(), x[select(0u, at, inside)], inside));
-        } else if y < IN_H && x_at < IN_W && tap < KERNEL_H * KERNEL_W {
+        } else if (y < IN_H) & (x_at < IN_W) & (tap < KERNEL_H * KERNEL_W) {
             strip = with_pack(strip, i, x[at]);
         }
     }
@@ -44,7 +44,7 @@ fn outer_b(col: u32, slice: u32) -> OuterB {
 fn load_b(outer: OuterB, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if EDGES == 0u || (outer.col + i * PACK < GROUP_OUT && k < DEPTH) {
+        if EDGES == 0u || ((outer.col + i * PACK < GROUP_OUT) & (k < DEPTH)) {
             strip = with_pack(strip, i, weight[(k * OUT_C + outer.channel) / PACK + i]);
         }
     }

@@ -17,8 +17,9 @@ const LINES_B: u32 = B_ALONG_K * TILE_N + (1u - B_ALONG_K) * TILE_K;
 var<workgroup> tile_a: array<vec4<f16>, LINES_A * WIDTH_A>;
 var<workgroup> tile_b: array<vec4<f16>, LINES_B * WIDTH_B>;
 
-// Sums leave fragments only through memory: a row of fragments a subgroup at a time.
-const SPILL_STRIPS: u32 = FRAGMENTS_N * FRAGMENT / 4u;
+// Sums leave fragments only through memory: one fragment a subgroup at a time, since the more memory a workgroup takes, the
+// fewer of them run side by side. A row of fragments at a time made a GEMM a third slower (benches/rejected.md).
+const SPILL_STRIPS: u32 = FRAGMENT / 4u;
 const SPILL_WIDTH: u32 = SPILL_STRIPS + 1u;
 const SPILL: u32 = FRAGMENT * SPILL_WIDTH;
 var<workgroup> spilled: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * SPILL>;
@@ -81,16 +82,17 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
         for (var j = 0u; j < FRAGMENTS_N; j++) { // unroll
             // naga 30 panics on arguments of coopStoreT that are no plain names.
             let part = (*sums)[i * FRAGMENTS_N + j];
-            let at = subgroup * SPILL + j * FRAGMENT / 4u;
+            let at = subgroup * SPILL;
             let stride = SPILL_WIDTH;
             coopStoreT(part, &spilled[at], stride);
+            workgroupBarrier();
+            for (var strip = lane % SUBGROUP; strip < FRAGMENT * SPILL_STRIPS; strip += SUBGROUP) {
+                let y = strip / SPILL_STRIPS;
+                let x = strip % SPILL_STRIPS;
+                let four = spilled[subgroup * SPILL + y * SPILL_WIDTH + x];
+                emit(row + i * FRAGMENT + y, col + j * FRAGMENT + x * 4u, slice, four);
+            }
+            workgroupBarrier(); // spilled is reused by the next fragment
         }
-        workgroupBarrier();
-        for (var strip = lane % SUBGROUP; strip < FRAGMENT * SPILL_STRIPS; strip += SUBGROUP) {
-            let y = strip / SPILL_STRIPS;
-            let x = strip % SPILL_STRIPS;
-            emit(row + i * FRAGMENT + y, col + x * 4u, slice, spilled[subgroup * SPILL + y * SPILL_WIDTH + x]);
-        }
-        workgroupBarrier(); // spilled is reused by the next row of fragments
     }
 }

@@ -33,7 +33,7 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
         let row = outer.row + (1u - A_ALONG_K) * i * PACK;
-        if EDGES == 0u || (row < ROWS && k + A_ALONG_K * i * PACK < DEPTH) {
+        if EDGES == 0u || ((row < ROWS) & (k + A_ALONG_K * i * PACK < DEPTH)) {
             strip = with_pack(strip, i, a[(outer.at + k * STRIDE_A) / PACK + i]);
         }
     }
@@ -47,7 +47,7 @@ fn load_b(outer: OuterB, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
         let col = outer.col + (1u - B_ALONG_K) * i * PACK;
-        if EDGES == 0u || (col < COLS && k + B_ALONG_K * i * PACK < DEPTH) {
+        if EDGES == 0u || ((col < COLS) & (k + B_ALONG_K * i * PACK < DEPTH)) {
             strip = with_pack(strip, i, b[(outer.at + k * STRIDE_B) / PACK + i]);
         }
     }

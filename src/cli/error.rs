@@ -9,6 +9,7 @@ use vistok::plan::PlanError;
 use vistok::train::TrainError;
 use vistok::train::checkpoint::CheckpointError;
 use vistok::train::data::DataError;
+use vistok::verify::CompareError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ pub(crate) enum Error {
     Nothing { reason: String },
     #[error("interrupted after {done} of {steps} steps; {kept}")]
     Interrupted { done: u64, steps: u64, kept: String },
+    #[error("{error}; {remedy}")]
+    Broken { error: TrainError, remedy: &'static str },
     #[error("{0}")]
     Refused(String),
 }
@@ -46,13 +49,13 @@ pub(crate) enum Error {
 impl Error {
     /// Whether the device was lost, which a driver may do instead of saying that it cannot compile a kernel.
     pub(crate) fn is_lost_device(&self) -> bool {
-        matches!(
-            self,
-            Self::Gpu(gpu::Error::Lost { .. })
-                | Self::Train(TrainError::Gpu(gpu::Error::Lost { .. }))
-                | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. }))
-                | Self::Train(TrainError::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. })))
-        )
+        match self {
+            Self::Gpu(gpu::Error::Lost { .. }) | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. })) => {
+                true
+            }
+            Self::Train(error) => error.is_lost_device(),
+            _ => false,
+        }
     }
 }
 
@@ -61,6 +64,16 @@ impl From<BenchError> for Error {
         match error {
             BenchError::Graph(error) => error.into(),
             BenchError::Gpu(error) => error.into(),
+        }
+    }
+}
+
+impl From<CompareError> for Error {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::Graph(error) => error.into(),
+            CompareError::Plan(error) => error.into(),
+            CompareError::Gpu(error) => error.into(),
         }
     }
 }

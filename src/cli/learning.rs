@@ -46,7 +46,11 @@ pub(super) fn train(
     });
     let seconds = progress.elapsed().as_secs_f64();
     progress.finish();
-    match ended? {
+    let ended = ended.map_err(|error| match trainer.saved() {
+        Some(_) => Error::Broken { error, remedy: "--resume continues it" },
+        None => error.into(),
+    })?;
+    match ended {
         Ended::Done => Ok(Course { losses, seconds }),
         Ended::Stopped => Err(Error::Interrupted { done: trainer.about().step, steps, kept: kept.to_owned() }),
     }

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// Height, width and channels of the images [default: 28x28x1 for the demo's model, 224x224x3 for the others].
-    #[arg(long, value_name = "HxWxC", value_parser = image)]
+    #[arg(long, value_name = "HxWxC", value_parser = presets::image)]
     image: Option<[usize; 3]>,
     /// Number of classes [default: 10 for the demo's model, 1000 for the others].
     #[arg(long, value_name = "N")]
@@ -36,10 +36,9 @@ pub(super) struct Arguments {
 
 /// Prints the plan.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let small = arguments.model.ends_with("-demo");
-    let classes = arguments.classes.unwrap_or(if small { 10 } else { 1000 });
-    let model = presets::model(&arguments.model, classes)?;
-    let [height, width, channels] = arguments.image.unwrap_or(if small { [28, 28, 1] } else { [224, 224, 3] });
+    let default = presets::default(&arguments.model, presets::IMAGENET);
+    let model = presets::model(&arguments.model, arguments.classes.unwrap_or(default.classes))?;
+    let [height, width, channels] = arguments.image.unwrap_or(default.image);
     let images = [arguments.batch as usize, height, width, channels];
     let machine = match arguments.portable {
         true => Capabilities::portable(),
@@ -54,26 +53,4 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     };
     let layout = Layout::of(&[&graph], machine.offset_alignment)?;
     speak::say(&Plan::new(&graph, &layout, &machine, Options::default())?.to_string())
-}
-
-/// `HxWxC`, none of them 0.
-fn image(text: &str) -> Result<[usize; 3], String> {
-    let sizes: Vec<usize> = text.split('x').filter_map(|size| size.parse().ok()).collect();
-    match <[usize; 3]>::try_from(sizes) {
-        Ok(sizes) if text.split('x').count() == 3 && !sizes.contains(&0) => Ok(sizes),
-        _ => Err("height, width and channels are three numbers above 0, such as 28x28x1".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::image;
-
-    #[test]
-    fn sizes_are_three_numbers_above_zero() {
-        assert_eq!(image("28x27x1"), Ok([28, 27, 1]));
-        for wrong in ["", "28", "28x28", "28x28x0", "28x28x1x1", "axbxc", "28x28x1xa", "-1x2x3"] {
-            assert!(image(wrong).is_err(), "{wrong}");
-        }
-    }
 }

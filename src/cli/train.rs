@@ -1,11 +1,11 @@
-//! `vistok train`: a model learns images from a folder, saves itself after every pass, and can continue.
+//! `vistok train`: a model learns images from a folder, saves itself now and then, and can continue.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 use vistok::train::data::Dataset;
-use vistok::train::{Trainer, recipe};
+use vistok::train::{Resumed, Trainer, recipe};
 
 use super::folder::Folder;
 use super::learning::{kept, train};
@@ -15,7 +15,7 @@ use super::{AdapterArgument, Error, interrupt, presets, speak};
 /// The weight file in the folder of a run.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 
-/// Train a model; its weights go to DIR/model.safetensors after every pass over the images.
+/// Train a model; its weights go to DIR/model.safetensors now and then, and `--resume` continues from there.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// `embedded`, or `fashion-mnist:DIR` with the four IDX files, gzipped or not.
@@ -34,7 +34,11 @@ pub(super) struct Arguments {
     /// Where initial weights, the order of images and their augmentation come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Continue from the weight file in DIR.
+    /// Steps from one writing of the weights to the next [default: a pass over the training images].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// Continue from the weight file in DIR, bit for bit as if the run had never been interrupted; begin where DIR has
+    /// none yet.
     #[arg(long)]
     resume: bool,
     /// One JSON document on standard output: `test_accuracy`, `train_seconds`, `adapter`, `weights`.
@@ -51,23 +55,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let dataset = Dataset::load(Some(&arguments.data))?;
     let model = presets::model(&arguments.model, dataset.train.classes)?;
     let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
-    settings.checkpoint = Some((file.clone(), (dataset.train.count() / settings.batch.max(1)) as u64));
-    if !arguments.resume && file.exists() {
+    let pass = (dataset.train.count() / settings.batch.max(1)) as u64;
+    settings.checkpoint = Some((file.clone(), arguments.checkpoint_every.unwrap_or(pass)));
+    let exists = file.try_exists().unwrap_or(true);
+    if !arguments.resume && exists {
         let file = file.display();
         let reason = format!("{file} is there already; --resume continues it, another --out keeps it");
         return Err(Error::Refused(reason));
     }
     let stop = interrupt::stop_flag();
-    let (machine, mut trainer) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
+    let (machine, (mut trainer, resumed)) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
         let (device, pipelines) = (&machine.device, &machine.pipelines);
         let mut trainer = Trainer::new(device, pipelines, &*model, &dataset.train, settings.clone())?;
-        if arguments.resume {
-            trainer.resume(&file)?;
-        }
-        Ok(trainer)
+        let resumed = if arguments.resume && exists { Some(trainer.resume(&file)?) } else { None };
+        Ok((trainer, resumed))
     })?;
     let (name, data, adapter) = (model.name(), &dataset.name, machine.name());
     speak::note(&format!("{name} on {adapter}: {} images of {data}", dataset.train.count()));
+    if arguments.resume {
+        speak::note(&from(resumed, &trainer));
+    }
     let course = train(&mut trainer, &dataset.train, (&settings, stop), &kept(&file, "--resume"))?;
     let accuracy = trainer.accuracy(&dataset.test)?;
     let (percent, seconds) = (100.0 * accuracy, course.seconds);
@@ -86,4 +93,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         speak::say_json(&document)?;
     }
     Ok(())
+}
+
+/// Where a run that may continue begins.
+fn from(resumed: Option<Resumed>, trainer: &Trainer) -> String {
+    let step = trainer.about().step;
+    match resumed {
+        None => "beginning: there is no weight file yet".to_owned(),
+        Some(Resumed::Exactly) => format!("continuing after step {step}"),
+        Some(Resumed::Elsewhere { there, here }) => format!(
+            "continuing after step {step}, but rounded in other places than before: it was computed on {there}, and this \
+             is {here}"
+        ),
+    }
 }

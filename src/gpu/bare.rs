@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Device, Error, Pipelines, readback};
+use super::{Device, Error, Pipelines, memory, readback};
 use crate::kernel::{Dispatch, Grid, Recording, View};
 
 /// What stands in the bytes behind every tensor, and must stand there after the run. 3e38 in f32 and a NaN in f16, so that
@@ -53,14 +53,14 @@ impl<'a> Bare<'a> {
         pipelines.build(device, recording.dispatches.iter())?;
         let mut bare = Self { device, buffers: HashMap::new(), steps: Vec::new() };
         for (at, bytes) in inputs.iter().enumerate() {
-            bare.allocate(View::Input(at), bytes);
+            bare.allocate(View::Input(at), bytes)?;
         }
         for (at, &bytes) in outputs.iter().enumerate() {
             let start = updates.iter().find(|pair| pair.1 == at).map(|pair| inputs[pair.0].clone());
-            bare.allocate(View::Output(at), &start.unwrap_or_else(|| vec![POISON; bytes]));
+            bare.allocate(View::Output(at), &start.unwrap_or_else(|| vec![POISON; bytes]))?;
         }
         for (at, &bytes) in recording.scratch.iter().enumerate() {
-            bare.allocate(View::Scratch(at), &vec![POISON; bytes]);
+            bare.allocate(View::Scratch(at), &vec![POISON; bytes])?;
         }
         for dispatch in &recording.dispatches {
             let step = bare.step(pipelines, dispatch)?;
@@ -70,17 +70,19 @@ impl<'a> Bare<'a> {
         Ok(bare)
     }
 
-    fn allocate(&mut self, view: View, bytes: &[u8]) {
+    fn allocate(&mut self, view: View, bytes: &[u8]) -> Result<(), Error> {
         let mut content = bytes.to_vec();
-        content.resize((bytes.len() + GUARD).next_multiple_of(256), PATTERN);
-        let buffer = self.device.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(&format!("{view:?}")),
-            size: content.len() as u64,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        content.resize(Self::guarded(bytes.len()), PATTERN);
+        let buffer = memory::allocate(self.device, &format!("{view:?}"), content.len() as u64, memory::VALUES)?;
         self.device.queue.write_buffer(&buffer, 0, &content);
         self.buffers.insert(view, (buffer, bytes.len()));
+        Ok(())
+    }
+
+    /// Bytes of a tensor of `bytes` with its guard: what one binding holds.
+    #[must_use]
+    pub const fn guarded(bytes: usize) -> usize {
+        (bytes + GUARD).next_multiple_of(256)
     }
 
     fn step(&self, pipelines: &Pipelines, dispatch: &Dispatch) -> Result<Step, Error> {

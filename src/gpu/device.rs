@@ -218,10 +218,9 @@ impl Device {
         let lost = Arc::new(OnceLock::new());
         let faults = Arc::new(Mutex::new(Vec::new()));
         let (lost_in, faults_in) = (lost.clone(), faults.clone());
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                let _ = lost_in.set(message);
-            }
+        // A host that destroys its device has lost it like any other: wgpu says nothing else of what fails from then on.
+        device.set_device_lost_callback(move |_, message| {
+            let _ = lost_in.set(message);
         });
         // Without a handler wgpu panics; a library must not.
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {

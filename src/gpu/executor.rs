@@ -225,7 +225,7 @@ impl Executor {
         Ok((Location { bytes: tensor.bytes(), ..self.location(place, Some(value)) }, tensor))
     }
 
-    fn location(&self, place: Place, value: Option<Value>) -> Location<'_> {
+    pub(super) fn location(&self, place: Place, value: Option<Value>) -> Location<'_> {
         let host = value.and_then(|value| self.hosts.get(&self.plan.owner(value)));
         let (buffer, offset) = match (host, place.buffer) {
             (Some(host), _) => (&host.buffer, host.offset),

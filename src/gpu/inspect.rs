@@ -1,7 +1,9 @@
 //! Looking inside a run: up to a step, or to the first value that is not a number.
 
 use std::fmt;
+use std::ops::Range;
 
+use super::memory::write;
 use super::{Error, Executor};
 use crate::graph::{Tensor, Value};
 use crate::kernel::{Access, Elem};
@@ -41,17 +43,55 @@ impl fmt::Display for BadValue {
     }
 }
 
+/// What outputs and scratch memory hold before a node runs alone: NaN in f32 and in f16, and no likely u32.
+const POISON: u8 = 0xFF;
+
 impl Executor {
     /// Runs the first `steps` steps: every value that the last of them uses can then be read.
     ///
     /// # Errors
     /// When the plan has fewer steps, or the device is lost.
     pub fn run_to(&self, steps: usize) -> Result<(), Error> {
-        if steps > self.steps.len() {
+        self.run_steps(0..steps)
+    }
+
+    /// Runs some steps, on what the steps before them left.
+    ///
+    /// # Errors
+    /// When the plan has no such steps, or the device is lost.
+    pub fn run_steps(&self, steps: Range<usize>) -> Result<(), Error> {
+        if steps.start > steps.end || steps.end > self.steps.len() {
             let reason = format!("the plan has {} steps", self.steps.len());
-            return Err(Error::Invalid { during: format!("running {steps} steps"), reason });
+            return Err(Error::Invalid { during: format!("running steps {} to {}", steps.start, steps.end), reason });
         }
-        self.submit(0..steps)
+        self.submit(steps)
+    }
+
+    /// Runs one node of the plan alone, on what the nodes before it left. Its scratch memory, and what it makes in
+    /// slots, hold NaN first: an element that it leaves unwritten shows, and memory read before it is written.
+    ///
+    /// # Errors
+    /// When the plan has no such node, or the device is lost.
+    pub fn run_node(&self, node: usize) -> Result<(), Error> {
+        let Some(node) = self.plan.nodes().get(node) else {
+            let reason = format!("the plan has {} nodes", self.plan.nodes().len());
+            return Err(Error::Invalid { during: format!("running node {node}"), reason });
+        };
+        for step in &self.plan.steps()[node.steps.clone()] {
+            for (binding, (_, access)) in step.kernel.bindings.iter().enumerate() {
+                let (place, value) = (step.bindings[binding], step.values[binding]);
+                let read = |value| node.inputs.iter().any(|&input| self.plan.owner(input) == self.plan.owner(value));
+                let given = value.is_some_and(read);
+                if *access == Access::Write && matches!(place.buffer, Buffer::Slot(_)) && !given {
+                    let part = match value {
+                        Some(value) => self.locate(value)?.0,
+                        None => self.location(place, None),
+                    };
+                    write(&self.device, part, &vec![POISON; part.bytes], "filling outputs with NaN")?;
+                }
+            }
+        }
+        self.submit(node.steps.clone())
     }
 
     /// Runs node by node and reads what each wrote, up to the first value that holds NaN or infinity. The homes are

@@ -42,13 +42,24 @@ pub(super) fn allocate(
 /// Writes bytes to the start of a part; copies go by 4 bytes, and every part is padded to more than that.
 pub(super) fn write(device: &Device, part: Location<'_>, bytes: &[u8], what: &str) -> Result<(), Error> {
     let whole = bytes.len() & !3;
+    // wgpu copies through memory of its own, which may not suffice; then nothing is written.
+    let memory = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     device.queue.write_buffer(part.buffer, part.offset, &bytes[..whole]);
     if whole < bytes.len() {
         let mut last = [0; 4];
         last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
         device.queue.write_buffer(part.buffer, part.offset + whole as u64, &last);
     }
-    device.check(what)
+    let out_of_memory = pollster::block_on(memory.pop()).is_some();
+    if out_of_memory {
+        // wgpu gives the device up as well, and says so only when it is asked.
+        let _ = device.device.poll(wgpu::PollType::Poll);
+    }
+    device.check(what)?;
+    match out_of_memory {
+        true => Err(Error::OutOfMemory { what: what.to_owned(), bytes: bytes.len() as u64 }),
+        false => Ok(()),
+    }
 }
 
 /// The bytes of all homes at one moment.

@@ -1,5 +1,7 @@
 //! Numbers of the CPU to the bytes of a tensor, and back.
 
+use std::borrow::Cow;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -19,24 +21,24 @@ fn count(what: &str, tensor: &Tensor, given: usize) -> Result<(), Error> {
 }
 
 /// The bytes of a tensor of floats; f16 takes the nearest number.
-pub(super) fn from_f32(what: &str, tensor: &Tensor, numbers: &[f32]) -> Result<Vec<u8>, Error> {
+pub(super) fn from_f32<'a>(what: &str, tensor: &Tensor, numbers: &'a [f32]) -> Result<Cow<'a, [u8]>, Error> {
     count(what, tensor, numbers.len())?;
     match tensor.elem {
-        Elem::F32 => Ok(bytemuck::cast_slice(numbers).to_vec()),
+        Elem::F32 => Ok(Cow::Borrowed(bytemuck::cast_slice(numbers))),
         Elem::F16 => {
             let mut halves = vec![f16::ZERO; numbers.len()];
             halves.convert_from_f32_slice(numbers);
-            Ok(bytemuck::cast_slice(&halves).to_vec())
+            Ok(Cow::Owned(bytemuck::cast_slice(&halves).to_vec()))
         }
         Elem::U32 => Err(mismatch(what, format!("{tensor} holds whole numbers; write them with write_u32"))),
     }
 }
 
 /// The bytes of a tensor of whole numbers.
-pub(super) fn from_u32(what: &str, tensor: &Tensor, numbers: &[u32]) -> Result<Vec<u8>, Error> {
+pub(super) fn from_u32<'a>(what: &str, tensor: &Tensor, numbers: &'a [u32]) -> Result<Cow<'a, [u8]>, Error> {
     count(what, tensor, numbers.len())?;
     match tensor.elem {
-        Elem::U32 => Ok(bytemuck::cast_slice(numbers).to_vec()),
+        Elem::U32 => Ok(Cow::Borrowed(bytemuck::cast_slice(numbers))),
         _ => Err(mismatch(what, format!("{tensor} holds floats; write them with write_f32"))),
     }
 }

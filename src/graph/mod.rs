@@ -9,11 +9,13 @@ mod nodes;
 mod op;
 mod print;
 mod shape;
+mod signature;
 
 pub use backward::Sum;
 pub use case::{Case, Draw, Input, numbers};
 pub(crate) use interpret::run;
 pub use interpret::{Arrays, interpret, round};
 pub use nodes::{Graph, Node, Source, Value};
-pub use op::{Cost, Function, Gradients, Io, Maths, Op};
+pub use op::{Composition, Cost, Function, Gradients, Io, Maths, Op};
 pub use shape::{GraphError, Shape, Tensor};
+pub use signature::{Named, Signature, SignatureError};

@@ -55,6 +55,9 @@ pub struct Graph {
     scope: Vec<String>,
 }
 
+/// The most elements of a value: a thousand times the largest memory, and far from where sizes wrap.
+const MOST: u64 = 1 << 48;
+
 impl Graph {
     /// A graph without values.
     #[must_use]
@@ -112,7 +115,18 @@ impl Graph {
             problem,
             inputs: tensors.iter().map(Tensor::to_string).collect::<Vec<_>>().join(", "),
         };
+        // Before any rule multiplies sizes: what passes here can be counted, and a few times as much as well.
+        let absurd = |tensor: &&Tensor| {
+            tensor.shape.iter().fold(1, |most: u64, &size| most.saturating_mul(size.max(1) as u64)) > MOST
+        };
+        let refuse_absurd = |tensor: &Tensor| Err(refuse(format!("{tensor} has more elements than any machine holds")));
+        if let Some(tensor) = tensors.iter().find(absurd) {
+            return refuse_absurd(tensor);
+        }
         let made = op.outputs(&tensors).map_err(refuse)?;
+        if let Some(tensor) = made.iter().find(absurd) {
+            return refuse_absurd(tensor);
+        }
         if let Some(empty) = made.iter().find(|tensor| tensor.shape.count() == 0) {
             return Err(refuse(format!("the output would be empty: {empty}")));
         }

@@ -10,6 +10,10 @@ use crate::reference::{Array, Real};
 /// What a gradient rule answers: for each input its gradient, or `None` where there is none to have.
 pub type Gradients = Result<Vec<Option<Value>>, GraphError>;
 
+/// What a composition answers: for each output the value in its place, or `None` where smaller ops do not make it; and
+/// no list at all where the op is made of no others.
+pub type Composition = Result<Option<Vec<Option<Value>>>, GraphError>;
+
 /// An op's definition, written once over any [`Real`]: in f64 it is the truth, in f32 the yardstick.
 pub trait Maths {
     /// The outputs for these inputs; the plainest loops that are right.
@@ -59,6 +63,16 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         })
     }
 
+    /// Adds to the graph the smaller ops that the op is made of, where it is: the same maths by other kernels, and by
+    /// other gradient rules.
+    ///
+    /// # Errors
+    /// When one of those refuses its inputs.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let _ = (inputs, graph);
+        Ok(None)
+    }
+
     /// Pairs (input, output) that share memory: the kernel binds the output, read and written, and never the input.
     /// The input must be a stored value, and the output is what is stored from then on.
     fn updates(&self) -> Vec<(usize, usize)> {
@@ -78,6 +92,13 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
     /// Multiply-adds and bytes, for rooflines; by default no multiply-adds, and every input and output once.
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
         Cost { multiply_adds: 0, bytes: inputs.iter().chain(outputs).map(|tensor| tensor.bytes() as u64).sum() }
+    }
+
+    /// How many times the plainest loops go around, roughly: what comes from outside is refused by it before it runs
+    /// for hours. By default the multiply-adds, and once for every number.
+    fn work(&self, inputs: &[Tensor], outputs: &[Tensor]) -> u64 {
+        let numbers = inputs.iter().chain(outputs).map(|tensor| tensor.shape.count() as u64);
+        numbers.fold(self.cost(inputs, outputs).multiply_adds, u64::saturating_add)
     }
 }
 

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::ops::Deref;
 
+use serde::{Deserialize, Serialize};
+
 use crate::kernel::Elem;
 
 /// Sizes of a tensor's axes, last axis fastest in memory.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape(Vec<usize>);
 
 impl Shape {
@@ -59,7 +61,7 @@ impl fmt::Display for Shape {
 }
 
 /// What a value is: its shape and what its elements are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tensor {
     /// Sizes of the axes.
     pub shape: Shape,

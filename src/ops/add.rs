@@ -1,12 +1,14 @@
 //! Sum of two tensors of one shape: y = a + b.
 
-use super::AWKWARD;
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{AWKWARD, Entry};
+use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// y = a + b, shapes equal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Add;
 
 kernel! {
@@ -52,7 +54,17 @@ impl Maths for Add {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[Signature::of::<Add>(
+        "add",
+        "y = a + b",
+        &[],
+        [&[("a", "T [..]"), ("b", "T [..]")], &[("y", "T [..]")]],
+    )],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = AWKWARD.iter().map(|&n| Case::new(Add, &[&[n, 3], &[n, 3]])).collect();
     cases.push(Case::new(Add, &[&[64, 56, 56, 256], &[64, 56, 56, 256]]).real("resnet50 stage2 residual"));
     cases

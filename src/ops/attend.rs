@@ -1,8 +1,15 @@
 //! Attention, y = softmax over keys(q kᵀ scale) v, head by head: tokenizer, token transformer and projector alike.
 
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
 use super::attend_backward::AttendBackward;
 use super::attend_tiles::{Regime, Sizes, Split};
-use crate::graph::{Case, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Tensor, Value};
+use super::{BatchNormFixed, MatMul, Permute, Reshape, Softmax};
+use crate::graph::{
+    Case, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor,
+    Value,
+};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -11,7 +18,7 @@ use crate::reference::{Array, Real};
 /// A head takes C / heads neighboring channels of q and k and D / heads of v; y = softmax over the keys(q kᵀ scale) v.
 /// `log_sum` is the logarithm of the softmax's denominator, from which the backward pass makes the weights again.
 /// (Wu et al. 2021, equations 1 to 3 and 5: tokens ask pixels, tokens ask tokens, pixels ask tokens.)
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attend {
     /// Heads that the channels are split into.
     pub heads: usize,
@@ -124,6 +131,22 @@ impl Op for Attend {
         Ok(graph.apply(op, &[q, k, v, y, log_sum, dy])?.into_iter().map(Some).collect())
     }
 
+    /// softmax(scale q kᵀ) v with a batch of heads; nothing else here takes the logarithm that `log_sum` is.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let &[q, k, v] = inputs else { return Ok(None) };
+        let Ok(sizes) = Sizes::of([graph.tensor(q), graph.tensor(k), graph.tensor(v)], self.heads) else {
+            return Ok(None); // what is not attended is refused by the op itself
+        };
+        let scaled = BatchNormFixed::scaled(graph, q, self.scale)?;
+        let [scaled, k, v] = [scaled, k, v].map(|value| self.by_heads(graph, value));
+        let scores = graph.apply_one(MatMul { transpose_a: false, transpose_b: true }, &[scaled?, k?])?;
+        let weights = graph.apply_one(Softmax, &[scores])?;
+        let y = graph.apply_one(MatMul::new(), &[weights, v?])?;
+        let y = graph.apply_one(Permute { axes: vec![0, 2, 1, 3] }, &[y])?;
+        let shape = Shape::from([sizes.batch, sizes.queries, sizes.heads * sizes.width]);
+        Ok(Some(vec![Some(graph.apply_one(Reshape { shape }, &[y])?), None]))
+    }
+
     fn functions(&self) -> &'static [Function] {
         &[Function::Exp, Function::Log, Function::Divide]
     }
@@ -137,6 +160,14 @@ impl Op for Attend {
 }
 
 impl Attend {
+    /// [N, rows, channels] → [N, heads, rows, channels / heads].
+    fn by_heads(&self, graph: &mut Graph, x: Value) -> Result<Value, GraphError> {
+        let [batch, rows, channels] = graph.tensor(x).shape.dims();
+        let shape = Shape::from([batch, rows, self.heads, channels / self.heads]);
+        let x = graph.apply_one(Reshape { shape }, &[x])?;
+        graph.apply_one(Permute { axes: vec![0, 2, 1, 3] }, &[x])
+    }
+
     fn self_attention(&self, io: &Io<'_>, sizes: Sizes, out: &mut Recording) {
         let call = SelfAttention {
             batch: word(sizes.batch),
@@ -288,7 +319,23 @@ const SHAPES: &[[usize; 5]] = &[
     [1281, 9, 2, 3, 5],
 ];
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Attend>(
+            "attend",
+            "head by head, y = softmax over the keys(q kᵀ scale) v; log_sum is the logarithm of its denominator",
+            &[("heads", "a whole number that divides C and D"), ("scale", "a number that scores are multiplied by")],
+            [
+                &[("q", "T [N, Q, C]"), ("k", "T [N, K, C]"), ("v", "T [N, K, D]")],
+                &[("y", "T [N, Q, D]"), ("log_sum", "f32 [N, heads, Q]")],
+            ],
+        ),
+        super::attend_backward::SIGNATURE,
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |heads: usize, n: usize, [q, k, c, d]: [usize; 4], scale: f64| {
         Case::new(Attend { heads, scale }, &[&[n, q, c], &[n, k, c], &[n, k, d]])
     };
@@ -298,6 +345,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = awkward.collect();
     // One image and many pixels: the sums over pixels are split among workgroups.
     cases.push(case(1, 1, [2, 700, 3, 4], 0.5));
+    cases.push(case(1, 1, [2, 5000, 3, 4], 0.5));
     cases.push(case(1, 1, [700, 2, 3, 4], 0.5));
     // Scores beyond what exp can bear: only their distance from the largest may reach it.
     cases.extend([[9, 7, 3, 3], [33, 8, 3, 3], [5, 127, 3, 3]].map(|sizes| case(1, 2, sizes, 40.0)));

@@ -1,14 +1,16 @@
 //! The gradients of attention: dS = P (dP − rowsum(dy y)), with the weights P made again from `log_sum`.
 
+use serde::{Deserialize, Serialize};
+
 use super::attend_tiles::{Regime, Sizes, Split, Tile};
-use crate::graph::{Cost, Function, Io, Maths, Op, Tensor};
+use crate::graph::{Cost, Function, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::{Grid, Recording, Variant, View, tuning, word};
 use crate::reference::{Array, Real};
 
 /// q, k, v, y, log_sum, dy → dq, dk, dv.
 ///
 /// P = exp(q kᵀ scale − log_sum), dP = dy vᵀ, dS = P (dP − rowsum(dy y)) scale; dq = dS k, dk = dSᵀ q, dv = Pᵀ dy.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttendBackward {
     /// Heads that the channels are split into.
     pub heads: usize,
@@ -270,3 +272,20 @@ impl Maths for AttendBackward {
         vec![dq, dk, dv]
     }
 }
+
+pub(super) const SIGNATURE: Signature = Signature::of::<AttendBackward>(
+    "attend_backward",
+    "P = exp(q kᵀ scale − log_sum), dS = P (dy vᵀ − rowsum(dy y)) scale; dq = dS k, dk = dSᵀ q, dv = Pᵀ dy",
+    &[("heads", "a whole number that divides C and D"), ("scale", "a number that scores are multiplied by")],
+    [
+        &[
+            ("q", "T [N, Q, C]"),
+            ("k", "T [N, K, C]"),
+            ("v", "T [N, K, D]"),
+            ("y", "T [N, Q, D]"),
+            ("log_sum", "f32 [N, heads, Q]"),
+            ("dy", "T [N, Q, D]"),
+        ],
+        &[("dq", "T [N, Q, C]"), ("dk", "T [N, K, C]"), ("dv", "T [N, K, D]")],
+    ],
+);

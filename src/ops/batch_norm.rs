@@ -2,8 +2,10 @@
 //!
 //! Ioffe and Szegedy 2015, algorithm 1; the running averages as PyTorch keeps them.
 
-use super::AWKWARD;
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{AWKWARD, Entry};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::{self, Strips, Width};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -14,7 +16,7 @@ use crate::reference::{Array, Real};
 /// mean and variance are taken for each channel over all other axes (n rows); inv_std = 1 / sqrt(variance + eps);
 /// y = gain (x − mean) inv_std + bias. running' = running + momentum (batch − running), where the batch's variance
 /// is the unbiased one, divided by n − 1; of a single row, which has none, by 1. Gradients flow from y alone.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNormTrain {
     /// Added to the variance.
     pub eps: f64,
@@ -25,7 +27,7 @@ pub struct BatchNormTrain {
 /// x [.., C], gain, mean, inv_std `f32 [C]`, dy [.., C] → dx [.., C], dgain, dbias `f32 [C]`.
 ///
 /// dbias = Σ dy, dgain = Σ dy x̂, dx = gain inv_std (dy − dbias / n − x̂ dgain / n), with x̂ = (x − mean) inv_std.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchNormBackward;
 
 kernel! {
@@ -305,7 +307,52 @@ impl Maths for BatchNormBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<BatchNormTrain>(
+            "batch_norm",
+            "over all axes but the last, y = gain (x − mean) inv_std + bias, inv_std = 1 / sqrt(variance + eps); running' = running + momentum (batch − running), with the unbiased variance",
+            &[
+                ("eps", "a number added to the variance"),
+                ("momentum", "the weight of this batch in the running averages, 0 to 1"),
+            ],
+            [
+                &[
+                    ("x", "T [.., C]"),
+                    ("gain", "f32 [C]"),
+                    ("bias", "f32 [C]"),
+                    ("running_mean", "f32 [C]"),
+                    ("running_variance", "f32 [C]"),
+                ],
+                &[
+                    ("y", "T [.., C]"),
+                    ("mean", "f32 [C]"),
+                    ("inv_std", "f32 [C]"),
+                    ("running_mean'", "f32 [C]"),
+                    ("running_variance'", "f32 [C]"),
+                ],
+            ],
+        ),
+        Signature::of::<BatchNormBackward>(
+            "batch_norm_backward",
+            "dbias = Σ dy, dgain = Σ dy x̂, dx = gain inv_std (dy − dbias / n − x̂ dgain / n), x̂ = (x − mean) inv_std",
+            &[],
+            [
+                &[
+                    ("x", "T [.., C]"),
+                    ("gain", "f32 [C]"),
+                    ("mean", "f32 [C]"),
+                    ("inv_std", "f32 [C]"),
+                    ("dy", "T [.., C]"),
+                ],
+                &[("dx", "T [.., C]"), ("dgain", "f32 [C]"), ("dbias", "f32 [C]")],
+            ],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |shape: &[usize]| {
         let vector: &[usize] = &shape[shape.len() - 1..];
         let norm = BatchNormTrain { eps: 1e-5, momentum: 0.1 };

@@ -1,15 +1,17 @@
 //! Batch normalization with fixed statistics: evaluation, and fine-tuning with frozen averages.
 
-use super::AWKWARD;
+use serde::{Deserialize, Serialize};
+
 use super::batch_norm::{Cut, channels};
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use super::{AWKWARD, Entry, Fill};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
 /// x [.., C], gain, bias, mean, variance `f32 [C]` → y [.., C] = gain (x − mean) / sqrt(variance + eps) + bias.
 ///
 /// mean and variance are constants: they have no gradient.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNormFixed {
     /// Added to the variance.
     pub eps: f64,
@@ -18,7 +20,7 @@ pub struct BatchNormFixed {
 /// x [.., C], gain, mean, variance `f32 [C]`, dy [.., C] → dx [.., C], dgain, dbias `f32 [C]`.
 ///
 /// dx = dy gain inv_std, dgain = Σ dy (x − mean) inv_std, dbias = Σ dy, with inv_std = 1 / sqrt(variance + eps).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNormFixedBackward {
     /// Added to the variance.
     pub eps: f64,
@@ -48,6 +50,23 @@ kernel! {
         params { blocks: u32, columns: u32 }
         read { block_dgain, block_dbias }
         write { dgain, dbias }
+    }
+}
+
+impl BatchNormFixed {
+    /// factor x + bias, `bias` f32 \[channels\]: what a norm does that has nothing to take away and nothing to divide by.
+    pub(super) fn affine(graph: &mut Graph, x: Value, factor: f64, bias: Value) -> Result<Value, GraphError> {
+        let tensor = graph.tensor(bias).clone();
+        let [gain, mean, variance] =
+            [factor, 0.0, 1.0].map(|value| graph.apply_one(Fill { value, tensor: tensor.clone() }, &[]));
+        graph.apply_one(Self { eps: 0.0 }, &[x, gain?, bias, mean?, variance?])
+    }
+
+    /// factor x.
+    pub(super) fn scaled(graph: &mut Graph, x: Value, factor: f64) -> Result<Value, GraphError> {
+        let channels = graph.tensor(x).shape.last().copied().unwrap_or(1);
+        let zero = graph.apply_one(Fill { value: 0.0, tensor: Tensor::f32([channels]) }, &[])?;
+        Self::affine(graph, x, factor, zero)
     }
 }
 
@@ -191,7 +210,43 @@ impl Maths for BatchNormFixedBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<BatchNormFixed>(
+            "batch_norm_fixed",
+            "y = gain (x − mean) / sqrt(variance + eps) + bias",
+            &[("eps", "a number added to the variance")],
+            [
+                &[
+                    ("x", "T [.., C]"),
+                    ("gain", "f32 [C]"),
+                    ("bias", "f32 [C]"),
+                    ("mean", "f32 [C]"),
+                    ("variance", "f32 [C]"),
+                ],
+                &[("y", "T [.., C]")],
+            ],
+        ),
+        Signature::of::<BatchNormFixedBackward>(
+            "batch_norm_fixed_backward",
+            "dx = dy gain inv_std, dgain = Σ dy (x − mean) inv_std, dbias = Σ dy, inv_std = 1 / sqrt(variance + eps)",
+            &[("eps", "a number added to the variance")],
+            [
+                &[
+                    ("x", "T [.., C]"),
+                    ("gain", "f32 [C]"),
+                    ("mean", "f32 [C]"),
+                    ("variance", "f32 [C]"),
+                    ("dy", "T [.., C]"),
+                ],
+                &[("dx", "T [.., C]"), ("dgain", "f32 [C]"), ("dbias", "f32 [C]")],
+            ],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |shape: &[usize]| {
         let vector: &[usize] = &shape[shape.len() - 1..];
         let case = Case::new(BatchNormFixed { eps: 1e-5 }, &[shape, vector, vector, vector, vector]);

@@ -1,8 +1,12 @@
 //! Convolution in two dimensions, NHWC: y = x ∗ weight (+ bias), any kernel, stride, padding and groups.
 
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
 use super::reshape::Reshape;
 use super::sum_rows::SumRows;
-use crate::graph::{Case, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Tensor, Value};
+use super::{BatchNormFixed, MatMul};
+use crate::graph::{Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -12,7 +16,7 @@ use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 /// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + `bias[O]` (f32, may be left out).
 ///
 /// Output channels are cut into `groups` runs; run g sees input channels g C/groups .. (g+1) C/groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2d {
     /// Rows and columns from one patch to the next.
     pub stride: [usize; 2],
@@ -72,10 +76,10 @@ impl Conv2d {
         if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
             return Err(format!("{groups} groups do not divide {in_channels} and {out_channels} channels"));
         }
-        if group_in * groups != in_channels {
+        if group_in.saturating_mul(groups) != in_channels {
             return Err(format!(
                 "weight is for {} channels in {groups} groups, x has {in_channels}",
-                group_in * groups
+                group_in.saturating_mul(groups)
             ));
         }
         let size = |axis: usize, length: usize, kernel: usize| {
@@ -175,6 +179,27 @@ impl Op for Conv2d {
         Ok(gradients)
     }
 
+    /// A bias is an affine map of its own; a kernel of one pixel is a product of matrices.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let shape = |value: Value| graph.tensor(value).shape.clone();
+        match *inputs {
+            [x, weight, bias] => {
+                let y = graph.apply_one(*self, &[x, weight])?;
+                Ok(Some(vec![Some(BatchNormFixed::affine(graph, y, 1.0, bias)?)]))
+            }
+            [x, weight] if *self == Self::new(1, 0) && shape(weight).starts_with(&[1, 1]) => {
+                let (Some([n, h, w, c]), Some([_, _, c_too, o])) = (shape(x).rank(), shape(weight).rank()) else {
+                    return Ok(None); // what is no convolution is refused by the op itself
+                };
+                let pixels = graph.apply_one(Reshape { shape: [n * h * w, c].into() }, &[x])?;
+                let weight = graph.apply_one(Reshape { shape: [c_too, o].into() }, &[weight])?;
+                let y = graph.apply_one(MatMul::new(), &[pixels, weight])?;
+                Ok(Some(vec![Some(graph.apply_one(Reshape { shape: [n, h, w, o].into() }, &[y])?)]))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
         let sizes = self.sizes(&inputs[0].shape, &inputs[1].shape);
         Cost {
@@ -227,7 +252,28 @@ impl Conv2d {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Conv2d>(
+            "conv2d",
+            "y = x ∗ weight + bias (a correlation: nothing is flipped); Ho = (H + 2 padding − KH) / stride + 1, rounded down",
+            &[
+                ("stride", "[rows, columns] from patch to patch"),
+                ("padding", "[rows, columns] of zeros on each side"),
+                ("groups", "a whole number"),
+            ],
+            [
+                &[("x", "T [N, H, W, C]"), ("weight", "T [KH, KW, C/groups, O]"), ("bias?", "f32 [O]")],
+                &[("y", "T [N, Ho, Wo, O]")],
+            ],
+        ),
+        super::conv2d_backward::SIGNATURES[0],
+        super::conv2d_backward::SIGNATURES[1],
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let conv = |stride, padding, groups| Conv2d { stride, padding, groups };
     let mut cases = vec![
         Case::new(Conv2d::new(1, 0), &[&[1, 1, 1, 1], &[1, 1, 1, 1]]),
@@ -242,8 +288,13 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(conv([2, 1], [0, 2], 1), &[&[2, 8, 5, 5], &[2, 4, 5, 33]]),
         // Pixels enough for a weight's gradient to be summed in three slices on a GPU.
         Case::new(Conv2d::new(1, 1), &[&[4, 20, 20, 3], &[3, 3, 3, 5]]),
-        // Whole tiles, forward and backward: no index is checked.
+        // Whole tiles, forward and backward: no index is checked. The larger ones are whole in tiles of any size, and those
+        // of 132 channels stick out of several.
         Case::new(Conv2d::new(1, 1), &[&[2, 4, 4, 32], &[3, 3, 32, 32]]),
+        Case::new(Conv2d::new(1, 1), &[&[2, 8, 8, 64], &[3, 3, 64, 128]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 8, 8, 128], &[1, 1, 128, 128], &[128]]).f32(2),
+        Case::new(Conv2d::new(1, 1), &[&[2, 9, 8, 132], &[1, 2, 132, 132]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 9, 8, 8], &[1, 1, 8, 132], &[132]]).f32(2),
         Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5], &[5]]).f32(2),
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 5, 4, 8], &[3, 3, 4, 16], &[16]]).f32(2),
     ];

@@ -1,24 +1,28 @@
 //! The two gradients of a convolution, each a GEMM of its own.
 
+use serde::{Deserialize, Serialize};
+
 use super::conv2d::{Conv2d, Sizes};
-use crate::graph::{Cost, Io, Maths, Op, Shape, Tensor};
+use crate::graph::{Cost, Io, Maths, Op, Shape, Signature, Tensor};
 use crate::kernel::tuning::{self, gemm::Tiles};
 use crate::kernel::{Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
 /// dx[N, H, W, C] from dy[N, Ho, Wo, O] and weight.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2dBackwardX {
     /// The convolution.
+    #[serde(flatten)]
     pub conv: Conv2d,
     /// The shape of its x.
     pub x: Shape,
 }
 
 /// dweight from x and dy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2dBackwardWeight {
     /// The convolution.
+    #[serde(flatten)]
     pub conv: Conv2d,
     /// The shape of its weight.
     pub weight: Shape,
@@ -159,3 +163,28 @@ fn cost(conv: Conv2d, x: &Shape, weight: &Shape, tensors: [&[Tensor]; 2]) -> Cos
         bytes: tensors.iter().flat_map(|side| side.iter()).map(|tensor| tensor.bytes() as u64).sum(),
     }
 }
+
+pub(super) const SIGNATURES: [Signature; 2] = [
+    Signature::of::<Conv2dBackwardX>(
+        "conv2d_backward_x",
+        "the gradient of conv2d for x",
+        &[
+            ("stride", "[rows, columns] from patch to patch"),
+            ("padding", "[rows, columns] of zeros on each side"),
+            ("groups", "a whole number"),
+            ("x", "[N, H, W, C], the shape of x"),
+        ],
+        [&[("dy", "T [N, Ho, Wo, O]"), ("weight", "T [KH, KW, C/groups, O]")], &[("dx", "T [N, H, W, C]")]],
+    ),
+    Signature::of::<Conv2dBackwardWeight>(
+        "conv2d_backward_weight",
+        "the gradient of conv2d for its weight",
+        &[
+            ("stride", "[rows, columns] from patch to patch"),
+            ("padding", "[rows, columns] of zeros on each side"),
+            ("groups", "a whole number"),
+            ("weight", "[KH, KW, C/groups, O], the shape of the weight"),
+        ],
+        [&[("x", "T [N, H, W, C]"), ("dy", "T [N, Ho, Wo, O]")], &[("dweight", "T [KH, KW, C/groups, O]")]],
+    ),
+];

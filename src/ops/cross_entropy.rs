@@ -1,6 +1,9 @@
 //! Cross entropy of logits with whole-number labels, averaged over rows, and its gradient.
 
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -9,13 +12,13 @@ use crate::reference::{Array, Real};
 /// log_sum = ln Σ_k exp(logits_k); loss = Σ_rows (log_sum − logits_label) / N. Gradients flow from the loss alone;
 /// log_sum is kept for the backward pass. A label of K or more makes the loss NaN, and its row of the gradient, so that
 /// it is seen; nothing out of bounds is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrossEntropy;
 
 /// logits [N, K], labels `u32 [N]`, log_sum `f32 [N]`, dloss `f32 [1]` → dlogits [N, K].
 ///
 /// dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / N.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrossEntropyBackward;
 
 kernel! {
@@ -176,7 +179,28 @@ impl Maths for CrossEntropyBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<CrossEntropy>(
+            "cross_entropy",
+            "log_sum = ln Σ exp(logits), loss = mean over rows (log_sum − logits at the label)",
+            &[],
+            [&[("logits", "T [N, K]"), ("labels", "u32 [N]")], &[("loss", "f32 [1]"), ("log_sum", "f32 [N]")]],
+        ),
+        Signature::of::<CrossEntropyBackward>(
+            "cross_entropy_backward",
+            "dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / N",
+            &[],
+            [
+                &[("logits", "T [N, K]"), ("labels", "u32 [N]"), ("log_sum", "f32 [N]"), ("dloss", "f32 [1]")],
+                &[("dlogits", "T [N, K]")],
+            ],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |rows: usize, classes: usize| Case::new(CrossEntropy, &[&[rows, classes], &[rows]]).labels(1, classes);
     let mut cases: Vec<Case> =
         [(1, 1), (1, 2), (3, 10), (31, 33), (257, 3), (2, 1_000)].map(|(rows, classes)| case(rows, classes)).into();

@@ -1,15 +1,19 @@
 //! A tensor that holds one number everywhere: where a backward pass starts.
 
-use crate::graph::{Case, Io, Maths, Op, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// () → a tensor whose elements are all `value`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fill {
     /// The number, rounded to what the tensor can hold.
     pub value: f64,
     /// The tensor to make, f32 or f16.
+    #[serde(flatten)]
     pub tensor: Tensor,
 }
 
@@ -55,7 +59,17 @@ impl Maths for Fill {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[Signature::of::<Fill>(
+        "fill",
+        "y = value everywhere",
+        &[("value", "a number"), ("shape", "a list of sizes"), ("elem", "\"f32\" or \"f16\"")],
+        [&[], &[("y", "T [..]")]],
+    )],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let fill = |shape: &[usize], elem| Case::new(Fill { value: -1.7, tensor: Tensor::new(shape, elem) }, &[]);
     [Elem::F32, Elem::F16]
         .into_iter()

@@ -1,12 +1,15 @@
 //! A function of each element, y = f(x), and its gradient dx = dy f'(x): ReLU, sigmoid, GELU.
 
-use super::AWKWARD;
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{AWKWARD, Entry};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// A function of each element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "function", rename_all = "lowercase")]
 pub enum Map {
     /// max(x, 0); its derivative at 0 is 0.
     Relu,
@@ -17,7 +20,7 @@ pub enum Map {
 }
 
 /// dx = dy f'(x).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapBackward(pub Map);
 
 kernel! {
@@ -155,7 +158,25 @@ impl Maths for MapBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Map>(
+            "map",
+            "y = f(x)",
+            &[("function", "\"relu\", \"sigmoid\" or \"gelu\", the exact one, by erf")],
+            [&[("x", "T [..]")], &[("y", "T [..]")]],
+        ),
+        Signature::of::<MapBackward>(
+            "map_backward",
+            "dx = dy f'(x)",
+            &[("function", "\"relu\", \"sigmoid\" or \"gelu\", the exact one, by erf")],
+            [&[("x", "T [..]"), ("dy", "T [..]")], &[("dx", "T [..]")]],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let shapes = AWKWARD.iter().flat_map(|&n| Map::ALL.map(|map| (map, n)));
     let mut cases: Vec<Case> =
         shapes.map(|(map, n)| Case::new(map, &[&[n, 5]]).draw(0, Draw::Between(-6.0, 6.0))).collect();

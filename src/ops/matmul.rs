@@ -1,13 +1,16 @@
 //! Matrix product, batched: y = a b, with either side stored transposed.
 
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
 use super::reshape::Reshape;
-use crate::graph::{Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Tensor, Value};
+use crate::graph::{Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
 /// y[.., m, n] = a[.., m, k] b[.., k, n], or with one b[k, n] for the whole batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatMul {
     /// a is stored as [.., k, m].
     pub transpose_a: bool,
@@ -165,7 +168,17 @@ impl Maths for MatMul {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[Signature::of::<MatMul>(
+        "matmul",
+        "y[.., m, n] = a[.., m, k] b[.., k, n], or one b [k, n] for the whole batch",
+        &[("transpose_a", "true: a is stored as [.., k, m]"), ("transpose_b", "true: b is stored as [.., n, k]")],
+        [&[("a", "T [.., m or k, k or m]"), ("b", "T [.., k or n, n or k]")], &[("y", "T [.., m, n]")]],
+    )],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     const SIZES: &[[usize; 3]] =
         &[[1, 1, 1], [3, 2, 5], [31, 33, 17], [32, 32, 16], [33, 31, 48], [64, 32, 64], [65, 68, 36], [4, 129, 20]];
     let mut cases = Vec::new();
@@ -179,6 +192,9 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new(MatMul::new(), &[&[3, 5, 12], &[12, 8]]));
     cases.push(Case::new(MatMul { transpose_a: false, transpose_b: true }, &[&[2, 3, 7, 9], &[6, 9]]));
     cases.push(Case::new(MatMul::new(), &[&[40, 300], &[300, 7]]));
+    // Whole tiles of any size, and several that stick out.
+    cases.push(Case::new(MatMul::new(), &[&[128, 128], &[128, 128]]));
+    cases.push(Case::new(MatMul::new(), &[&[132, 36], &[36, 132]]));
     cases.push(Case::new(MatMul::new(), &[&[4096, 4096], &[4096, 4096]]).real("GEMM 4096"));
     cases.push(Case::new(MatMul::new(), &[&[1024, 1024], &[1024, 1024]]).real("GEMM 1024"));
     cases.push(Case::new(MatMul::new(), &[&[256, 16, 1024], &[1024, 1024]]).real("vt token feed-forward"));

@@ -1,6 +1,9 @@
 //! The largest number of each window of an image, and its gradient, which goes to where that number stood.
 
-use crate::graph::{Case, Draw, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Draw, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -9,7 +12,7 @@ use crate::reference::{Array, Real};
 ///
 /// Padding counts as minus infinity. index is the place of the maximum in its window, row · kernel width + column;
 /// of equal numbers the first wins, and NaN wins over numbers. Gradients flow from y alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPool {
     /// Height and width of a window.
     pub kernel: [usize; 2],
@@ -20,9 +23,10 @@ pub struct MaxPool {
 }
 
 /// index u32, dy [N, Ho, Wo, C] → dx [N, H, W, C]: to each pixel the sum of dy over the windows whose maximum it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPoolBackward {
     /// The pooling.
+    #[serde(flatten)]
     pub pool: MaxPool,
     /// H and W.
     pub size: [usize; 2],
@@ -75,6 +79,11 @@ impl MaxPool {
             out[at] = (padded - kernel) / stride + 1;
         }
         Ok(out)
+    }
+
+    /// Places in all windows of a y.
+    fn looked_at(&self, y: &Tensor) -> u64 {
+        self.kernel.iter().fold(y.shape.count() as u64, |count, &side| count.saturating_mul(side as u64))
     }
 
     /// The pixels of window (out_h, out_w) of an image: each one's place in the window, and its row and column.
@@ -138,6 +147,10 @@ impl Op for MaxPool {
             Variant::of(io.elem(0)).piece(lane.piece()).constant("WORKGROUP", lanes),
             Grid::over(count, lanes as usize),
         );
+    }
+
+    fn work(&self, _: &[Tensor], outputs: &[Tensor]) -> u64 {
+        self.looked_at(&outputs[0])
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
@@ -230,6 +243,10 @@ impl Op for MaxPoolBackward {
             Grid::over(count, lanes as usize),
         );
     }
+
+    fn work(&self, inputs: &[Tensor], _: &[Tensor]) -> u64 {
+        self.pool.looked_at(&inputs[1])
+    }
 }
 
 impl Maths for MaxPoolBackward {
@@ -250,7 +267,34 @@ impl Maths for MaxPoolBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<MaxPool>(
+            "max_pool",
+            "the largest of each window; index is its place there, row · kernel width + column, of equal ones the first; Ho = (H + 2 padding − kernel) / stride + 1, rounded down",
+            &[
+                ("kernel", "[height, width]"),
+                ("stride", "[rows, columns] from window to window"),
+                ("padding", "[rows, columns] on each side, counted as minus infinity"),
+            ],
+            [&[("x", "T [N, H, W, C]")], &[("y", "T [N, Ho, Wo, C]"), ("index", "u32 [N, Ho, Wo, C]")]],
+        ),
+        Signature::of::<MaxPoolBackward>(
+            "max_pool_backward",
+            "dx = the sum of dy over the windows whose maximum the pixel was",
+            &[
+                ("kernel", "[height, width]"),
+                ("stride", "[rows, columns] from window to window"),
+                ("padding", "[rows, columns] on each side, counted as minus infinity"),
+                ("size", "[H, W]"),
+            ],
+            [&[("index", "u32 [N, Ho, Wo, C]"), ("dy", "T [N, Ho, Wo, C]")], &[("dx", "T [N, H, W, C]")]],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |[kernel, stride, padding]: [[usize; 2]; 3], shape: &[usize]| {
         Case::new(MaxPool { kernel, stride, padding }, &[shape]).draw(0, Draw::Distinct)
     };

@@ -1,16 +1,19 @@
 //! The mean over the middle axis, pixels or tokens: global average pooling, and its gradient.
 
-use crate::graph::{Case, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Fill, MatMul, Reshape};
+use crate::graph::{Case, Composition, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::{self, Strips};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
 /// x [N, R, C] → y [N, C], the mean over R (pixels, tokens), added in f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeanRows;
 
 /// dy [N, C] → dx [N, R, C]: every row receives dy / R.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeanRowsBackward {
     /// R.
     pub rows: usize,
@@ -73,6 +76,17 @@ impl Op for MeanRows {
         let Some(dy) = grads[0] else { return Ok(vec![None]) };
         let [_, rows, _] = graph.tensor(node.inputs[0]).shape.dims();
         Ok(vec![Some(graph.apply_one(MeanRowsBackward { rows }, &[dy])?)])
+    }
+
+    /// A product with a row of 1 / R.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let Some([n, rows, columns]) = inputs.first().and_then(|&x| graph.tensor(x).shape.rank()) else {
+            return Ok(None); // what has no rows is refused by the op itself
+        };
+        let tensor = graph.tensor(inputs[0]).shaped([n, 1, rows]);
+        let row = graph.apply_one(Fill { value: 1.0 / rows as f64, tensor }, &[])?;
+        let y = graph.apply_one(MatMul::new(), &[row, inputs[0]])?;
+        Ok(Some(vec![Some(graph.apply_one(Reshape { shape: [n, columns].into() }, &[y])?)]))
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -140,7 +154,25 @@ impl Maths for MeanRowsBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<MeanRows>(
+            "mean_rows",
+            "y = the mean over R",
+            &[],
+            [&[("x", "T [N, R, C]")], &[("y", "T [N, C]")]],
+        ),
+        Signature::of::<MeanRowsBackward>(
+            "mean_rows_backward",
+            "dx = dy / R in every row",
+            &[("rows", "R")],
+            [&[("dy", "T [N, C]")], &[("dx", "T [N, R, C]")]],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let shapes = [[1, 1, 1], [2, 49, 3], [3, 7, 64], [1, 257, 33], [5, 2, 160]];
     let mut cases: Vec<Case> = shapes.iter().map(|shape| Case::new(MeanRows, &[&shape[..]])).collect();
     cases.push(Case::new(MeanRows, &[&[64, 49, 2048]]).real("resnet50 average pool"));

@@ -4,7 +4,7 @@
 //!
 //! # Add a kernel in five steps
 //!
-//! One file `src/ops/<op>.rs`, one folder `shaders/<op>/`, and in this file its name and one line of [`cases`]. What
+//! One file `src/ops/<op>.rs`, one folder `shaders/<op>/`, and in this file its name and one line of `ENTRIES`. What
 //! follows is such a file, whole, for y = factor · x; only its WGSL stands in the text, where ours stands in a file.
 //!
 //! ```
@@ -105,6 +105,10 @@
 //! between guards and against the maths. The tests of this repository that do so are `cargo test --test gradients`,
 //! `--test interfaces` (both on any laptop) and `--test kernels`.
 //!
+//! In this crate a file's cases stand in its `ENTRY`, beside the op's [`Signature`]: its name, attributes and tensors in
+//! words, for those who write it down in another language. The op derives serde's two traits, so that its fields are
+//! the attributes, and a test holds the words against every case. `tests/oracle` compares all ops with PyTorch so.
+//!
 //! An op of your own need not be in this crate: `examples/own_op.rs` is one with a backward kernel and a piece of
 //! WGSL that its kernels share. Made of other ops? Then it needs no file here: a function that applies them will do.
 
@@ -149,31 +153,57 @@ pub use sgd::Sgd;
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
-use crate::graph::{Case, Graph, GraphError, Value};
+use crate::graph::{Case, Graph, GraphError, Signature, SignatureError, Value};
+
+/// What an op's file says of it beside the op itself.
+struct Entry {
+    /// How the ops of the file are written down, in a case file for instance.
+    signatures: &'static [Signature],
+    /// What they are tried on.
+    cases: fn() -> Vec<Case>,
+}
+
+/// Every op: whatever lists them all is made from this.
+const ENTRIES: &[Entry] = &[
+    add::ENTRY,
+    attend::ENTRY,
+    batch_norm::ENTRY,
+    batch_norm_fixed::ENTRY,
+    conv2d::ENTRY,
+    cross_entropy::ENTRY,
+    fill::ENTRY,
+    map::ENTRY,
+    matmul::ENTRY,
+    max_pool::ENTRY,
+    mean_rows::ENTRY,
+    permute::ENTRY,
+    repeat::ENTRY,
+    reshape::ENTRY,
+    sgd::ENTRY,
+    softmax::ENTRY,
+    sum_rows::ENTRY,
+];
 
 /// Every op's cases: kernel tests, gradient tests and benches are made from these.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let each: &[fn() -> Vec<Case>] = &[
-        add::cases,
-        attend::cases,
-        batch_norm::cases,
-        batch_norm_fixed::cases,
-        conv2d::cases,
-        cross_entropy::cases,
-        fill::cases,
-        map::cases,
-        matmul::cases,
-        max_pool::cases,
-        mean_rows::cases,
-        permute::cases,
-        repeat::cases,
-        reshape::cases,
-        sgd::cases,
-        softmax::cases,
-        sum_rows::cases,
-    ];
-    each.iter().flat_map(|cases| cases()).collect()
+    ENTRIES.iter().flat_map(|entry| (entry.cases)()).collect()
+}
+
+/// Every op's signature: how it is written down, and how what is written becomes the op.
+pub fn signatures() -> impl Iterator<Item = &'static Signature> {
+    ENTRIES.iter().flat_map(|entry| entry.signatures)
+}
+
+/// The signature of the op of this name.
+///
+/// # Errors
+/// When no op has it; the error lists the names.
+pub fn signature(name: &str) -> Result<&'static Signature, SignatureError> {
+    signatures().find(|signature| signature.name == name).ok_or_else(|| SignatureError::Name {
+        name: name.to_owned(),
+        known: signatures().map(|signature| signature.name).collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// Adds what computes the gradients of `wrt`, given those of some values (`seeds`: value, gradient).

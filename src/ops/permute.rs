@@ -1,6 +1,9 @@
 //! Axes in another order: y's axis i is x's axis `axes[i]`.
 
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -8,7 +11,7 @@ use crate::reference::{Array, Real};
 const MAX_AXES: usize = 6;
 
 /// Axes in another order: y's axis i is x's axis `axes[i]`, as numpy's `transpose`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permute {
     /// For each axis of y, the axis of x.
     pub axes: Vec<usize>,
@@ -123,7 +126,17 @@ impl Maths for Permute {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[Signature::of::<Permute>(
+        "permute",
+        "y's axis i is x's axis axes[i]",
+        &[("axes", "a list that names each axis of x once")],
+        [&[("x", "T [..]")], &[("y", "T [..]")]],
+    )],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |axes: &[usize], shape: &[usize]| Case::new(Permute { axes: axes.to_vec() }, &[shape]);
     vec![
         case(&[0], &[257]),

@@ -1,19 +1,23 @@
 //! One thing many times, y[t, …] = x[0, …], and its gradient, the sum over t.
 
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
 use super::permute::bits;
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use super::{Fill, MatMul, Reshape};
+use crate::graph::{Case, Composition, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// x[1, …] → y[times, …]: parameters that every image of a batch shares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeat {
     /// How many times.
     pub times: usize,
 }
 
 /// dx[0, …] = sum over t of dy[t, …], in f32 and in the order of t.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepeatBackward;
 
 kernel! {
@@ -59,6 +63,18 @@ impl Op for Repeat {
         let Some(dy) = grads[0] else { return Ok(vec![None]) };
         Ok(vec![Some(graph.apply_one(RepeatBackward, &[dy])?)])
     }
+
+    /// A column of ones times the one thing as a row.
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let Some(x) = inputs.first().map(|&x| graph.tensor(x).clone()).filter(|x| x.elem != Elem::U32) else {
+            return Ok(None); // whole numbers are not multiplied
+        };
+        let Ok(y) = self.outputs(std::slice::from_ref(&x)) else { return Ok(None) };
+        let ones = graph.apply_one(Fill { value: 1.0, tensor: x.shaped([self.times, 1]) }, &[])?;
+        let row = graph.apply_one(Reshape { shape: [1, x.shape.count()].into() }, inputs)?;
+        let copies = graph.apply_one(MatMul::new(), &[ones, row])?;
+        Ok(Some(vec![Some(graph.apply_one(Reshape { shape: y[0].shape.clone() }, &[copies])?)]))
+    }
 }
 
 impl Maths for Repeat {
@@ -100,7 +116,25 @@ impl Maths for RepeatBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Repeat>(
+            "repeat",
+            "y[t, ..] = x[0, ..]",
+            &[("times", "a whole number")],
+            [&[("x", "T [1, ..]")], &[("y", "T [times, ..]")]],
+        ),
+        Signature::of::<RepeatBackward>(
+            "repeat_backward",
+            "dx[0, ..] = Σ over t of dy[t, ..]",
+            &[],
+            [&[("dy", "T [times, ..]")], &[("dx", "T [1, ..]")]],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     vec![
         Case::new(Repeat { times: 1 }, &[&[1, 1]]),
         Case::new(Repeat { times: 3 }, &[&[1]]),

@@ -1,11 +1,14 @@
 //! The same numbers seen in another shape: no kernel runs and no memory is taken.
 
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Shape, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::Recording;
 use crate::reference::{Array, Real};
 
 /// x in another shape of as many elements, the order in memory unchanged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reshape {
     /// The shape of the output.
     pub shape: Shape,
@@ -47,7 +50,17 @@ impl Maths for Reshape {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[Signature::of::<Reshape>(
+        "reshape",
+        "y = x in another shape, the order in memory unchanged",
+        &[("shape", "a list of sizes with the product of those of x")],
+        [&[("x", "T [..]")], &[("y", "T [..]")]],
+    )],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let to = |shape: &[usize], from: &[usize]| Case::new(Reshape { shape: Shape::from(shape) }, &[from]);
     vec![to(&[1], &[1, 1, 1]), to(&[2, 35, 3], &[2, 5, 7, 3]), to(&[2, 5, 7, 3], &[70, 3])]
 }

@@ -1,6 +1,9 @@
 //! Stochastic gradient descent with momentum and weight decay, in place.
 
-use crate::graph::{Case, Io, Maths, Op, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -9,7 +12,7 @@ use crate::reference::{Array, Real};
 /// g' = g + weight_decay w; velocity' = momentum velocity + g'; w' = w − rate velocity', or with Nesterov's momentum
 /// w − rate (g' + momentum velocity'). The rule of PyTorch's `torch.optim.SGD` without dampening (the rate stands
 /// outside the velocity, unlike Sutskever et al. 2013); velocity starts at zero.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sgd {
     /// How much of the velocity is kept from step to step, 0 to 1.
     pub momentum: f64,
@@ -89,7 +92,20 @@ impl Maths for Sgd {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[Signature::of::<Sgd>(
+        "sgd",
+        "g' = g + weight_decay w; velocity' = momentum velocity + g'; w' = w − rate velocity', with Nesterov's momentum w − rate (g' + momentum velocity')",
+        &[("momentum", "a number"), ("weight_decay", "a number"), ("nesterov", "true or false")],
+        [
+            &[("w", "T [..]"), ("g", "T [..]"), ("velocity", "f32 [..]"), ("rate", "f32 [1]")],
+            &[("w'", "T [..]"), ("velocity'", "f32 [..]")],
+        ],
+    )],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let case = |sgd, shape: &[usize]| Case::new(sgd, &[shape, shape, shape, &[1]]).f32(2).f32(3).no_gradient();
     let heavy = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
     let ahead = Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true };

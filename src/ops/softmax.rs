@@ -1,15 +1,18 @@
 //! Softmax along the last axis, y = exp(x) / sum of exp(x), and its gradient dx = y (dy − sum of dy y).
 
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// Softmax along the last axis: x[.., C] → y[.., C], each row's sum 1. The largest of a row is taken away first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Softmax;
 
 /// dx = y (dy − sum of dy y): y, dy → dx.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoftmaxBackward;
 
 kernel! {
@@ -117,7 +120,25 @@ impl Maths for SoftmaxBackward {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[
+        Signature::of::<Softmax>(
+            "softmax",
+            "y = exp(x) / Σ exp(x) along the last axis",
+            &[],
+            [&[("x", "T [.., C]")], &[("y", "T [.., C]")]],
+        ),
+        Signature::of::<SoftmaxBackward>(
+            "softmax_backward",
+            "dx = y (dy − Σ dy y)",
+            &[],
+            [&[("y", "T [.., C]"), ("dy", "T [.., C]")], &[("dx", "T [.., C]")]],
+        ),
+    ],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let shapes: [&[usize]; 8] = [&[1], &[5, 1], &[3, 2], &[2, 7, 8], &[33, 31], &[127, 3], &[2, 3, 2, 65], &[3, 257]];
     let mut cases: Vec<Case> = shapes.iter().map(|shape| Case::new(Softmax, &[shape])).collect();
     // Beyond what exp can bear: only distances from the largest may reach it.

@@ -1,12 +1,15 @@
 //! The sum over the rows of a matrix: gradients of bias vectors.
 
-use crate::graph::{Case, Io, Maths, Op, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::graph::{Case, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::tuning::{self, Strips, Width};
 use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
 /// x [R, C] → `f32 [C]`, the sum over R, added in f32. It ends backward passes, so it has no gradient of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SumRows;
 
 kernel! {
@@ -74,7 +77,17 @@ impl Maths for SumRows {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) const ENTRY: Entry = Entry {
+    signatures: &[Signature::of::<SumRows>(
+        "sum_rows",
+        "y = Σ over R",
+        &[],
+        [&[("x", "T [R, C]")], &[("y", "f32 [C]")]],
+    )],
+    cases,
+};
+
+fn cases() -> Vec<Case> {
     let shapes = [[1, 1], [2, 3], [31, 4], [1, 257], [257, 33], [1_500, 5], [1_031, 64], [600, 160]];
     let mut cases: Vec<Case> = shapes.iter().map(|shape| Case::new(SumRows, &[&shape[..]])).collect();
     cases.push(Case::new(SumRows, &[&[64, 1_000]]).real("resnet50 classifier bias"));

@@ -15,6 +15,6 @@ mod slots;
 mod steps;
 mod workgroups;
 
-pub use error::PlanError;
+pub use error::{PlanError, Remedy};
 pub use layout::{Home, Layout, Stored};
 pub use plan::{Buffer, Options, Place, Plan, PlannedNode, PlannedOutput, Step};

@@ -1,17 +1,17 @@
 //! Weight files: the homes as safetensors, with what the run was; written whole or not at all, read strictly.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::{fs, io};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::batches::Normalization;
+use super::files;
 use super::step::MOMENTUM;
 use crate::gpu::{self, Homes};
 use crate::kernel::Elem;
-use crate::plan::Stored;
+use crate::plan::{Layout, Stored};
 
 /// The one entry of the file's metadata: lines `key = value`, in the order of the alphabet. One entry, because the
 /// format's writer shuffles several, and equal runs should write equal files.
@@ -79,26 +79,48 @@ pub struct About {
     pub seed: u64,
     /// Steps done.
     pub step: u64,
+    /// Learning rates, update and augmentation.
+    pub recipe: String,
+    /// A number that tells the training images and labels from others.
+    pub images: u64,
+    /// What the bits depend on beside all that: adapter, driver, and the kernels that the plan chose.
+    pub machine: String,
 }
 
 impl About {
     fn text(&self) -> String {
+        self.lines().iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+    }
+
+    fn lines(&self) -> BTreeMap<&'static str, String> {
         let [height, width, channels] = self.image;
-        let lines = BTreeMap::from([
+        // A line is one line, whatever a driver calls itself.
+        let line = |text: &str| text.replace('\n', " ");
+        BTreeMap::from([
             ("batch", self.batch.to_string()),
             ("classes", self.classes.to_string()),
             ("image", format!("{height} {width} {channels}")),
+            ("images", self.images.to_string()),
+            ("machine", line(&self.machine)),
             ("mean", format!("{:?}", self.normalization.mean)),
-            ("model", self.model.clone()),
+            ("model", line(&self.model)),
+            ("recipe", line(&self.recipe)),
             ("seed", self.seed.to_string()),
             ("std", format!("{:?}", self.normalization.std)),
             ("step", self.step.to_string()),
-        ]);
-        lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+        ])
+    }
+
+    /// What `other` has differently, for people: `seed is 1 there and 2 here`. Nothing is said of step and machine.
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        let (there, here) = (self.lines(), other.lines());
+        let counts = |key: &&str| !["step", "machine"].contains(key);
+        let differ = there.iter().filter(|(key, value)| counts(key) && here.get(*key) != Some(*value));
+        differ.map(|(key, value)| format!("{key} is {value} there and {} here", here[key])).collect()
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let lines: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(" = ")).collect();
+        let lines: HashMap<&str, &str> = text.split('\n').filter_map(|line| line.split_once(" = ")).collect();
         let text = |key: &str| lines.get(key).copied().ok_or_else(|| format!("it does not say `{key}`"));
         fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, String> {
             text.parse().map_err(|_| format!("`{key}` is `{text}`"))
@@ -118,6 +140,9 @@ impl About {
             batch: number("batch", text("batch")?)?,
             seed: number("seed", text("seed")?)?,
             step: number("step", text("step")?)?,
+            recipe: text("recipe")?.to_owned(),
+            images: number("images", text("images")?)?,
+            machine: text("machine")?.to_owned(),
         })
     }
 }
@@ -153,34 +178,17 @@ pub fn save(path: &Path, homes: &Homes, about: &About) -> Result<(), CheckpointE
     }
     let noted = HashMap::from([(ENTRY.to_owned(), about.text())]);
     let bytes = safetensors::serialize(views, Some(noted)).map_err(format)?;
-    replace(path, &bytes).map_err(|source| CheckpointError::File {
+    files::replace(path, &bytes).map_err(|source| CheckpointError::File {
         file: path.display().to_string(),
         doing: "write",
         source,
     })
 }
 
-/// Makes `path` hold `bytes`, or leaves it as it is.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    });
-    if written.is_err() {
-        // What failed is reported; a leftover that cannot be removed either is not worse.
-        let _ = fs::remove_file(&partial);
-    }
-    written
-}
-
 /// A weight file in memory, whole and of the right format.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    path: PathBuf,
+    file: String,
     bytes: Vec<u8>,
     about: About,
 }
@@ -194,13 +202,26 @@ impl Checkpoint {
         let file = path.display().to_string();
         let bytes =
             fs::read(path).map_err(|source| CheckpointError::File { file: file.clone(), doing: "read", source })?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| CheckpointError::Format { file: file.clone(), reason: error.to_string() })?;
-        let noted = metadata.metadata().as_ref().and_then(|noted| noted.get(ENTRY));
-        let reason = || format!("its metadata has no `{ENTRY}`");
-        let about = noted.ok_or_else(reason).and_then(|text| About::parse(text));
-        let about = about.map_err(|reason| CheckpointError::Foreign { file, reason })?;
-        Ok(Self { path: path.to_owned(), bytes, about })
+        Self::parse(&file, bytes)
+    }
+
+    /// Reads the bytes of a file that errors call `file`.
+    ///
+    /// # Errors
+    /// When they are cut off, of another format, or do not say what they hold.
+    pub fn parse(file: &str, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        let file = file.to_owned();
+        let about = match SafeTensors::read_metadata(&bytes) {
+            Err(error) => return Err(CheckpointError::Format { file, reason: error.to_string() }),
+            Ok((_, metadata)) => match metadata.metadata().as_ref().and_then(|noted| noted.get(ENTRY)) {
+                Some(text) => About::parse(text),
+                None => Err(format!("its metadata has no `{ENTRY}`")),
+            },
+        };
+        match about {
+            Ok(about) => Ok(Self { file, bytes, about }),
+            Err(reason) => Err(CheckpointError::Foreign { file, reason }),
+        }
     }
 
     /// What is noted beside the tensors.
@@ -209,25 +230,45 @@ impl Checkpoint {
         &self.about
     }
 
-    /// Writes the tensors into homes. All are compared first: names, shapes and element types must be the homes'.
+    /// Compares the tensors with those of a layout: names, shapes and element types must be the layout's.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub fn check(&self, layout: &Layout, which: Which) -> Result<(), CheckpointError> {
+        self.matching(layout, which).map(|_| ())
+    }
+
+    /// Writes the tensors into homes, compared first as by [`check`](Self::check).
     ///
     /// # Errors
     /// When they differ; then nothing is written.
     pub fn load(&self, homes: &Homes, which: Which) -> Result<(), CheckpointError> {
-        let file = || self.path.display().to_string();
+        for (home, name, view) in self.matching(homes.layout(), which)? {
+            homes.write_bytes(home, name, view.data())?;
+        }
+        Ok(())
+    }
+
+    /// Home, name and content of every tensor of a layout.
+    fn matching<'a>(
+        &'a self,
+        layout: &'a Layout,
+        which: Which,
+    ) -> Result<Vec<(&'static str, &'a str, TensorView<'a>)>, CheckpointError> {
+        let file = || self.file.clone();
         let tensors = SafeTensors::deserialize(&self.bytes)
             .map_err(|error| CheckpointError::Format { file: file(), reason: error.to_string() })?;
         let reads = |home: &str| which == Which::All || home != MOMENTUM;
-        let mut found: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
+        let mut found: BTreeMap<&str, TensorView<'a>> = tensors.iter().collect();
         found.retain(|key, _| reads(key.split('/').next().unwrap_or_default()));
-        let mut writes = Vec::new();
+        let mut matching = Vec::new();
         let mut differences = Vec::new();
-        for home in homes.layout().homes().iter().filter(|home| reads(home.name)) {
+        for home in layout.homes().iter().filter(|home| reads(home.name)) {
             for stored in &home.tensors {
                 let key = key(home.name, &stored.name);
                 match found.remove(key.as_str()) {
                     None => differences.push(format!("it lacks `{key}`")),
-                    Some(view) if fits(&view, stored) => writes.push((home.name, &stored.name, view.data())),
+                    Some(view) if fits(&view, stored) => matching.push((home.name, stored.name.as_str(), view)),
                     Some(view) => differences.push(format!(
                         "`{key}` is {} {:?} there and {} in the model",
                         view.dtype(),
@@ -238,16 +279,13 @@ impl Checkpoint {
             }
         }
         differences.extend(found.keys().map(|key| format!("the model has no `{key}`")));
-        if !differences.is_empty() {
-            let more = differences.len().saturating_sub(LISTED);
-            differences.truncate(LISTED);
-            let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-            return Err(CheckpointError::Differs { file: file(), differences: differences.join("; ") + &rest });
+        if differences.is_empty() {
+            return Ok(matching);
         }
-        for (home, name, bytes) in writes {
-            homes.write_bytes(home, name, bytes)?;
-        }
-        Ok(())
+        let more = differences.len().saturating_sub(LISTED);
+        differences.truncate(LISTED);
+        let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+        Err(CheckpointError::Differs { file: file(), differences: differences.join("; ") + &rest })
     }
 }
 
@@ -281,6 +319,9 @@ mod tests {
             batch: 64,
             seed: u64::MAX,
             step: 3,
+            recipe: "Decay { start: 0.1 }".to_owned(),
+            images: 7,
+            machine: "a = b".to_owned(),
         };
         assert_eq!(About::parse(&about.text()), Ok(about.clone()));
         let missing = about.text().replace("seed = ", "seat = ");
@@ -291,19 +332,5 @@ mod tests {
             let odd = about.text().replace("std = 1e-7", &format!("std = {std}"));
             assert!(About::parse(&odd).is_err_and(|reason| reason.contains("no normalization")), "{odd}");
         }
-    }
-
-    #[test]
-    fn a_write_that_fails_leaves_nothing() -> io::Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("taken");
-        fs::create_dir(&path)?;
-        assert!(replace(&path, b"bytes").is_err());
-        assert_eq!(fs::read_dir(folder.path())?.count(), 1);
-        let path = folder.path().join("free");
-        replace(&path, b"first")?;
-        replace(&path, b"second")?;
-        assert_eq!(fs::read(&path)?, b"second");
-        Ok(())
     }
 }

@@ -42,6 +42,12 @@ impl Images {
         self.height.saturating_mul(self.width).saturating_mul(self.channels)
     }
 
+    /// A number that tells these pixels and labels, in this order, from others.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        digest(self.pixels.iter().chain(&self.labels).copied())
+    }
+
     /// That there are images, as many pixels as the shape says, and labels below `classes`; else
     /// [`DataError::Shape`] or [`DataError::Label`].
     pub fn check(&self) -> Result<(), DataError> {
@@ -63,6 +69,11 @@ impl Images {
             }),
         }
     }
+}
+
+/// FNV-1a: tells apart what is not forged.
+pub(super) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Where a [`Dataset`] comes from; parsed from `embedded` or `fashion-mnist:DIR`.
@@ -190,7 +201,7 @@ fn gunzip_file(_reader: BufReader<File>, file: &str) -> Result<Box<dyn Read>, Da
 
 /// Decompresses one gzip member; bytes after it are an error, where the decoder alone would pass them over.
 #[cfg(feature = "data")]
-fn gunzip(reader: impl BufRead) -> impl Read {
+pub fn gunzip(reader: impl BufRead) -> impl Read {
     OneMember(flate2::bufread::GzDecoder::new(reader))
 }
 

@@ -42,4 +42,36 @@ pub enum TrainError {
         /// The loss.
         loss: f32,
     },
+    /// The machine or the disk failed in the middle of a run.
+    #[error("in step {step}: {source}; {kept}")]
+    Step {
+        /// The step, counted from 1 as in [`Report`](super::Report).
+        step: u64,
+        /// What failed.
+        source: Box<Self>,
+        /// What is kept of the run.
+        kept: String,
+    },
+    /// A step was begun and not seen to end, so nobody knows which step the weights are of.
+    #[error(
+        "step {step} was begun and its end not seen, so the weights may be of before it or after: continue from a checkpoint"
+    )]
+    Torn {
+        /// The step, counted from 1.
+        step: u64,
+    },
+}
+
+impl TrainError {
+    /// Whether the device was lost: then everything on it is gone, and a new device continues from a checkpoint.
+    #[must_use]
+    pub fn is_lost_device(&self) -> bool {
+        match self {
+            Self::Gpu(gpu::Error::Lost { .. }) | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. })) => {
+                true
+            }
+            Self::Step { source, .. } => source.is_lost_device(),
+            _ => false,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batches::{Augmentation, Batches, Epoch, Normalization};
 use super::checkpoint::{self, About, Checkpoint, CheckpointError, Which};
-use super::data::Images;
+use super::data::{Images, digest};
 use super::error::TrainError;
 use super::evaluate::{Evaluator, fits};
 use super::schedule::Schedule;
@@ -30,7 +30,7 @@ pub struct Settings {
     pub sgd: Sgd,
     /// What happens to training images.
     pub augmentation: Augmentation,
-    /// Where to save, and after how many steps each time; also when training is stopped.
+    /// Where to save, and after how many steps each time; also when training is stopped or done.
     pub checkpoint: Option<(PathBuf, u64)>,
 }
 
@@ -58,6 +58,20 @@ pub enum Ended {
     Stopped,
 }
 
+/// How a run continues from a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// On the same kind of machine: every bit will be what it had been without the interruption.
+    Exactly,
+    /// On another machine, or by other kernels: sums are rounded in other places from here on.
+    Elsewhere {
+        /// What the file says of the machine that wrote it.
+        there: String,
+        /// What this machine would write.
+        here: String,
+    },
+}
+
 /// A model on a device, with its optimizer.
 pub struct Trainer {
     step: Executor,
@@ -65,6 +79,10 @@ pub struct Trainer {
     parameters: Parameters,
     settings: Settings,
     about: About,
+    /// The step that the checkpoint's file holds, as far as this run knows.
+    saved: Option<u64>,
+    /// Whether a step was begun and not seen to end: then nobody knows which step the weights are of.
+    torn: bool,
 }
 
 impl Trainer {
@@ -99,10 +117,13 @@ impl Trainer {
             batch: settings.batch,
             seed: settings.seed,
             step: 0,
+            recipe: format!("{:?} {:?} {:?}", settings.schedule, settings.sgd, settings.augmentation),
+            images: train.digest(),
+            machine: machine_line(device, &plan),
         };
         let step = Executor::new(device, pipelines, plan, &homes)?;
         let evaluator = Evaluator::new(device, pipelines, &evaluation, &homes)?;
-        Ok(Self { step, evaluator, parameters, settings, about })
+        Ok(Self { step, evaluator, parameters, settings, about, saved: None, torn: false })
     }
 
     /// The training step's executor.
@@ -143,36 +164,54 @@ impl Trainer {
         self.evaluator.accuracy(images, self.about.normalization)
     }
 
+    /// The step that the settings' checkpoint holds, as far as this run has written or read it.
+    #[must_use]
+    pub fn saved(&self) -> Option<u64> {
+        self.saved
+    }
+
     /// Writes all homes and where the run stands.
     ///
     /// # Errors
-    /// As [`checkpoint::save`].
+    /// As [`checkpoint::save`]; and [`TrainError::Torn`] after a step whose end is unknown.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        self.whole()?;
         Ok(checkpoint::save(path, self.homes(), &self.about)?)
     }
 
-    /// Continues where the run that wrote this file stood.
+    /// Continues where the run that wrote this file stood, and says whether bit for bit.
     ///
     /// # Errors
-    /// When the file cannot be read, or was written by a run of another model, batch, seed or other images.
-    pub fn resume(&mut self, path: &Path) -> Result<(), TrainError> {
+    /// When the file cannot be read, or was written by a run of another model, batch, seed, recipe or other images.
+    pub fn resume(&mut self, path: &Path) -> Result<Resumed, TrainError> {
         let file = Checkpoint::open(path)?;
-        let there = file.about();
-        let here = About { step: there.step, ..self.about.clone() };
-        if *there != here {
-            let differences = format!("it is of {there:?}, this run is {here:?}");
+        let (there, here) = (file.about(), &self.about);
+        let differences = there.differences(here);
+        if !differences.is_empty() {
+            let differences = format!("{}: give this run what that run was given", differences.join("; "));
             return Err(CheckpointError::Differs { file: path.display().to_string(), differences }.into());
         }
+        file.check(self.homes().layout(), Which::All)?;
+        // From the first byte written to the last, the weights are of neither run.
+        self.torn = true;
         file.load(self.homes(), Which::All)?;
+        self.torn = false;
         self.about.step = there.step;
-        Ok(())
+        if self.settings.checkpoint.as_ref().is_some_and(|(own, _)| own == path) {
+            self.saved = Some(there.step);
+        }
+        let (there, here) = (there.machine.clone(), self.about.machine.clone());
+        Ok(if there == here { Resumed::Exactly } else { Resumed::Elsewhere { there, here } })
     }
 
     /// Trains until all steps are done or `stop` is set, and calls `report` after each step.
     ///
+    /// After an error that is not [`TrainError::Torn`] at the next call, the run stands where it stood before the step
+    /// and may be tried again; else it continues from a checkpoint.
+    ///
     /// # Errors
     /// When the images are not those that the trainer was made for, the loss is no number any more, the machine fails,
-    /// or a checkpoint cannot be written.
+    /// or a checkpoint cannot be written; the last two name the step and what is kept.
     pub fn train(
         &mut self,
         images: &Images,
@@ -190,32 +229,68 @@ impl Trainer {
             }
             let at = self.about.step;
             let rate = self.settings.schedule.rate(at) as f32;
-            feed.prepare(at)?;
-            self.step.write_f32("images", &feed.pixels)?;
-            self.step.write_u32("labels", &feed.labels)?;
-            self.step.write_f32("rate", &[rate])?;
-            self.step.run()?;
-            // The next batch is made while the GPU works on this one.
-            if at + 1 < steps {
-                feed.prepare(at + 1)?;
-            }
-            let loss = self.step.read_named("loss")?.first().copied().unwrap_or(f32::NAN);
-            if !loss.is_finite() {
-                return Err(TrainError::Diverged { step: at, loss });
-            }
-            self.about.step = at + 1;
+            let loss = self.advance(&mut feed, rate).map_err(|error| self.in_step(at, error))?;
             report(&Report { step: at + 1, steps, epoch: at / batches.count() as u64, loss, rate });
             self.save_if(|every| (at + 1).is_multiple_of(every.max(1)) || at + 1 == steps)?;
         }
         Ok(Ended::Done)
     }
 
-    fn save_if(&self, due: impl FnOnce(u64) -> bool) -> Result<(), TrainError> {
-        match &self.settings.checkpoint {
-            Some((path, every)) if due(*every) => self.save(path),
-            _ => Ok(()),
+    /// Does one step; the loss of its batch.
+    fn advance(&mut self, feed: &mut Feed<'_, '_>, rate: f32) -> Result<f32, TrainError> {
+        self.whole()?;
+        let at = self.about.step;
+        feed.prepare(at)?;
+        self.step.write_f32("images", &feed.pixels)?;
+        self.step.write_u32("labels", &feed.labels)?;
+        self.step.write_f32("rate", &[rate])?;
+        self.torn = true;
+        self.step.run()?;
+        // The next batch is made while the GPU works on this one.
+        if at + 1 < self.settings.steps {
+            feed.prepare(at + 1)?;
         }
+        let loss = self.step.read_named("loss")?.first().copied().unwrap_or(f32::NAN);
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { step: at, loss });
+        }
+        self.torn = false;
+        self.about.step = at + 1;
+        Ok(loss)
     }
+
+    fn whole(&self) -> Result<(), TrainError> {
+        if self.torn { Err(TrainError::Torn { step: self.about.step + 1 }) } else { Ok(()) }
+    }
+
+    /// A fault of the machine or the disk, with the step and what is kept of the run.
+    fn in_step(&self, at: u64, error: TrainError) -> TrainError {
+        if !matches!(error, TrainError::Gpu(_) | TrainError::Checkpoint(_)) {
+            return error;
+        }
+        let kept = match (&self.settings.checkpoint, self.saved) {
+            (Some((path, _)), Some(step)) => format!("{} holds the run after {step} steps", path.display()),
+            _ => "nothing of the run was saved yet".to_owned(),
+        };
+        TrainError::Step { step: at + 1, source: Box::new(error), kept }
+    }
+
+    fn save_if(&mut self, due: impl FnOnce(u64) -> bool) -> Result<(), TrainError> {
+        let Some((path, _)) = self.settings.checkpoint.as_ref().filter(|(_, every)| due(*every)) else {
+            return Ok(());
+        };
+        let step = self.about.step;
+        self.save(path).map_err(|error| self.in_step(step.saturating_sub(1), error))?;
+        self.saved = Some(step);
+        Ok(())
+    }
+}
+
+/// What a machine's bits depend on: adapter, driver, and the plan, which names every kernel and build.
+fn machine_line(device: &Device, plan: &Plan) -> String {
+    let info = device.info();
+    let plan = digest(plan.to_string().bytes());
+    format!("{} by {} {} {}, plan {plan:016x}", info.name, info.backend, info.driver, info.driver_info)
 }
 
 /// The batch of one step, made ahead of time.

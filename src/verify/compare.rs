@@ -4,18 +4,19 @@
 //! tensor and must survive; the run is repeated, its grids folded another way, and must be bitwise equal.
 
 use half::f16;
+use rayon::prelude::*;
 
-use super::record::{folded, record, uses_fragments, with_gradients};
+use super::expected::{Expected, Walk};
+use super::record::{folded, uses_fragments};
 use super::tolerance::Tolerance;
 use crate::gpu::{Bare, Device, Error, Pipelines};
-use crate::graph::{Arrays, Case, Graph, GraphError, Node, Source, Tensor, Value, interpret, numbers, round, run};
-use crate::kernel::{Capabilities, Elem, Recording};
-use crate::reference::{Array, Random, Real};
+use crate::graph::{Case, GraphError, Tensor};
+use crate::kernel::{Elem, Recording};
+use crate::plan::PlanError;
+use crate::reference::Array;
 
-/// Draws of the inputs over which the yardstick's largest error is taken when an output is small.
-const DRAWS: u64 = 8;
-/// An output with more numbers than this needs one draw only: luck evens out.
-const SMALL: usize = 4096;
+/// Elements that a fault names.
+const PLACES: usize = 8;
 
 /// What a comparison found for one output.
 #[derive(Clone, Debug)]
@@ -32,10 +33,18 @@ pub struct Row {
     pub output: usize,
     /// Largest error, as a share of what is allowed at that element: over 1 is a fault.
     pub worst: f64,
-    /// Largest absolute error.
+    /// The absolute error of that element, the worst.
     pub error: f64,
-    /// What was allowed where the error was worst.
+    /// What was allowed there.
     pub allowed: f64,
+    /// Where it stands in the output.
+    pub index: Vec<usize>,
+    /// What the GPU gave there.
+    pub found: f64,
+    /// What is true there.
+    pub truth: f64,
+    /// The size of the output's numbers (root of their mean square), for judging what is allowed.
+    pub typical: f64,
     /// What is wrong, or nothing.
     pub fault: Option<String>,
 }
@@ -46,6 +55,9 @@ pub enum CompareError {
     /// The graph refused.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The planner refused.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The machine refused.
     #[error(transparent)]
     Gpu(#[from] Error),
@@ -56,72 +68,14 @@ pub enum CompareError {
 /// # Errors
 /// When the case cannot be built or the machine fails; wrong numbers are rows with a fault.
 pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) -> Result<Vec<Row>, CompareError> {
-    let (graph, draws) = drawn(case, elem)?;
     let mut rows = Vec::new();
-    for node in graph.nodes().iter().filter(|node| !node.op.is_view()) {
-        let expected = Expected::of(&graph, node, &draws, device.capabilities());
-        rows.extend(expected.compare(device, pipelines, &expected.recording)?);
+    for expected in Walk::new(case, elem)? {
+        rows.extend(expected.compare(device, pipelines, &expected.recording(device.capabilities()))?);
     }
     Ok(rows)
 }
 
-/// What node `at` of a case's graph, gradients included, must give on such a machine.
-pub(super) fn expected(case: &Case, elem: Elem, at: usize, machine: &Capabilities) -> Result<Expected, GraphError> {
-    let (graph, draws) = drawn(case, elem)?;
-    Ok(Expected::of(&graph, &graph.nodes()[at], &draws, machine))
-}
-
-/// A case's graph with its gradients, and draws of all its values.
-fn drawn(case: &Case, elem: Elem) -> Result<(Graph, Vec<Arrays<f64>>), GraphError> {
-    let (graph, _) = with_gradients(case, elem)?;
-    let small = graph.values().map(|value| graph.tensor(value).shape.count()).max().unwrap_or(0) <= SMALL;
-    let draws = (0..if small { DRAWS } else { 1 }).map(|seed| truth(case, &graph, seed)).collect();
-    Ok((graph, draws))
-}
-
-/// Every value of the graph in f64, inputs rounded to what their element type can hold.
-fn truth(case: &Case, graph: &Graph, seed: u64) -> Arrays<f64> {
-    let leaf = |value: Value, source: &Source| {
-        let (Source::Input(name) | Source::Stored { name, .. }) = source else {
-            return Ok::<_, std::convert::Infallible>(Array::zeros(&[]));
-        };
-        let tensor = graph.tensor(value);
-        let drawn = match name.strip_prefix("input").and_then(|at| at.parse().ok()) {
-            Some(at) => case.numbers(at, seed),
-            None => numbers(&tensor.shape, crate::graph::Draw::Normal, &mut Random::named(seed, name)),
-        };
-        Ok(round(&drawn, tensor.elem))
-    };
-    let Ok(arrays) = interpret(graph, leaf);
-    arrays
-}
-
-/// A node of a case and what it must give: worked out once, then compared with any number of recordings of it.
-pub(super) struct Expected {
-    node: Node,
-    /// What it records on the machine asked about.
-    pub(super) recording: Recording,
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
-    bytes: Vec<Vec<u8>>,
-    truth: Vec<Array<f64>>,
-    yardsticks: Vec<f64>,
-}
-
 impl Expected {
-    fn of(graph: &Graph, node: &Node, draws: &[Arrays<f64>], machine: &Capabilities) -> Self {
-        let (recording, inputs, outputs) = record(graph, node, machine);
-        let given = |arrays: &Arrays<f64>| -> Vec<Array<f64>> {
-            let pairs = node.inputs.iter().zip(&inputs);
-            pairs.map(|(value, tensor)| round(&arrays[value.index()], tensor.elem)).collect()
-        };
-        let first = given(&draws[0]);
-        let truth = run(&*node.op, &first.iter().collect::<Vec<_>>());
-        let yardsticks = yardsticks(node, &outputs, draws.iter().map(given));
-        let bytes = first.iter().zip(&inputs).map(|(array, tensor)| encode(array, tensor.elem)).collect();
-        Self { node: node.clone(), recording, inputs, outputs, bytes, truth, yardsticks }
-    }
-
     /// Runs a recording of the node twice and compares: a row for each output.
     pub(super) fn compare(
         &self,
@@ -129,33 +83,38 @@ impl Expected {
         pipelines: &Pipelines,
         recording: &Recording,
     ) -> Result<Vec<Row>, Error> {
-        let Self { node, inputs, outputs, bytes, truth, yardsticks, .. } = self;
+        let Self { node, inputs, outputs, bytes, truths } = self;
         let sizes: Vec<usize> = outputs.iter().map(Tensor::bytes).collect();
-        let bare = Bare::new(device, pipelines, recording, (bytes, &sizes), &node.op.updates())?;
-        bare.run(1)?;
-        let found: Vec<Vec<u8>> = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<_, _>>()?;
-        let again = Bare::new(device, pipelines, &folded(recording), (bytes, &sizes), &node.op.updates())?;
-        again.run(1)?;
-        let broken = [bare.broken_guards()?, again.broken_guards()?].concat();
+        let run = |recording: &Recording| -> Result<_, Error> {
+            let bare = Bare::new(device, pipelines, recording, (bytes, &sizes), &node.op.updates())?;
+            bare.run(1)?;
+            let found = (0..outputs.len()).map(|at| bare.output(at)).collect::<Result<Vec<_>, _>>()?;
+            Ok((found, bare))
+        };
+        let (found, bare) = run(recording)?;
+        let mut broken = bare.broken_guards()?;
+        // Real shapes fill half of a small GPU.
+        drop(bare);
+        let (again, bare) = run(&folded(recording))?;
+        broken.extend(bare.broken_guards()?);
 
         let mut kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
         kernels.dedup();
         let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
         let mut rows = Vec::new();
-        for at in 0..outputs.len() {
+        for (at, truth) in truths.iter().enumerate() {
             let elem = outputs[at].elem;
-            // Beside an infinity every error would be small.
-            let sizes = truth[at].data.iter().map(|value| value.abs()).filter(|size| size.is_finite());
-            let largest = sizes.fold(0.0, f64::max);
-            let tolerance = Tolerance::new(yardsticks[at], largest, elem, node.op.functions());
-            let worst = Worst::of(&truth[at], &decode(&found[at], elem), |truth| tolerance.allowed(truth, elem));
+            let tolerance = Tolerance::new(truth.yardstick, truth.largest, elem, node.op.functions());
+            let allowed = |truth| tolerance.allowed(truth, elem);
+            let worst = Worst::of(&truth.numbers, &decode(&found[at], elem), allowed);
             let fault = if let Some(guard) = broken.first() {
                 Some(format!("{:?} was written {} bytes past its end", guard.view, guard.past_end))
-            } else if again.output(at)? != found[at] {
+            } else if again[at] != found[at] {
                 Some("a second run gave other bits".to_owned())
             } else {
                 worst.fault(&outputs[at])
             };
+            let (index, found, right) = worst.place;
             rows.push(Row {
                 op: node.op.name(),
                 kernels: kernels.clone(),
@@ -165,6 +124,10 @@ impl Expected {
                 worst: worst.share,
                 error: worst.error,
                 allowed: worst.allowed,
+                index: coordinates(index, &outputs[at].shape),
+                found,
+                truth: right,
+                typical: truth.typical,
                 fault,
             });
         }
@@ -172,53 +135,46 @@ impl Expected {
     }
 }
 
-/// The largest error of the f32 maths over each output.
-fn yardsticks(node: &Node, outputs: &[Tensor], draws: impl Iterator<Item = Vec<Array<f64>>>) -> Vec<f64> {
-    let mut largest = vec![0.0f64; outputs.len()];
-    for given in draws {
-        let truth = run(&*node.op, &given.iter().collect::<Vec<_>>());
-        let single: Vec<Array<f32>> = given.iter().map(Array::cast).collect();
-        let honest = run(&*node.op, &single.iter().collect::<Vec<_>>());
-        for (at, tensor) in outputs.iter().enumerate() {
-            let honest = round(&honest[at], tensor.elem);
-            let errors = honest.data.iter().zip(&truth[at].data).map(|(a, b)| (a.to_f64() - b).abs());
-            // What overflows f16 is judged element by element, not taken as a yardstick.
-            largest[at] = errors.filter(|error| error.is_finite()).fold(largest[at], f64::max);
-        }
-    }
-    largest
-}
-
-/// The element that is furthest off, as a share of what is allowed there.
-struct Worst {
-    share: f64,
-    error: f64,
-    allowed: f64,
-    /// Up to eight worst places: (number, found, true).
-    places: Vec<(usize, f64, f64)>,
+/// The elements that are furthest off, as shares of what is allowed there.
+pub(super) struct Worst {
+    pub(super) share: f64,
+    pub(super) error: f64,
+    pub(super) allowed: f64,
+    /// The worst element: (number, found, true).
+    pub(super) place: (usize, f64, f64),
+    /// Up to eight that are wrong.
+    pub(super) places: Vec<(usize, f64, f64)>,
 }
 
 impl Worst {
-    fn of(truth: &Array<f64>, found: &[f64], allowed: impl Fn(f64) -> f64) -> Self {
-        let share = |at: usize| {
-            let (found, truth) = (found[at], truth.data[at]);
-            let allowed = allowed(truth);
-            match found.is_finite() && truth.is_finite() {
-                true => (found - truth).abs() / allowed.max(f64::MIN_POSITIVE),
-                // What is infinite or no number must be so on both sides.
-                false if found.to_bits() == truth.to_bits() || (found.is_nan() && truth.is_nan()) => 0.0,
-                false => f64::INFINITY,
-            }
+    pub(super) fn of(truth: &Array<f64>, found: &[f64], allowed: impl Fn(f64) -> f64 + Sync) -> Self {
+        let share = |found: f64, truth: f64| match found.is_finite() && truth.is_finite() {
+            true => (found - truth).abs() / allowed(truth).max(f64::MIN_POSITIVE),
+            // What is infinite or no number must be so on both sides.
+            false if found.to_bits() == truth.to_bits() || (found.is_nan() && truth.is_nan()) => 0.0,
+            false => f64::INFINITY,
         };
-        let mut order: Vec<(f64, usize)> = (0..truth.data.len()).map(|at| (share(at), at)).collect();
-        order.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let (share, at) = order.first().copied().unwrap_or((0.0, 0));
-        let places = order.iter().take(8).filter(|place| place.0 > 1.0);
+        // Real shapes have tens of millions of elements: pieces side by side, each with its few worst.
+        const PIECE: usize = 1 << 16;
+        let pieces = found.par_chunks(PIECE).zip(truth.data.par_chunks(PIECE)).enumerate();
+        let each = pieces.map(|(piece, (found, truth))| {
+            let mut worst = Vec::with_capacity(PLACES + 1);
+            for (at, (&found, &truth)) in found.iter().zip(truth).enumerate() {
+                keep(&mut worst, (share(found, truth), piece * PIECE + at));
+            }
+            worst
+        });
+        let mut worst = Vec::with_capacity(PLACES + 1);
+        each.collect::<Vec<_>>().into_iter().flatten().for_each(|place| keep(&mut worst, place));
+        let element = |at: usize| (at, found[at], truth.data[at]);
+        let (share, place) = worst.first().map_or((0.0, (0, 0.0, 0.0)), |&(share, at)| (share, element(at)));
+        let wrong = worst.iter().filter(|(share, _)| *share > 1.0);
         Self {
             share,
-            error: (found[at] - truth.data[at]).abs(),
-            allowed: allowed(truth.data[at]),
-            places: places.map(|&(_, at)| (at, found[at], truth.data[at])).collect(),
+            error: (place.1 - place.2).abs(),
+            allowed: allowed(place.2),
+            place,
+            places: wrong.map(|&(_, at)| element(at)).collect(),
         }
     }
 
@@ -236,7 +192,16 @@ impl Worst {
     }
 }
 
-fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {
+/// Puts a place (share, number) where it belongs among the few worst; of equals the first stays in front.
+fn keep(worst: &mut Vec<(f64, usize)>, place: (f64, usize)) {
+    if worst.len() == PLACES && place.0 <= worst[PLACES - 1].0 {
+        return;
+    }
+    worst.insert(worst.partition_point(|known| known.0 >= place.0), place);
+    worst.truncate(PLACES);
+}
+
+pub(super) fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut coordinates: Vec<usize> = shape
         .iter()
         .rev()

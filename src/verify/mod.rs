@@ -1,20 +1,31 @@
 //! Is the kernel right? Rules against derivatives, twins against WGSL, kernels against maths.
 //!
 //! The same three checks serve the crate's own ops and those of whoever links it: [`check_gradient`],
-//! [`check_interfaces`] (both without a GPU) and [`compare`].
+//! [`check_interfaces`] (both without a GPU) and [`compare`]. [`compare_whole`] does for a graph, as it is planned and
+//! run, what [`compare`] does for an op, and names the first step that is wrong. What other frameworks computed is
+//! replayed from a [`CaseFile`].
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
+mod bisect;
+mod case_file;
 mod compare;
+mod end_to_end;
+mod expected;
 mod gradient;
 mod interface;
+pub mod programs;
 mod qualify;
 mod record;
 pub mod sabotage;
+pub mod suite;
 mod tolerance;
+mod whole;
 
+pub use case_file::{CaseFile, CaseFileError, CaseRow, ReplayError, Witness};
 pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};
-pub use record::{record, recordings, uses_fragments, with_gradients};
+pub use record::{needs_f16, record, recordings, uses_fragments, with_gradients};
+pub use whole::{Cause, Divergence, Leaf, OutputRow, Place, Whole, compare_whole, compare_whole_telling};

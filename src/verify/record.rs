@@ -61,6 +61,16 @@ pub(super) fn folded(recording: &Recording) -> Recording {
     recording
 }
 
+/// Whether a case in this element type holds f16 anywhere, so that a machine without f16 cannot run it. A case may name
+/// f16 itself, whatever the element type.
+///
+/// # Errors
+/// When the op refuses the shapes, or its gradient rule the outputs.
+pub fn needs_f16(case: &Case, elem: Elem) -> Result<bool, GraphError> {
+    let (graph, _) = with_gradients(case, elem)?;
+    Ok(graph.values().any(|value| graph.tensor(value).elem == Elem::F16))
+}
+
 /// Whether a recording multiplies cooperative matrices anywhere.
 #[must_use]
 pub fn uses_fragments(recording: &Recording) -> bool {

@@ -82,3 +82,29 @@ pub(crate) fn large_workgroups_are_refused(bench: &Bench) -> Outcome {
     let error = Executor::new(&bench.device, &bench.pipelines, plan, &homes).err().ok_or("the device takes it")?;
     ensure(error.to_string().contains("bytes of workgroup memory, and the device offers"), || error.to_string())
 }
+
+/// Has the driver compile, and never run, a workgroup with more memory than it offers: wgpu 30 lets that through.
+pub(crate) fn plants(bench: &Bench) -> Outcome {
+    let words = bench.device.capabilities().max_workgroup_bytes / 4 + 64;
+    let text = format!(
+        "@group(0) @binding(0) var<storage, read_write> y: array<u32>;\nvar<workgroup> large: array<u32, {words}>;\n\
+         @compute @workgroup_size(1) fn main() {{ large[y[0]] = 1u; y[0] = large[y[1]]; }}"
+    );
+    let device = &bench.device.device;
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("planted"),
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    });
+    let _ = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some("planted"),
+        layout: None,
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &[],
+            zero_initialize_workgroup_memory: false,
+        },
+        cache: None,
+    });
+    Ok(())
+}

@@ -12,7 +12,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("gpu", &["plan", "kernel", "reference", "graph"]),
     ("models", &["graph", "ops", "kernel", "reference"]),
     ("train", &["models", "ops", "graph", "plan", "gpu", "kernel", "reference"]),
-    ("verify", &["graph", "ops", "plan", "gpu", "reference", "kernel", "models"]),
+    ("verify", &["graph", "ops", "plan", "gpu", "reference", "kernel", "models", "train"]),
     ("tune", &["plan", "gpu", "verify", "graph", "ops", "kernel", "reference"]),
     ("bench", &["models", "ops", "graph", "kernel", "plan", "gpu", "reference", "verify", "tune"]),
     ("cli", &["kernel", "reference", "graph", "ops", "plan", "gpu", "models", "train", "verify", "tune", "bench"]),

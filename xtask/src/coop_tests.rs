@@ -2,16 +2,20 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use crate::coop_root::{self, inside};
+use crate::driver_tests;
 use crate::steps::{self, Step, Steps, output};
+use crate::test_program;
+use crate::validation::Layer;
 
 /// The test target of the kernels: `tests/kernels.rs`.
 const TARGET: &str = "kernels";
 /// Where it stands inside the root.
 const INSIDE: &str = "/root/kernels";
+const EXECUTOR_INSIDE: &str = "/root/executor";
 
 /// What the names of tests that multiply cooperative matrices contain.
 const COOPERATIVE: &str = "::coop ";
@@ -19,13 +23,13 @@ const COOPERATIVE: &str = "::coop ";
 /// Builds the kernel tests and runs those whose name contains a filter, in the root; without a filter those that
 /// multiply cooperative matrices, since all others run outside as well. Where that is impossible it is an error,
 /// because it was asked for.
-pub fn run(filters: &[&OsString]) -> Result<ExitCode, String> {
+pub fn run(validation: bool, filters: &[&OsString]) -> Result<ExitCode, String> {
     if let Some(why) = coop_root::obstacle() {
         return Err(format!("the kernel tests with cooperative matrices did not run: {why}"));
     }
-    let executable = build()?;
+    let programs = test_program::build(&[TARGET, "executor"])?;
     let root = coop_root::ensure()?;
-    copy(&executable, &root)?;
+    copy(&programs[0], &root, INSIDE)?;
     let tests = || {
         let mut command = inside(&root, INSIDE);
         if filters.is_empty() {
@@ -41,63 +45,28 @@ pub fn run(filters: &[&OsString]) -> Result<ExitCode, String> {
         return Err("no kernel test has a name that contains a filter".to_owned());
     }
     let mut steps = Steps::default();
-    let command = tests();
-    steps.run(Step { name: "kernel tests with cooperative matrices", command });
+    let name = "kernel tests with cooperative matrices";
+    if validation {
+        let layer = Layer::inside(&root)?;
+        copy(&programs[1], &root, EXECUTOR_INSIDE)?;
+        driver_tests::notices_a_planted_fault(&layer, inside(&root, EXECUTOR_INSIDE))?;
+        driver_tests::watched(&mut steps, name, &layer, tests())?;
+    } else {
+        steps.run(Step { name, command: tests() });
+    }
     steps.note(&format!("{count} kernel tests, inside {}", root.display()));
     Ok(steps.finish())
 }
 
-/// Builds the tests and finds their executable in what cargo reports.
-fn build() -> Result<PathBuf, String> {
-    let mut cargo = steps::cargo();
-    cargo.args(["test", "--no-run", "--test", TARGET, "--message-format=json-render-diagnostics"]);
-    cargo.stderr(Stdio::inherit());
-    println!("   {}", steps::shown(&cargo));
-    let report = output(&mut cargo).ok_or("cargo cannot build the kernel tests; its messages stand above")?;
-    let found = report.lines().find_map(|line| executable(line, TARGET));
-    found.map(PathBuf::from).ok_or_else(|| format!("cargo built no executable of the test target `{TARGET}`"))
-}
-
 /// Copies the tests into the root and makes sure that every library they name is there.
-fn copy(executable: &Path, root: &Path) -> Result<(), String> {
-    let to = root.join(INSIDE.trim_start_matches('/'));
+fn copy(executable: &Path, root: &Path, place: &str) -> Result<(), String> {
+    let to = root.join(place.trim_start_matches('/'));
     fs::copy(executable, &to).map_err(|error| format!("cannot write {}: {error}", to.display()))?;
     // ldd reports a missing library, and a C library that is older than the one built against, on lines of their own.
-    let report = inside(root, "ldd").arg(INSIDE).output().map_err(|error| format!("cannot start ldd: {error}"))?;
+    let report = inside(root, "ldd").arg(place).output().map_err(|error| format!("cannot start ldd: {error}"))?;
     let lines = [report.stdout, report.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     match lines.lines().find(|line| line.contains("not found")) {
         None => Ok(()),
         Some(line) => Err(format!("the root lacks what the tests need: {}", line.trim())),
-    }
-}
-
-/// The executable in one line of cargo's JSON, where it is about the test target `target`.
-fn executable(line: &str, target: &str) -> Option<String> {
-    let about = line.contains(r#""reason":"compiler-artifact""#)
-        && line.contains(r#""kind":["test"]"#)
-        && line.contains(&format!(r#""name":"{target}""#));
-    let (_, rest) = line.split_once(r#""executable":""#).filter(|_| about)?;
-    let mut path = String::new();
-    let mut letters = rest.chars();
-    loop {
-        match letters.next()? {
-            '"' => return Some(path),
-            '\\' => path.push(letters.next()?),
-            letter => path.push(letter),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_executable_is_found_in_cargos_report() {
-        let line = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernels"},"executable":"/t/a \"b\"/kernels-1"}"#;
-        assert_eq!(executable(line, "kernels").as_deref(), Some(r#"/t/a "b"/kernels-1"#));
-        assert_eq!(executable(line, "tidy"), None);
-        assert_eq!(executable(&line.replace("[\"test\"]", "[\"lib\"]"), "kernels"), None);
-        assert_eq!(executable(&line.replace(r#""/t/a \"b\"/kernels-1""#, "null"), "kernels"), None);
     }
 }

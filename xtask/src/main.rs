@@ -7,9 +7,17 @@ use std::process::{ExitCode, Stdio};
 mod adapter;
 mod coop_root;
 mod coop_tests;
+mod driver_tests;
 mod mirror;
+mod packages;
+mod page_server;
 mod sabotage;
+mod spirv;
 mod steps;
+mod test_program;
+mod tint;
+mod translations;
+mod validation;
 
 use steps::{Step, Steps};
 
@@ -18,7 +26,8 @@ Runs vistok's demo and tests; makes sure that a Vulkan adapter exists first.
 
     cargo xtask demo [--] [ARGUMENTS OF `vistok demo`]
     cargo xtask test [FILTER]
-    cargo xtask test --coop [FILTER]
+    cargo xtask test [--coop | --swiftshader] [--validation] [FILTER]
+    cargo xtask check [spirv | tint]
     cargo xtask sabotage [OPTIONS]
     cargo xtask --help
 
@@ -37,10 +46,27 @@ Runs all tests, then every bench once. A test that needs a GPU fails without one
 
     cargo xtask test [FILTER]             all tests, or those whose name contains FILTER (then without benches)
     cargo xtask test --coop [FILTER]      the kernel tests, with cooperative matrices, on the CPU
+    cargo xtask test --swiftshader [FILTER]   the tests that need a GPU, on another driver: Chromium's SwiftShader
+    cargo xtask test --validation [FILTER]    the tests that need a GPU, under Vulkan's validation layer
 
 --coop runs in a root of its own, whose software Vulkan has cooperative matrices. It is built once, in .coop-root/
 (a minute, 750 MB), and needs root on Debian or Ubuntu. VISTOK_DEBIAN_MIRROR names the Debian mirror to build it
-from; otherwise it is the one that apt uses on this machine.";
+from; otherwise it is the one that apt uses on this machine.
+
+--swiftshader and --validation take what they need from Debian's package chromium-common, unpacked under target/ where
+it is not installed. SwiftShader has no f16. The layer's reports are faults, but for one of naga's that wgpu knows; before
+all else a wrong call is made on purpose, which the layer must report. --validation goes with either of the others.";
+
+const CHECK_HELP: &str = "\
+Puts every build of every kernel before validators that are not naga. Each must refuse a text made wrong on purpose.
+
+    cargo xtask check spirv     SPIR-V, as wgpu would hand it to a driver, before spirv-val (Debian: spirv-tools)
+    cargo xtask check tint      WGSL without cooperative matrices before Tint, in headless Chromium
+    cargo xtask check           both
+
+Programs that are missing are installed (apt-get, as root or through sudo without a password), or the command is said.
+Where spirv-val is too old for cooperative matrices, those modules are checked in the root that `cargo xtask test --coop`
+builds. The files lie in target/translations afterwards.";
 
 /// The exit status of a command line that makes no sense.
 const USAGE: u8 = 2;
@@ -50,6 +76,7 @@ fn main() -> ExitCode {
     let done = match words.first().and_then(|word| word.to_str()) {
         Some("demo") => demo(&words[1..]),
         Some("test") => test(&words[1..]),
+        Some("check") => check(&words[1..]),
         Some("sabotage") => sabotage::run(&words[1..]),
         Some("--help" | "-h" | "help") if words.len() == 1 => say(HELP),
         None if words.is_empty() => usage("say what to run", HELP),
@@ -81,11 +108,38 @@ fn test(words: &[OsString]) -> Result<ExitCode, String> {
     if filters.len() > 1 {
         return usage("a test run takes one FILTER at most", TEST_HELP);
     }
-    match flags[..] {
-        [] => all_tests(&filters),
-        [flag] if flag == "--coop" => coop_tests::run(&filters),
-        _ => usage(&format!("`{}` is not an option of test", flags[flags.len() - 1].to_string_lossy()), TEST_HELP),
+    let mut asked = [("--coop", false), ("--swiftshader", false), ("--validation", false)];
+    for flag in flags {
+        match asked.iter_mut().find(|(name, _)| flag == name) {
+            Some((_, asked)) => *asked = true,
+            None => return usage(&format!("`{}` is not an option of test", flag.to_string_lossy()), TEST_HELP),
+        }
     }
+    match asked.map(|(_, asked)| asked) {
+        [false, false, false] => all_tests(&filters),
+        [true, false, validation] => coop_tests::run(validation, &filters),
+        [false, swiftshader, validation] => driver_tests::run(swiftshader, validation, &filters),
+        [true, true, _] => usage("--coop and --swiftshader are two drivers; choose one", TEST_HELP),
+    }
+}
+
+fn check(words: &[OsString]) -> Result<ExitCode, String> {
+    let [spirv, tint] = match words {
+        [] => [true, true],
+        [word] if word == "spirv" => [true, false],
+        [word] if word == "tint" => [false, true],
+        _ if wants_help(words) => return say(CHECK_HELP),
+        _ => return usage("check takes `spirv`, `tint` or nothing", CHECK_HELP),
+    };
+    let translations = translations::write()?;
+    let mut result = ExitCode::SUCCESS;
+    for (wanted, check) in [(spirv, spirv::check as fn(&_) -> _), (tint, tint::check)] {
+        let found = if wanted { check(&translations)? } else { ExitCode::SUCCESS };
+        if result == ExitCode::SUCCESS {
+            result = found;
+        }
+    }
+    Ok(result)
 }
 
 fn all_tests(filters: &[&OsString]) -> Result<ExitCode, String> {

@@ -1,7 +1,7 @@
 //! Commands run one after the other, each timed, all told at the end.
 
 use std::process::{Command, ExitCode, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One command and what to call it.
 pub struct Step {
@@ -31,6 +31,15 @@ impl Steps {
         self.lines.push(format!("{:>7.1} s  {}: {result}", started.elapsed().as_secs_f64(), step.name));
         if code != 0 {
             self.first_failure.get_or_insert(code);
+        }
+    }
+
+    /// A line for the summary about what was run by other means, and its result.
+    pub fn ran(&mut self, name: &str, took: Duration, passed: bool, what: &str) {
+        let result = if passed { "passed" } else { "FAILED" };
+        self.lines.push(format!("{:>7.1} s  {name}: {result} ({what})", took.as_secs_f64()));
+        if !passed {
+            self.first_failure.get_or_insert(1);
         }
     }
 

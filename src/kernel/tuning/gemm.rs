@@ -28,14 +28,15 @@ pub enum Engine {
 type Cut = ([usize; 3], [usize; 2], bool, usize);
 
 /// Large to small; the first that fits the machine, wastes little and gives it enough to do is taken. Measured on an
-/// H200 (benches/rejected.md): 132 multiprocessors want at least some 96 tiles, and large tiles read less.
+/// H100 (benches/rejected.md): 132 multiprocessors want at least some 96 tiles, and large tiles read less.
 const SCALAR: &[Cut] = &[
     ([128, 64, 16], [8, 4], true, ENOUGH_TILES),
     ([64, 64, 16], [4, 4], true, ENOUGH_TILES),
     ([32, 32, 16], [4, 4], false, 0),
 ];
 const SIXTEEN: &[Cut] = &[
-    ([128, 128, 32], [2, 4], false, ENOUGH_TILES),
+    ([128, 128, 32], [2, 2], false, 2 * ENOUGH_TILES),
+    ([128, 128, 64], [2, 4], false, ENOUGH_TILES),
     ([128, 64, 32], [2, 2], false, 2 * ENOUGH_TILES),
     ([128, 64, 64], [2, 2], false, ENOUGH_TILES),
     ([64, 64, 32], [2, 2], false, ENOUGH_TILES / 2),
@@ -119,7 +120,7 @@ impl Tiles {
             Engine::Scalar => (m + 4 + n + 4) * k * 4,
             Engine::Cooperative(fragment, _) => {
                 let line = |along: usize| (along + 8) * k * 2 + (k + 8) * along * 2 - along * k * 2;
-                let spilled = self.share[0] * fragment.size() * (n + 4 * self.share[1]) * 4;
+                let spilled = self.share[0] * self.share[1] * fragment.size() * (fragment.size() + 4) * 4;
                 line(m) + line(n) + spilled
             }
         }

@@ -6,8 +6,8 @@ use super::mutants::Mutant;
 use super::trials::{Files, Index, files, sabotaged};
 use crate::gpu::{Checks, Device, Error, OpenOptions, Pipelines};
 use crate::graph::{Case, GraphError};
-use crate::kernel::{Capabilities, ComposeError, Reflection, compose};
-use crate::verify::compare::{Expected, expected};
+use crate::kernel::{Capabilities, ComposeError, Recording, Reflection, compose};
+use crate::verify::expected::{Expected, Walk};
 use crate::verify::interface::InterfaceFault;
 
 /// What became of a mutant.
@@ -55,7 +55,7 @@ pub struct Saboteur {
     cases: Vec<Case>,
     index: Index,
     files: Files,
-    expected: HashMap<usize, Expected>,
+    expected: HashMap<usize, (Expected, Recording)>,
 }
 
 /// Runs that a mutant must survive at most; of builds and shapes there is no end.
@@ -118,8 +118,8 @@ impl Saboteur {
             alive();
             self.prepare(at)?;
             alive();
-            let expected = &self.expected[&at];
-            let (recording, builds) = match sabotaged(&expected.recording, changed, &mut leaked) {
+            let (expected, recording) = &self.expected[&at];
+            let (recording, builds) = match sabotaged(recording, changed, &mut leaked) {
                 Ok(both) => both,
                 Err(error) => {
                     refused.push(error.to_string());
@@ -161,12 +161,14 @@ impl Saboteur {
             return Ok(());
         }
         let trial = &self.index.trials[at];
-        let prepared = expected(&self.cases[trial.case], trial.elem, trial.node, &trial.machine)?;
-        let rows = prepared.compare(&self.device, &self.pipelines, &prepared.recording)?;
+        let walk = Walk::new(&self.cases[trial.case], trial.elem)?;
+        let expected = walk.node(trial.node).expect("trials are made of nodes that run kernels");
+        let recording = expected.recording(&trial.machine);
+        let rows = expected.compare(&self.device, &self.pipelines, &recording)?;
         if let Some(fault) = rows.into_iter().find_map(|row| row.fault) {
             return Err(SabotageError::Unchanged { run: self.run(at), fault });
         }
-        self.expected.insert(at, prepared);
+        self.expected.insert(at, (expected, recording));
         Ok(())
     }
 

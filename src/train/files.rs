@@ -1,0 +1,90 @@
+//! Files that are whole or what they were: written beside their place, put there when they are on the disk.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const PARTIAL: &str = ".partial";
+
+/// Makes `path` hold `bytes`, or leaves it as it is. A process that is killed meanwhile leaves a file for which
+/// [`is_leftover`] holds beside it, never a part of `bytes` under `path`.
+///
+/// # Errors
+/// When the file system refuses. Only where it refuses to confirm the name at the very end is `path` the new file
+/// already, which a loss of power may yet undo.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = partial(path);
+    let written = File::create(&partial).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    });
+    if written.is_err() {
+        // What failed is reported; a leftover that cannot be removed either is not worse.
+        let _ = fs::remove_file(&partial);
+    }
+    written.and_then(|()| sync_folder(path))
+}
+
+/// The neighbor that is written first: of this process, so that two never write into one file.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}{PARTIAL}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Whether a file of this name is one that [`replace`] writes first. Whoever knows that no process writes into a folder
+/// may remove those in it.
+#[must_use]
+pub fn is_leftover(name: &str) -> bool {
+    let inner = name.strip_prefix('.').and_then(|name| name.strip_suffix(PARTIAL));
+    let process = inner.and_then(|inner| inner.rsplit_once('.')).map(|(_, process)| process);
+    process.is_some_and(|process| !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A new name is on the disk only when its folder is.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some network file systems have no such call; they do what they can without.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Elsewhere folders cannot be opened, and the file system's journal keeps the order.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("taken");
+        fs::create_dir(&path)?;
+        assert!(replace(&path, b"bytes").is_err());
+        assert_eq!(fs::read_dir(folder.path())?.count(), 1);
+        let path = folder.path().join("free");
+        replace(&path, b"first")?;
+        replace(&path, b"second")?;
+        assert_eq!(fs::read(&path)?, b"second");
+        Ok(())
+    }
+
+    #[test]
+    fn leftovers_are_known_by_name() {
+        let own = partial(Path::new("a/model.safetensors"));
+        assert!(own.file_name().and_then(|name| name.to_str()).is_some_and(is_leftover), "{own:?}");
+        for other in ["model.safetensors", ".partial", ".x.partial", ".x..partial", ".x.12a.partial", "x.12.partial"] {
+            assert!(!is_leftover(other), "{other}");
+        }
+    }
+}

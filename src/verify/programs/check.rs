@@ -1,0 +1,234 @@
+//! What is demanded of a program without a GPU: tame numbers, gradients that are derivatives, compositions that agree.
+
+use std::fmt;
+
+use super::composition::composition;
+use super::flow::Flow;
+use super::{Built, Pool, Program, ProgramError, Step};
+use crate::graph::{Arrays, Draw, Graph, Value, interpret, numbers};
+use crate::kernel::Elem;
+use crate::reference::{Array, Random};
+
+/// The largest number that a value of a tame program holds: far below what f16 holds, so that no sum of it overflows.
+const TAME: f64 = 1e3;
+
+/// Relative error above which a gradient is wrong, where the numerical derivative has the digits to say so.
+const LIMIT: f64 = 1e-7;
+
+/// Uncertainty of the numerical derivative beyond which it says nothing: a kink such as ReLU's, or few digits left.
+const UNCLEAR: f64 = 1e-4;
+
+/// Steps of the numerical derivative.
+const STEP: f64 = 1e-5;
+
+/// Numbers that a program is tried on before it is given up for its kinks.
+const DRAWS: u64 = 4;
+
+/// Which demand was not met. A program is shrunk to a smaller one that fails in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is no program: an op refuses its inputs, or no gradient reaches a leaf that must have one.
+    Build,
+    /// The gradient rules do not give the derivative of the maths.
+    Gradient,
+    /// An op's composition gives other numbers than the op.
+    Composition,
+    /// The planner refuses.
+    Plan,
+    /// A kernel gives other numbers than its maths.
+    Kernel,
+    /// Every kernel is right by itself, and the program's outputs are further off than honest f32 would be.
+    EndToEnd,
+    /// With memory reused the bits are others than without.
+    Reuse,
+    /// A second run gives other bits than the first.
+    Repeat,
+    /// The machine refuses, or is lost.
+    Machine,
+}
+
+/// How a program fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which demand was not met.
+    pub kind: Kind,
+    /// The op at fault, where one is known.
+    pub op: Option<&'static str>,
+    /// What was found.
+    pub text: String,
+}
+
+impl Failure {
+    pub(super) fn new(kind: Kind, text: impl fmt::Display) -> Self {
+        Self { kind, op: None, text: text.to_string() }
+    }
+
+    /// Whether another program fails in the same way. A refusal is the same where its words are: there are many.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let words = |failure: &Self| failure.text.chars().filter(|letter| letter.is_alphabetic()).collect::<String>();
+        let refusal = matches!(self.kind, Kind::Build | Kind::Plan);
+        (self.kind, self.op) == (other.kind, other.op) && (!refusal || words(self) == words(other))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Build => "is no program",
+            Kind::Gradient => "gradient",
+            Kind::Composition => "composition",
+            Kind::Plan => "plan",
+            Kind::Kernel => "kernel",
+            Kind::EndToEnd => "end to end",
+            Kind::Reuse => "reuse of memory",
+            Kind::Repeat => "repetition",
+            Kind::Machine => "machine",
+        };
+        write!(f, "{kind}: {}", self.text)
+    }
+}
+
+/// A program that passed what can be checked on paper.
+pub(super) struct Checked {
+    pub(super) built: Built,
+    /// With compositions in the place of ops; nothing where no op has one, or its numbers are untamed.
+    pub(super) composed: Option<Built>,
+    /// Whether kinks left nothing to say about the gradients.
+    pub(super) kinked: bool,
+}
+
+/// What the numbers of a program allow to say.
+pub(super) enum Paper {
+    Checked(Box<Checked>),
+    /// Some number is none, or too large for f16 sums.
+    Untamed,
+    Failed(Failure),
+}
+
+/// Checks a program in f64.
+pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
+    let built = match valid(program, pool) {
+        Ok(built) => built,
+        Err(error) => return Paper::Failed(Failure::new(Kind::Build, error)),
+    };
+    let truth = program.truth(&built, 0);
+    if !tame(&built.graph, &truth) {
+        return Paper::Untamed;
+    }
+    let kinked = match gradient(program, &built) {
+        Ok(kinked) => kinked,
+        Err(failure) => return Paper::Failed(failure),
+    };
+    match composition(program, &built, &truth) {
+        Ok(composed) => Paper::Checked(Box::new(Checked { built, composed, kinked })),
+        Err(failure) => Paper::Failed(failure),
+    }
+}
+
+/// Whether a program is worth checking: its numbers are tame, or it cannot even be built, which is a fault.
+pub(super) fn is_worth_it(program: &Program, pool: &Pool) -> bool {
+    valid(program, pool).map_or(true, |built| tame(&built.graph, &program.truth(&built, 0)))
+}
+
+fn valid(program: &Program, pool: &Pool) -> Result<Built, ProgramError> {
+    let built = program.build(false)?;
+    let flow = Flow::of(program, &program.learned(), pool)?;
+    for (at, step) in program.steps.iter().enumerate() {
+        if let Step::Gradient(of) = step {
+            if !flow.is_smooth_leaf(*of) {
+                let reason = format!("gradients are those of leaves of f32 or f16 that are no labels: v{of} is none");
+                return Err(ProgramError::Step { at, reason });
+            }
+        }
+    }
+    match program.losses.iter().find(|&&loss| !flow.smooth[loss]) {
+        Some(loss) if !program.learned().is_empty() => {
+            let reason = format!("v{loss} is no loss: gradients do not flow through all that it depends on");
+            Err(ProgramError::Step { at: program.steps.len(), reason })
+        }
+        _ => Ok(built),
+    }
+}
+
+pub(super) fn tame(graph: &Graph, arrays: &Arrays<f64>) -> bool {
+    graph.values().all(|value| {
+        let whole = graph.tensor(value).elem == Elem::U32;
+        arrays[value.index()].data.iter().all(|number| number.abs() <= if whole { f64::MAX } else { TAME })
+    })
+}
+
+/// Compares the gradient with the derivative, and says whether kinks kept it from doing so.
+fn gradient(program: &Program, built: &Built) -> Result<bool, Failure> {
+    if built.gradients.is_empty() {
+        return Ok(false);
+    }
+    let mut differs = None;
+    for draw in 0..DRAWS {
+        let Slope { rule, derivative, scale, doubt } = slope(program, built, draw);
+        let error = (rule - derivative).abs();
+        if error <= LIMIT * scale + 10.0 * doubt && doubt <= UNCLEAR * scale {
+            return Ok(false);
+        }
+        // NaN is a draw that says nothing: on the first, which is tame, it would not have come this far.
+        if doubt <= UNCLEAR * scale {
+            differs.get_or_insert_with(|| {
+                format!("rule {rule:e}, derivative {derivative:e}, relative error {:e}", error / scale)
+            });
+        }
+    }
+    differs.map_or(Ok(true), |text| Err(Failure::new(Kind::Gradient, text)))
+}
+
+/// The derivative of the losses along a random direction of the leaves that ask for gradients.
+struct Slope {
+    /// By the rules.
+    rule: f64,
+    /// By differences.
+    derivative: f64,
+    /// What an error is measured by.
+    scale: f64,
+    /// How far the derivative is off, judged by a second one.
+    doubt: f64,
+}
+
+fn slope(program: &Program, built: &Built, draw: u64) -> Slope {
+    let direction = |leaf: Value| {
+        let mut random = Random::named(program.seed ^ draw, &format!("direction{}", leaf.index()));
+        numbers(&built.graph.tensor(leaf).shape, Draw::Normal, &mut random)
+    };
+    let directions: Vec<Array<f64>> = built.gradients.iter().map(|pair| direction(pair.0)).collect();
+    let at = |step: f64| {
+        let leaf = |value: Value, _: &_| {
+            let numbers = program.numbers(built, value, draw);
+            let moved = built.gradients.iter().position(|pair| pair.0 == value);
+            Ok::<_, std::convert::Infallible>(match moved {
+                Some(moved) if step != 0.0 => numbers.zip(&directions[moved], |number, by| number + step * by),
+                _ => numbers,
+            })
+        };
+        let Ok(arrays) = interpret(&built.graph, leaf);
+        arrays
+    };
+    let terms = |arrays: &Arrays<f64>| -> Vec<f64> {
+        let pairs = built.seeds.iter().map(|&(loss, cotangent)| (&arrays[loss.index()], &arrays[cotangent.index()]));
+        pairs.flat_map(|(loss, cotangent)| loss.zip(cotangent, |a, b| a * b).data).collect()
+    };
+    let loss = |step: f64| terms(&at(step)).iter().sum::<f64>();
+    let [near, middle, far] = [STEP, 2.0 * STEP, 4.0 * STEP].map(|step| loss(step) - loss(-step));
+    let derivative = (8.0 * near - middle) / (12.0 * STEP);
+    let other = (8.0 * middle - far) / (24.0 * STEP);
+    let arrays = at(0.0);
+    let pairs = || {
+        built
+            .gradients
+            .iter()
+            .zip(&directions)
+            .flat_map(|((_, grad), by)| arrays[grad.index()].zip(by, |a, b| a * b).data)
+    };
+    let rule: f64 = pairs().sum();
+    let sizes: f64 = pairs().map(f64::abs).sum();
+    let rounding = 4.0 * f64::EPSILON * terms(&arrays).iter().map(|term| term.abs()).sum::<f64>() / STEP;
+    let scale = rule.abs().max(derivative.abs()).max(1e-2 * sizes).max(1e-9);
+    Slope { rule, derivative, scale, doubt: (derivative - other).abs() + rounding }
+}

@@ -1,0 +1,23 @@
+//! Ops that are made of smaller ones against those: values and gradients in f64, on every case. No GPU.
+
+use vistok::graph::Case;
+use vistok::ops;
+use vistok::verify::programs::check_composition;
+
+#[test]
+fn compositions_are_their_ops() {
+    let cases: Vec<Case> = ops::cases().into_iter().filter(|case| case.real.is_none()).collect();
+    let mut composed: Vec<&str> = Vec::new();
+    for case in &cases {
+        match check_composition(case, 7) {
+            Ok(None) => {}
+            Ok(Some(error)) => {
+                assert!(error <= 1e-12, "{}: relative error {error:e}", case.name());
+                composed.push(case.op.name());
+            }
+            Err(error) => panic!("{}: {error}", case.name()),
+        }
+    }
+    composed.dedup();
+    assert_eq!(composed, ["attend", "conv2d", "mean_rows", "repeat"], "ops that have a composition");
+}

@@ -1,0 +1,157 @@
+//! What goes wrong outside of the program: a device is lost, memory or the disk is full, the process is killed. Each
+//! time the run ends with an error that says what is kept, and continues from there in the same bits.
+//!
+//! Without an adapter the tests that need one are listed as ignored; with `REQUIRE_GPU=1` they fail.
+
+mod disks;
+mod kills;
+mod losses;
+mod memory;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use vistok::gpu::{Device, OpenOptions, Pipelines, Snapshot};
+use vistok::models::VtResNet;
+use vistok::models::resnet::{Block, Stage, Stem, Trunk};
+use vistok::models::vt::Vt;
+use vistok::ops::Sgd;
+use vistok::reference::Random;
+use vistok::train::batches::Augmentation;
+use vistok::train::data::Images;
+use vistok::train::{Ended, Schedule, Settings, Trainer};
+
+type Outcome = Result<(), Failed>;
+
+const ON_A_GPU: [(&str, fn() -> Outcome); 9] = [
+    ("a device lost between two steps", losses::between_steps),
+    ("a device lost at random moments of a step", losses::at_random_moments),
+    ("a device lost before a checkpoint", losses::before_a_checkpoint),
+    ("a step whose end is unknown is no state to go on from", losses::torn),
+    ("a folder that vanishes", disks::vanished),
+    ("memory that does not suffice, and a device that goes on", memory::exhausted),
+    (kills::KILLED, kills::killed),
+    ("ctrl-c, and the run goes on", kills::interrupted),
+    ("a run continues only as what it was", kills::refused),
+];
+
+fn main() {
+    if let Some(ended) = memory::child() {
+        return ended;
+    }
+    let mut arguments = Arguments::from_args();
+    // Software adapters take every core, and two runs at once take four times as long as one after the other.
+    arguments.test_threads.get_or_insert(1);
+    let found = open().map_err(|error| error.to_string());
+    let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
+    let mut trials = vec![
+        Trial::test("the batch that a refusal names fits, or is refused with a smaller one", memory::batches_that_fit),
+        Trial::test("absurd sizes are refused", memory::absurd_sizes),
+    ];
+    let mut on_a_gpu = |name: &str, why_not: Option<&str>, test: fn() -> Outcome| {
+        trials.push(match (&found, why_not) {
+            (Ok(_), None) => Trial::test(name, test),
+            (Err(reason), _) if required => {
+                let reason = reason.clone();
+                Trial::test(name, move || Err(Failed::from(reason)))
+            }
+            (Err(_), _) => Trial::test(format!("{name} (no adapter)"), || Ok(())).with_ignored_flag(true),
+            (_, Some(reason)) => Trial::test(format!("{name} ({reason})"), || Ok(())).with_ignored_flag(true),
+        });
+    };
+    for (name, test) in ON_A_GPU {
+        on_a_gpu(name, None, test);
+    }
+    let cannot_mount = (!disks::can_mount()).then_some("needs the right to mount a file system");
+    on_a_gpu("a disk that is full", cannot_mount, disks::full);
+    on_a_gpu("a disk that becomes read-only", cannot_mount, disks::read_only);
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn open() -> Result<Device, vistok::gpu::Error> {
+    Device::open(&OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() })
+}
+
+/// The least VT-ResNet, for images of 8x8.
+fn tiny() -> VtResNet {
+    let trunk = Trunk {
+        stem: Stem::Small { kernel: 3, channels: 8, stride: 1, pool: true },
+        block: Block::Basic,
+        stages: vec![Stage { channels: 8, blocks: 1, stride: 1 }],
+    };
+    VtResNet { name: "tiny", trunk, vt: Vt { heads: 2, ..Vt::counted(4, 16, 16, 8) }, blocks: 1, classes: 4 }
+}
+
+fn noise() -> Images {
+    let mut random = Random::new(9);
+    let pixels = (0..24 * 64).map(|_| random.below(256) as u8).collect();
+    let labels = (0..24).map(|_| random.below(4) as u8).collect();
+    Images { height: 8, width: 8, channels: 1, pixels, labels, classes: 4 }
+}
+
+/// Steps of a run here.
+const STEPS: u64 = 10;
+
+/// A run of ten steps over three passes that saves after every `every` steps, on a device of its own.
+struct Run {
+    device: Device,
+    trainer: Trainer,
+}
+
+impl Run {
+    fn new(checkpoint: Option<(&Path, u64)>) -> Result<Self, Failed> {
+        let device = open()?;
+        let settings = Settings {
+            batch: 8,
+            seed: 5,
+            steps: STEPS,
+            schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: STEPS },
+            sgd: Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true },
+            augmentation: Augmentation { flip: true, shift: 1 },
+            checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
+        };
+        let trainer = Trainer::new(&device, &Pipelines::new(&device, None), &tiny(), &noise(), settings)?;
+        Ok(Self { device, trainer })
+    }
+
+    /// Trains to the end, with `meanwhile` after every step.
+    fn train(&mut self, mut meanwhile: impl FnMut(u64)) -> Result<Ended, vistok::train::TrainError> {
+        self.trainer.train(&noise(), &AtomicBool::new(false), |report| meanwhile(report.step))
+    }
+
+    /// What a run that nothing happens to ends with.
+    fn undisturbed() -> Result<Snapshot, Failed> {
+        let mut run = Self::new(None)?;
+        run.train(|_| {})?;
+        Ok(run.trainer.homes().snapshot()?)
+    }
+
+    /// Goes on to the end, and compares with a run that nothing happened to.
+    fn ends_as(mut self, undisturbed: &Snapshot) -> Outcome {
+        ensure(self.train(|_| {})? == Ended::Done, || "it did not run to its end".to_owned())?;
+        ensure(self.trainer.about().step == STEPS, || "it is of another step".to_owned())?;
+        let same = self.trainer.homes().snapshot()? == *undisturbed;
+        ensure(same, || "weights, averages or velocities are not those of the run that nothing happened to".to_owned())
+    }
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome {
+    if holds { Ok(()) } else { Err(Failed::from(otherwise())) }
+}
+
+/// The words of an error, all of `words` among them.
+fn told<T, E: std::fmt::Display>(result: Result<T, E>, words: &[&str]) -> Outcome {
+    let said = result.err().map(|error| error.to_string()).ok_or("it went well")?;
+    ensure(words.iter().all(|word| said.contains(word)), || format!("`{said}` does not say {words:?}"))
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Result<Vec<String>, Failed> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,104 @@
+//! What each fuzz target does with bytes from outside; the corpus test does the same with the kept inputs.
+//!
+//! A target fails by a panic (its own `assert!`s among them), by memory or by time, never by an error value.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use safetensors::tensor::TensorView;
+use vistok::gpu::OpenOptions;
+use vistok::kernel::Capabilities;
+use vistok::models::{Parameters, by_name};
+use vistok::plan::{Layout, Options, Plan};
+use vistok::train::checkpoint::{Checkpoint, Which};
+use vistok::train::data::{Source, gunzip};
+use vistok::train::idx::{read_images, read_labels};
+use vistok::train::step::evaluation;
+use vistok::verify::CaseFile;
+
+/// The most bytes of a case file whose maths is computed here: more may rightly take a minute.
+const SMALL: usize = 2048;
+
+/// A target's name and what it does.
+pub(crate) type Loader = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub(crate) const LOADERS: [Loader; 6] =
+    [("checkpoint", checkpoint), ("about", about), ("idx", idx), ("gzip", gzip), ("case", case), ("words", words)];
+
+/// A weight file, and then all that `vistok eval` does with it before there is a device.
+pub(crate) fn checkpoint(bytes: &[u8]) {
+    let _ = planned(bytes);
+}
+
+/// What of a weight file can be planned.
+pub(crate) fn planned(bytes: &[u8]) -> Option<Plan> {
+    let file = Checkpoint::parse("fuzzed", bytes.to_vec()).ok()?;
+    let about = file.about();
+    let std = about.normalization.std;
+    assert!(std.is_finite() && std > 0.0, "{std} passed as a normalization");
+    let model = by_name(&about.model, about.classes)?;
+    let [height, width, channels] = about.image;
+    let images = [about.batch, height, width, channels];
+    let graph = evaluation(&*model, &mut Parameters::new(), images).ok()?;
+    let machine = Capabilities::portable();
+    let layout = Layout::of(&[&graph], machine.offset_alignment).ok()?;
+    let _ = file.check(&layout, Which::Weights);
+    Plan::new(&graph, &layout, &machine, Options::default()).ok()
+}
+
+/// The same from the text that stands in a weight file's metadata: mutations of it need no luck with the format around.
+pub(crate) fn about(bytes: &[u8]) {
+    checkpoint(&noted(bytes));
+}
+
+/// A weight file of no tensors with this text.
+pub(crate) fn noted(bytes: &[u8]) -> Vec<u8> {
+    let noted = HashMap::from([("vistok".to_owned(), String::from_utf8_lossy(bytes).into_owned())]);
+    let none = Vec::<(String, TensorView<'_>)>::new();
+    safetensors::serialize(none, Some(noted)).unwrap_or_default()
+}
+
+/// Images and labels as they are.
+pub(crate) fn idx(bytes: &[u8]) {
+    if let Ok(images) = read_images(bytes, "fuzzed") {
+        assert!(images.count * images.height * images.width == images.pixels.len());
+        assert!(images.pixels.len() + 16 == bytes.len(), "bytes were passed over");
+    }
+    if let Ok(labels) = read_labels(bytes, "fuzzed", 10) {
+        assert!(labels.len() + 8 == bytes.len() && labels.iter().all(|&label| label < 10));
+    }
+}
+
+/// Images and labels out of gzip.
+pub(crate) fn gzip(bytes: &[u8]) {
+    if let Ok(images) = read_images(gunzip(bytes), "fuzzed") {
+        let mut all = Vec::new();
+        let more = images.pixels.len() as u64 + 100;
+        let read = gunzip(bytes).take(more).read_to_end(&mut all);
+        assert!(read.is_ok_and(|read| read == images.pixels.len() + 16), "bytes were passed over");
+    }
+    let _ = read_labels(gunzip(bytes), "fuzzed", 10);
+}
+
+/// A case file, and what the ops' maths says to a small one.
+pub(crate) fn case(bytes: &[u8]) {
+    let Ok(case) = CaseFile::parse(bytes) else { return };
+    if bytes.len() <= SMALL {
+        for row in case.maths() {
+            assert!(!row.tensor.is_empty());
+        }
+    }
+}
+
+/// Arguments that are little languages of their own.
+pub(crate) fn words(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    if let Ok(Source::FashionMnist(dir)) = text.parse() {
+        assert!(!dir.as_os_str().is_empty());
+    }
+    let _ = by_name(&text, bytes.len());
+    let options = OpenOptions { adapter: Some(text.clone()), ..OpenOptions::default() };
+    let named = options.takes(7, &text);
+    assert!(named || text.parse::<usize>().is_ok(), "an adapter is not found by its own name");
+}

@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""Writes case files with PyTorch: every op, its gradients by torch.autograd, and whole models that learn ten steps.
+
+    python3 tests/oracle/write_pytorch.py        # Debian: apt-get install python3-torch python3-torchvision
+
+Everything is computed in f64 from inputs that f32 (or f16) holds exactly, and again in f32: how far PyTorch's own f32
+is off says what a file allows. The format is described in README.md beside this file. Seeded: equal files each time.
+"""
+
+import json
+import os
+import sys
+
+import numpy
+import torch
+import torch.nn.functional as F
+
+import models
+import safetensors
+
+CASES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cases")
+# The least that a file allows, as a share of a tensor's largest number: a GPU's exp alone may be off by 4e-6.
+LEAST = {torch.float32: 1e-5, torch.float16: 2e-3}
+
+
+def numbers(*shape, seed, low=None, high=None, elem=torch.float32):
+    """Normal numbers, or uniform ones between `low` and `high`, that `elem` holds exactly; in f64."""
+    generator = torch.Generator().manual_seed(seed)
+    if low is None:
+        drawn = torch.randn(*shape, generator=generator, dtype=torch.float64) + 0.25
+    else:
+        drawn = low + (high - low) * torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return drawn.to(elem).double()
+
+
+def differentiate(function, inputs, differentiable, cotangents, real):
+    """Outputs, and gradients by input, with every float input in the precision `real`."""
+    leaves = [x.to(real) if x.is_floating_point() else x for x in inputs]
+    leaves = [x.clone().requires_grad_(at in differentiable) for at, x in enumerate(leaves)]
+    outputs = function(*leaves)
+    outputs = outputs if isinstance(outputs, (tuple, list)) else [outputs]
+    gradients = {}
+    if cotangents:
+        total = sum((outputs[at] * cotangent.to(real)).sum() for at, cotangent in cotangents.items())
+        found = torch.autograd.grad(total, [leaves[at] for at in differentiable])
+        gradients = dict(zip(differentiable, found))
+    return [None if y is None else y.detach() for y in outputs], gradients
+
+
+def stored(x, elem):
+    """A tensor as the file holds it: whole numbers as u32, others in `elem`."""
+    return x.numpy().astype("uint32") if not x.is_floating_point() else x.to(elem).numpy()
+
+
+def allowed(exact, single, elem):
+    """Four times what PyTorch's own f32 is off by, as a share of the largest number, and not less than LEAST."""
+    worst = LEAST[elem]
+    for one, other in zip(exact, single):
+        if one.is_floating_point() and one.abs().max() > 0:
+            worst = max(worst, 4 * float((one - other.double()).abs().max() / one.abs().max()))
+    # What f32 itself does not know within a thousandth says nothing about anybody's kernels.
+    assert worst <= max(1e-3, LEAST[elem]), f"a case that allows {worst}"
+    return float(f"{worst:.1e}")
+
+
+def case(name, op, attributes, function, inputs, differentiable=(), seeds=(0,), elem=torch.float32, f32=()):
+    """Writes one file. `function` maps inputs to outputs, `None` for those that PyTorch does not give; gradients of
+    the inputs `differentiable` flow from the outputs `seeds`. Tensors are `elem`, but for inputs `f32` and for outputs
+    that `f32` names as "output.N"."""
+    outputs, _ = differentiate(function, inputs, (), {}, torch.float64)
+    kind = lambda tensor: torch.float32 if tensor in f32 else elem
+    cotangents = {}
+    if differentiable:
+        for at in seeds:
+            cotangents[at] = numbers(*outputs[at].shape, seed=1000 + at, elem=kind(f"output.{at}"))
+    exact, gradients = differentiate(function, inputs, differentiable, cotangents, torch.float64)
+    single, single_gradients = differentiate(function, inputs, differentiable, cotangents, torch.float32)
+    tensors = {f"input.{at}": stored(x, kind(f"input.{at}")) for at, x in enumerate(inputs)}
+    tensors |= {f"output.{at}": stored(y, kind(f"output.{at}")) for at, y in enumerate(exact) if y is not None}
+    tensors |= {f"cotangent.{at}": stored(dy, kind(f"output.{at}")) for at, dy in cotangents.items()}
+    tensors |= {f"gradient.{at}": stored(dx, kind(f"input.{at}")) for at, dx in gradients.items()}
+    given = [y for y in exact if y is not None] + list(gradients.values())
+    by_f32 = [y for y in single if y is not None] + list(single_gradients.values())
+    metadata = {
+        "op": op,
+        "attributes": json.dumps(attributes),
+        "tolerance": json.dumps(allowed(given, by_f32, elem)),
+        # In f16 our maths rounds nothing in between, PyTorch neither: but gradients start from what the file holds.
+        "computed_in": "f64",
+        "written_by": f"PyTorch {torch.__version__}",
+    }
+    safetensors.save(os.path.join(CASES, f"{name}.safetensors"), metadata, tensors)
+
+
+# Layouts: PyTorch keeps channels in front, [N, C, H, W] and [O, C/groups, KH, KW].
+
+
+def to_front(x):
+    return x.permute(0, 3, 1, 2)
+
+
+def to_back(x):
+    return x.permute(0, 2, 3, 1)
+
+
+def convolutions():
+    def conv(stride, padding, groups):
+        def function(x, weight, bias=None):
+            weight = weight.permute(3, 2, 0, 1)
+            return to_back(F.conv2d(to_front(x), weight, bias, stride, padding, groups=groups))
+
+        return {"stride": stride, "padding": padding, "groups": groups}, function
+
+    for name, arguments, x, weight, bias in [
+        ("plain", ([1, 1], [0, 0], 1), (2, 4, 5, 3), (1, 1, 3, 5), False),
+        ("padded", ([1, 1], [1, 1], 1), (2, 5, 7, 3), (3, 3, 3, 4), False),
+        ("stem", ([2, 2], [3, 3], 1), (1, 9, 8, 3), (7, 7, 3, 4), True),
+        ("uneven", ([2, 1], [0, 2], 1), (2, 8, 5, 2), (2, 4, 2, 3), True),
+        ("groups", ([1, 2], [1, 1], 2), (2, 4, 5, 8), (3, 3, 4, 6), True),
+        ("depthwise", ([1, 1], [1, 1], 5), (1, 5, 4, 5), (3, 3, 1, 5), False),
+    ]:
+        attributes, function = conv(*arguments)
+        inputs = [numbers(*x, seed=1), numbers(*weight, seed=2)]
+        inputs += [numbers(weight[3], seed=3)] if bias else []
+        case(f"conv2d-{name}", "conv2d", attributes, function, inputs, range(len(inputs)))
+    attributes, function = conv([1, 1], [1, 1], 1)
+    inputs = [numbers(2, 4, 4, 8, seed=1, elem=torch.float16), numbers(3, 3, 8, 8, seed=2, elem=torch.float16)]
+    case("conv2d-f16", "conv2d", attributes, function, inputs, (0, 1), elem=torch.float16)
+
+
+def pooling():
+    for name, kernel, stride, padding, shape in [
+        ("resnet", [3, 3], [2, 2], [1, 1], (2, 7, 9, 3)),
+        ("whole", [2, 2], [2, 2], [0, 0], (1, 5, 7, 4)),
+        ("uneven", [3, 2], [1, 3], [1, 1], (2, 5, 8, 2)),
+    ]:
+
+        def function(x, kernel=kernel, stride=stride, padding=padding):
+            y, flat = F.max_pool2d(to_front(x), kernel, stride, padding, return_indices=True)
+            # PyTorch counts pixels of the image, we places of the window.
+            height, width = y.shape[2:]
+            row = flat // x.shape[2] - (torch.arange(height)[:, None] * stride[0] - padding[0])
+            column = flat % x.shape[2] - (torch.arange(width)[None, :] * stride[1] - padding[1])
+            return to_back(y), to_back(row * kernel[1] + column)
+
+        attributes = {"kernel": kernel, "stride": stride, "padding": padding}
+        case(f"max_pool-{name}", "max_pool", attributes, function, [numbers(*shape, seed=4)], (0,))
+
+    case("mean_rows", "mean_rows", {}, lambda x: x.mean(1), [numbers(3, 7, 5, seed=5)], (0,))
+    case("sum_rows", "sum_rows", {}, lambda x: x.sum(0), [numbers(31, 4, seed=6)])
+
+
+def normalization():
+    eps, momentum = 1e-5, 0.1
+
+    def train(x, gain, bias, mean, variance):
+        flat = x.reshape(-1, x.shape[-1])
+        mean, variance = mean.clone(), variance.clone()
+        y = F.batch_norm(flat, mean, variance, gain, bias, training=True, momentum=momentum, eps=eps)
+        inv_std = 1 / (flat.var(0, unbiased=False) + eps).sqrt()
+        return y.reshape(x.shape), flat.mean(0), inv_std, mean, variance
+
+    def fixed(x, gain, bias, mean, variance):
+        return F.batch_norm(x.reshape(-1, x.shape[-1]), mean, variance, gain, bias, eps=eps).reshape(x.shape)
+
+    def inputs(*shape):
+        vector = shape[-1]
+        drawn = [numbers(vector, seed=seed) for seed in (8, 9, 10)]
+        return [numbers(*shape, seed=7), *drawn, numbers(vector, seed=11, low=0.2, high=2.0)]
+
+    for name, shape in [("pixels", (2, 3, 5, 4)), ("rows", (31, 3))]:
+        attributes = {"eps": eps, "momentum": momentum}
+        case(f"batch_norm-{name}", "batch_norm", attributes, train, inputs(*shape), (0, 1, 2))
+        case(f"batch_norm_fixed-{name}", "batch_norm_fixed", {"eps": eps}, fixed, inputs(*shape), (0, 1, 2))
+
+
+def attention():
+    """PyTorch 1.13's scaled dot-product attention has no scale of its own choosing: q carries it."""
+
+    def attend(heads, scale):
+        def function(q, k, v):
+            split = lambda x: x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+            depth = q.shape[2] // heads
+            q, k, v = split(q) * (scale * depth**0.5), split(k), split(v)
+            y = F._scaled_dot_product_attention(q, k, v)[0]
+            log_sum = torch.logsumexp(q @ k.transpose(2, 3) / depth**0.5, 3)
+            return y.transpose(1, 2).reshape(y.shape[0], y.shape[2], -1), log_sum
+
+        return {"heads": heads, "scale": scale}, function
+
+    for name, heads, scale, [n, q, k, c, d] in [
+        ("tokenizer", 1, 0.5, (2, 4, 33, 5, 3)),
+        ("transformer", 2, 0.7, (2, 8, 8, 6, 10)),
+        ("projector", 4, 1.0, (1, 35, 6, 8, 12)),
+        ("unscaled", 1, 1.0, (2, 3, 7, 9, 9)),
+    ]:
+        attributes, function = attend(heads, scale)
+        inputs = [numbers(n, q, c, seed=12), numbers(n, k, c, seed=13), numbers(n, k, d, seed=14)]
+        case(f"attend-{name}", "attend", attributes, function, inputs, (0, 1, 2))
+
+
+def pointwise():
+    for function, by_torch in [("relu", F.relu), ("sigmoid", torch.sigmoid), ("gelu", F.gelu)]:
+        x = numbers(33, 5, seed=15, low=-6.0, high=6.0)
+        case(f"map-{function}", "map", {"function": function}, by_torch, [x], (0,))
+    case("add", "add", {}, torch.add, [numbers(7, 33, seed=16), numbers(7, 33, seed=17)], (0, 1))
+    case("softmax", "softmax", {}, lambda x: F.softmax(x, -1), [numbers(2, 7, 33, seed=18)], (0,))
+    large = numbers(5, 33, seed=19, low=-200.0, high=200.0)
+    case("softmax-large", "softmax", {}, lambda x: F.softmax(x, -1), [large], (0,))
+    labels = torch.randint(0, 10, (31,), generator=torch.Generator().manual_seed(20))
+    loss = lambda logits, labels: (F.cross_entropy(logits, labels).reshape(1), torch.logsumexp(logits, 1))
+    case("cross_entropy", "cross_entropy", {}, loss, [numbers(31, 10, seed=21), labels], (0,))
+
+
+def arranging():
+    x = numbers(2, 3, 4, 5, seed=22)
+    for axes in [[0, 3, 1, 2], [1, 3, 0, 2], [3, 2, 1, 0]]:
+        name = "".join(map(str, axes))
+        case(f"permute-{name}", "permute", {"axes": axes}, lambda x, axes=axes: x.permute(axes).contiguous(), [x], (0,))
+    case("reshape", "reshape", {"shape": [6, 20]}, lambda x: x.reshape(6, 20), [x], (0,))
+    one = numbers(1, 5, 3, seed=23)
+    case("repeat", "repeat", {"times": 4}, lambda x: x.repeat(4, 1, 1), [one], (0,))
+    fill = {"value": -1.7, "shape": [7, 33], "elem": "f32"}
+    case("fill", "fill", fill, lambda: torch.full((7, 33), -1.7, dtype=torch.float64), [])
+
+
+def products():
+    for transpose_a in (False, True):
+        for transpose_b in (False, True):
+
+            def function(a, b, transpose_a=transpose_a, transpose_b=transpose_b):
+                return (a.mT if transpose_a else a) @ (b.mT if transpose_b else b)
+
+            m, n, k = 7, 12, 20
+            a, b = ((k, m) if transpose_a else (m, k)), ((n, k) if transpose_b else (k, n))
+            name = f"matmul-{'t' if transpose_a else 'n'}{'t' if transpose_b else 'n'}"
+            attributes = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+            case(name, "matmul", attributes, function, [numbers(2, *a, seed=24), numbers(2, *b, seed=25)], (0, 1))
+    plain = {"transpose_a": False, "transpose_b": False}
+    inputs = [numbers(3, 5, 12, seed=26), numbers(12, 8, seed=27)]
+    case("matmul-shared", "matmul", plain, torch.matmul, inputs, (0, 1))
+    half = [numbers(16, 24, seed=28, elem=torch.float16), numbers(24, 16, seed=29, elem=torch.float16)]
+    case("matmul-f16", "matmul", plain, torch.matmul, half, (0, 1), elem=torch.float16)
+
+
+def optimizers():
+    """torch.optim.SGD's second step: in the first, its velocity is the gradient itself, as from a velocity of 0."""
+    for name, momentum, decay, nesterov in [
+        ("plain", 0.0, 0.0, False),
+        ("heavy", 0.9, 1e-2, False),
+        ("ahead", 0.9, 0.1, True),
+    ]:
+
+        def update(w, g, velocity, rate, momentum=momentum, decay=decay, nesterov=nesterov):
+            weight = torch.nn.Parameter(w.clone())
+            sgd = torch.optim.SGD(
+                [weight], lr=float(rate[0]), momentum=momentum, weight_decay=decay, nesterov=nesterov
+            )
+            if momentum:
+                sgd.state[weight]["momentum_buffer"] = velocity.clone()
+            weight.grad = g.clone()
+            sgd.step()
+            made = sgd.state[weight].get("momentum_buffer", g) if momentum else g
+            return weight.detach(), made
+
+        inputs = [numbers(5, 7, seed=seed) for seed in (30, 31, 32)] + [torch.tensor([0.25], dtype=torch.float64)]
+        attributes = {"momentum": momentum, "weight_decay": decay, "nesterov": nesterov}
+        case(f"sgd-{name}", "sgd", attributes, update, inputs)
+
+
+def main():
+    os.makedirs(CASES, exist_ok=True)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for write in [convolutions, pooling, normalization, attention, pointwise, arranging, products, optimizers]:
+        write()
+    for name, metadata, tensors in models.cases(allowed, LEAST):
+        safetensors.save(os.path.join(CASES, f"{name}.safetensors"), metadata, tensors)
+    sizes = [os.path.getsize(os.path.join(CASES, name)) for name in os.listdir(CASES)]
+    print(f"{len(sizes)} files, {sum(sizes)} bytes", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+//! `cargo xtask check spirv`: what a Vulkan driver would be given, under Khronos' validator.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::coop_root::{self, inside};
+use crate::packages;
+use crate::steps::{must, output};
+use crate::translations::{Build, Translations};
+
+const ENVIRONMENT: [&str; 2] = ["--target-env", "vulkan1.3"];
+/// The three ways in which `tests/interfaces` writes a build.
+const WAYS: [&str; 3] = ["unchecked", "checked", "clamped"];
+
+/// naga's known fault, for which wgpu silences its own validation: a type of arrays that a storage buffer and workgroup
+/// memory share keeps its stride in the latter (https://github.com/gfx-rs/wgpu/issues/7696). No driver minds.
+pub const KNOWN_LAYOUT: &str = "the Workgroup storage class has an explicit layout from the ArrayStride decoration";
+
+/// Checks all builds; cooperative ones by the validator of the root that runs them, as Debian 12's knows none.
+pub fn check(translations: &Translations) -> Result<ExitCode, String> {
+    packages::ensure("spirv-val", "spirv-tools")?;
+    let (cooperative, plain): (Vec<&Build>, Vec<&Build>) =
+        translations.builds.iter().partition(|build| build.needs("cooperative"));
+    let here = Validator { root: None, folder: translations.folder.clone() };
+    here.refuses_a_wrong_module()?;
+    let mut faults = here.faults(&plain);
+    let newer = if cooperative.is_empty() || here.fault(cooperative[0].number, WAYS[0]).is_none() {
+        here
+    } else {
+        in_root(&translations.folder)?
+    };
+    newer.refuses_a_wrong_module()?;
+    faults.extend(newer.faults(&cooperative));
+    for fault in &faults {
+        println!("{fault}");
+    }
+    let modules = translations.builds.len() * WAYS.len();
+    println!(
+        "spirv-val: {} of {modules} modules are wrong ({} builds, {} of them cooperative); a spoiled module was refused",
+        faults.len(),
+        translations.builds.len(),
+        cooperative.len(),
+    );
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The validator of the root with cooperative matrices, and copies of the modules that it can see.
+fn in_root(from: &Path) -> Result<Validator, String> {
+    if let Some(why) = coop_root::obstacle() {
+        return Err(format!("this spirv-val knows no cooperative matrices, and there is no newer one: {why}"));
+    }
+    println!("   this spirv-val knows no cooperative matrices; those modules go to a newer one");
+    let root = coop_root::ensure()?;
+    if output(inside(&root, "spirv-val").arg("--version")).is_none() {
+        let mut install = inside(&root, "apt-get");
+        install.args(["install", "-y", "--no-install-recommends", "spirv-tools"]);
+        must(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    let to = root.join("root/translations");
+    let error = |error: std::io::Error| format!("cannot copy the modules into {}: {error}", to.display());
+    if to.exists() {
+        fs::remove_dir_all(&to).map_err(error)?;
+    }
+    fs::create_dir_all(&to).map_err(error)?;
+    for entry in fs::read_dir(from).map_err(error)?.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "spv") {
+            fs::copy(entry.path(), to.join(entry.file_name())).map_err(error)?;
+        }
+    }
+    Ok(Validator { root: Some(root), folder: to })
+}
+
+struct Validator {
+    root: Option<PathBuf>,
+    folder: PathBuf,
+}
+
+impl Validator {
+    /// One complaint a wrong module.
+    fn faults(&self, builds: &[&Build]) -> Vec<String> {
+        let modules: Vec<(&Build, &str)> = builds.iter().flat_map(|build| WAYS.map(|way| (*build, way))).collect();
+        let (next, faults) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some((build, way)) = modules.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Some(fault) = self.fault(build.number, way) {
+                            let line = format!("{}, {way}: {fault}", build.name);
+                            faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line);
+                        }
+                    }
+                });
+            }
+        });
+        faults.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn fault(&self, number: usize, way: &str) -> Option<String> {
+        self.validate(&format!("{number}.{way}.spv"))
+    }
+
+    /// What the validator says against a file of the folder.
+    fn validate(&self, file: &str) -> Option<String> {
+        let mut command = match &self.root {
+            None => Command::new("spirv-val"),
+            Some(root) => inside(root, "spirv-val"),
+        };
+        let path = match &self.root {
+            None => self.folder.join(file),
+            Some(_) => Path::new("/root/translations").join(file),
+        };
+        match command.args(ENVIRONMENT).arg(path).output() {
+            Err(error) => Some(format!("spirv-val does not start: {error}")),
+            Ok(done) if done.status.success() => None,
+            Ok(done) => {
+                let said =
+                    [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+                (!said.contains(KNOWN_LAYOUT)).then(|| said.trim().to_owned())
+            }
+        }
+    }
+
+    /// The check itself is checked: integers of 64 bits, which nothing declares, must be refused.
+    fn refuses_a_wrong_module(&self) -> Result<(), String> {
+        let path = self.folder.join(format!("0.{}.spv", WAYS[0]));
+        let bytes = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let wrong = spoiled(&bytes).ok_or_else(|| format!("{} has no 32-bit integers", path.display()))?;
+        let canary = self.folder.join("canary.spv");
+        fs::write(&canary, wrong).map_err(|error| format!("cannot write {}: {error}", canary.display()))?;
+        match self.validate("canary.spv") {
+            Some(said) if said.contains("Int64") => Ok(()),
+            said => Err(format!("a module with undeclared 64-bit integers was not refused for them: {said:?}")),
+        }
+    }
+}
+
+/// The module with its `OpTypeInt 32 0` made `OpTypeInt 64 0`.
+fn spoiled(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut words: Vec<u32> =
+        bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+    const OP_TYPE_INT: u32 = 4 << 16 | 21;
+    let at = words.windows(4).position(|words| words[0] == OP_TYPE_INT && words[2..] == [32, 0])?;
+    words[at + 2] = 64;
+    Some(words.into_iter().flat_map(u32::to_le_bytes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_spoiled_in_one_word() {
+        let module: Vec<u8> =
+            [9, 4 << 16 | 21, 7, 32, 1, 4 << 16 | 21, 8, 32, 0].into_iter().flat_map(u32::to_le_bytes).collect();
+        let wrong = spoiled(&module).expect("it has unsigned integers");
+        let at: Vec<usize> = (0..module.len()).filter(|&at| module[at] != wrong[at]).collect();
+        assert_eq!(at, [28]);
+        assert!(spoiled(&module[..20]).is_none());
+    }
+}
