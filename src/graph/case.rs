@@ -139,6 +139,9 @@ impl Case {
     }
 }
 
+/// Numbers that one core draws at a time.
+const BLOCK: usize = 1 << 14;
+
 /// Numbers of this look.
 #[must_use]
 pub fn numbers(shape: &Shape, draw: Draw, random: &mut Random) -> Array<f64> {
@@ -151,16 +154,24 @@ pub fn numbers(shape: &Shape, draw: Draw, random: &mut Random) -> Array<f64> {
         // Quarters are exact in f16 up to 512; beyond 4,096 numbers neighbours may meet there.
         return Array::from_fn(shape, |at| (order[at] as f64 - count as f64 / 2.0) / 4.0);
     }
-    Array::from_fn(shape, |_| match draw {
-        Draw::Normal => 0.25 + random.normal(),
-        Draw::Between(low, high) => low + (high - low) * random.uniform(),
-        Draw::Labels(classes) => random.below(classes) as f64,
-        Draw::Distinct => 0.0,
-        Draw::Extreme => match random.below(8) {
-            0 => f64::NAN,
-            1 => f64::INFINITY,
-            2 => f64::NEG_INFINITY,
-            other => other as f64 - 5.0,
-        },
+    // A number takes so many words of the stream, so that all cores can draw at once.
+    let words = if draw == Draw::Normal { 2 } else { 1 };
+    let start = random.clone();
+    random.skip(words * shape.count() as u64);
+    Array::from_rows(shape, BLOCK, |block, numbers| {
+        let mut random = start.clone();
+        random.skip(words * (block * BLOCK) as u64);
+        numbers.fill_with(|| match draw {
+            Draw::Normal => 0.25 + random.normal(),
+            Draw::Between(low, high) => low + (high - low) * random.uniform(),
+            Draw::Labels(classes) => random.below(classes) as f64,
+            Draw::Distinct => 0.0,
+            Draw::Extreme => match random.below(8) {
+                0 => f64::NAN,
+                1 => f64::INFINITY,
+                2 => f64::NEG_INFINITY,
+                other => other as f64 - 5.0,
+            },
+        });
     })
 }

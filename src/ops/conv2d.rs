@@ -213,42 +213,36 @@ impl Maths for Conv2d {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let (x, weight) = (inputs[0], inputs[1]);
         let Ok(sizes) = self.sizes(&x.shape, &weight.shape) else { return vec![] };
-        let mut y = Array::zeros(&[sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels]);
-        self.each_product(&sizes, |[x_at, weight_at, y_at]| y.data[y_at] += x.data[x_at] * weight.data[weight_at]);
-        if let Some(bias) = inputs.get(2) {
-            for (at, value) in y.data.iter_mut().enumerate() {
-                *value += bias.data[at % sizes.out_channels];
+        let shape = [sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels];
+        let bias = inputs.get(2);
+        let y = Array::from_rows(&shape, sizes.out_channels, |pixel, y| {
+            for tap in 0..sizes.kernel[0] * sizes.kernel[1] {
+                let Some(x_at) = self.tapped(&sizes, pixel, tap) else { continue };
+                for c in 0..sizes.group_in {
+                    let weights = &weight.data[(tap * sizes.group_in + c) * sizes.out_channels..];
+                    let groups = y.chunks_mut(sizes.group_out).zip(weights.chunks(sizes.group_out));
+                    for (group, (y, weights)) in groups.enumerate() {
+                        let x = x.data[x_at + group * sizes.group_in + c];
+                        y.iter_mut().zip(weights).for_each(|(y, &weight)| *y += x * weight);
+                    }
+                }
             }
-        }
+            if let Some(bias) = bias {
+                y.iter_mut().zip(&bias.data).for_each(|(y, &bias)| *y += bias);
+            }
+        });
         vec![y]
     }
 }
 
 impl Conv2d {
-    /// Every product of the definition: y\[y_at\] sums x\[x_at\] weight\[weight_at\].
-    pub(super) fn each_product(self, sizes: &Sizes, mut product: impl FnMut([usize; 3])) {
-        let ([h, w], [out_h, out_w], [kernel_h, kernel_w]) = (sizes.input, sizes.output, sizes.kernel);
-        for pixel in 0..sizes.batch * out_h * out_w {
-            let (image, y, x) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
-            for tap in 0..kernel_h * kernel_w {
-                let from_y = (y * self.stride[0] + tap / kernel_w).wrapping_sub(self.padding[0]);
-                let from_x = (x * self.stride[1] + tap % kernel_w).wrapping_sub(self.padding[1]);
-                if from_y >= h || from_x >= w {
-                    continue;
-                }
-                for c in 0..sizes.group_in {
-                    for o in 0..sizes.out_channels {
-                        let channel = o / sizes.group_out * sizes.group_in + c;
-                        let x_at = ((image * h + from_y) * w + from_x) * sizes.in_channels + channel;
-                        product([
-                            x_at,
-                            (tap * sizes.group_in + c) * sizes.out_channels + o,
-                            pixel * sizes.out_channels + o,
-                        ]);
-                    }
-                }
-            }
-        }
+    /// Where x's pixel begins that an output pixel sees through a tap of the kernel; nothing where it sees padding.
+    pub(super) fn tapped(self, sizes: &Sizes, pixel: usize, tap: usize) -> Option<usize> {
+        let ([h, w], [out_h, out_w], kernel_w) = (sizes.input, sizes.output, sizes.kernel[1]);
+        let (image, y, x) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
+        let from_y = (y * self.stride[0] + tap / kernel_w).wrapping_sub(self.padding[0]);
+        let from_x = (x * self.stride[1] + tap % kernel_w).wrapping_sub(self.padding[1]);
+        (from_y < h && from_x < w).then(|| ((image * h + from_y) * w + from_x) * sizes.in_channels)
     }
 }
 

@@ -85,10 +85,26 @@ impl Op for Conv2dBackwardX {
 impl Maths for Conv2dBackwardX {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let (dy, weight) = (inputs[0], inputs[1]);
-        let mut dx = Array::zeros(&self.x);
-        if let Ok(sizes) = self.conv.sizes(&self.x, &weight.shape) {
-            self.conv.each_product(&sizes, |[x, w, y]| dx.data[x] += dy.data[y] * weight.data[w]);
-        }
+        let Ok(sizes) = self.conv.sizes(&self.x, &weight.shape) else { return vec![] };
+        let (taps, pixels) = (sizes.kernel[0] * sizes.kernel[1], sizes.output[0] * sizes.output[1]);
+        let image_size = sizes.input[0] * sizes.input[1] * sizes.in_channels;
+        let dx = Array::from_rows(&self.x, image_size, |image, dx| {
+            for (pixel, tap) in
+                (image * pixels..(image + 1) * pixels).flat_map(|at| (0..taps).map(move |tap| (at, tap)))
+            {
+                let Some(x_at) = self.conv.tapped(&sizes, pixel, tap) else { continue };
+                let dy = &dy.data[pixel * sizes.out_channels..][..sizes.out_channels];
+                for c in 0..sizes.group_in {
+                    let weights = &weight.data[(tap * sizes.group_in + c) * sizes.out_channels..];
+                    let each = sizes.group_out.max(1);
+                    let groups = dy.chunks(each).zip(weights.chunks(each));
+                    for (group, (dy, weights)) in groups.enumerate() {
+                        let dx = &mut dx[x_at - image * image_size + group * sizes.group_in + c];
+                        dy.iter().zip(weights).for_each(|(&dy, &weight)| *dx += dy * weight);
+                    }
+                }
+            }
+        });
         vec![dx]
     }
 }
@@ -143,10 +159,20 @@ impl Op for Conv2dBackwardWeight {
 impl Maths for Conv2dBackwardWeight {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let (x, dy) = (inputs[0], inputs[1]);
-        let mut dweight = Array::zeros(&self.weight);
-        if let Ok(sizes) = self.conv.sizes(&x.shape, &self.weight) {
-            self.conv.each_product(&sizes, |[x_at, w, y]| dweight.data[w] += x.data[x_at] * dy.data[y]);
-        }
+        let Ok(sizes) = self.conv.sizes(&x.shape, &self.weight) else { return vec![] };
+        let pixels = sizes.batch * sizes.output[0] * sizes.output[1];
+        let dweight = Array::from_rows(&self.weight, sizes.out_channels, |row, dweight| {
+            let (tap, c) = (row / sizes.group_in, row % sizes.group_in);
+            for pixel in 0..pixels {
+                let Some(x_at) = self.conv.tapped(&sizes, pixel, tap) else { continue };
+                let dy = &dy.data[pixel * sizes.out_channels..];
+                let groups = dweight.chunks_mut(sizes.group_out).zip(dy.chunks(sizes.group_out));
+                for (group, (dweight, dy)) in groups.enumerate() {
+                    let x = x.data[x_at + group * sizes.group_in + c];
+                    dweight.iter_mut().zip(dy).for_each(|(dweight, &dy)| *dweight += x * dy);
+                }
+            }
+        });
         vec![dweight]
     }
 }

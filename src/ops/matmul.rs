@@ -145,25 +145,27 @@ fn flat(graph: &mut Graph, value: Value) -> Result<Value, GraphError> {
 impl Maths for MatMul {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let (a, b) = (inputs[0], inputs[1]);
-        let Ok(Sizes { batch, rows, cols, depth, shared_b }) = self.sizes(&a.shape, &b.shape) else { return vec![] };
+        let Ok(Sizes { rows, cols, depth, shared_b, .. }) = self.sizes(&a.shape, &b.shape) else { return vec![] };
         let mut shape = a.shape.clone();
         shape.truncate(shape.len() - 2);
         shape.extend([rows, cols]);
-        let mut y = Array::zeros(&shape);
-        for slice in 0..batch {
+        let y = Array::from_rows(&shape, cols, |at, y| {
+            let (slice, row) = (at / rows, at % rows);
             let a = &a.data[slice * rows * depth..][..rows * depth];
             let b = &b.data[if shared_b { 0 } else { slice * depth * cols }..][..depth * cols];
-            for row in 0..rows {
-                for col in 0..cols {
-                    let terms = (0..depth).map(|k| {
-                        let left = if self.transpose_a { a[k * rows + row] } else { a[row * depth + k] };
-                        let right = if self.transpose_b { b[col * depth + k] } else { b[k * cols + col] };
-                        left * right
-                    });
-                    y.data[(slice * rows + row) * cols + col] = terms.sum();
+            let left = |k: usize| if self.transpose_a { a[k * rows + row] } else { a[row * depth + k] };
+            let left: Vec<T> = (0..depth).map(left).collect();
+            // Either way in the order of k, along what lies side by side: a large product takes seconds, not minutes.
+            if self.transpose_b {
+                for (y, right) in y.iter_mut().zip(b.chunks(depth.max(1))) {
+                    *y = left.iter().zip(right).map(|(&left, &right)| left * right).sum();
+                }
+            } else {
+                for (&left, right) in left.iter().zip(b.chunks(cols.max(1))) {
+                    y.iter_mut().zip(right).for_each(|(y, &right)| *y += left * right);
                 }
             }
-        }
+        });
         vec![y]
     }
 }

@@ -1,5 +1,7 @@
 //! A tensor on the CPU: a shape and its numbers, last axis fastest.
 
+use rayon::prelude::*;
+
 use super::Real;
 
 /// A tensor on the CPU, row-major.
@@ -22,6 +24,16 @@ impl<T: Real> Array<T> {
     #[must_use]
     pub fn from_fn(shape: &[usize], f: impl FnMut(usize) -> T) -> Self {
         Self { shape: shape.to_vec(), data: (0..shape.iter().product()).map(f).collect() }
+    }
+
+    /// Zeros, then `fill(number, row)` for every `width` consecutive numbers (the last row may be shorter).
+    ///
+    /// Rows are shared out among the cores; each is filled by one, so the numbers do not depend on how many there are.
+    #[must_use]
+    pub fn from_rows(shape: &[usize], width: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        let mut array = Self::zeros(shape);
+        array.data.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, numbers)| fill(row, numbers));
+        array
     }
 
     /// Each number through `f`.

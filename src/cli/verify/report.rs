@@ -146,7 +146,8 @@ fn summary(outcomes: &[Outcome]) -> String {
     for group in compared.chunk_by(|one, other| key(one) == key(other)) {
         let failed = group.iter().filter(|outcome| outcome.status == Status::Failed).count();
         let rows = group.iter().filter_map(|outcome| Some((*outcome, outcome.row.as_ref()?)));
-        let worst = rows.max_by(|one, other| one.1.worst.total_cmp(&other.1.worst));
+        // Of equals the first: max_by gives the last.
+        let worst = rows.rev().max_by(|one, other| one.1.worst.total_cmp(&other.1.worst));
         let numbers = worst.map_or([const { String::new() }; 4], |(outcome, row)| {
             let share = format!("{:.0} %", 100.0 * row.worst);
             [share, format!("{:.1e}", row.error), format!("{:.1e}", row.allowed), outcome.trial.way.label().to_owned()]

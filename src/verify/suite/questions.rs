@@ -15,7 +15,7 @@ use crate::verify::record::{record, uses_fragments, with_gradients};
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// A few cases of every kernel; every way of cutting a GEMM once for each kernel.
+    /// A few cases of every kernel and choice of pieces; every way of cutting a GEMM a few times for each kernel.
     Quick,
     /// Every small case.
     Small,
@@ -72,16 +72,23 @@ impl Question {
     }
 }
 
-/// A kernel is reached by this many cases of [`Scope::Quick`], in each element type and way.
+/// A kernel made of the same pieces is reached by this many cases of [`Scope::Quick`], in each element type and way.
 const FEW: usize = 2;
 /// Numbers of a case that [`Scope::Quick`] takes first: large enough for several tiles, small enough for the CPU.
 const QUICK: usize = 20_000;
 
-/// A trial that may be chosen, and what it would reach: kernels; of a GEMM whether its tiles stick out, and whether there
-/// are several along both sides.
+/// A trial that may be chosen, and what it would reach.
 struct Candidate {
     trial: Trial,
-    reaches: Vec<(&'static str, Option<[bool; 2]>)>,
+    reaches: Vec<Reach>,
+}
+
+/// A kernel and the pieces that it is made of; or, of a GEMM whose tiles are given, whether they stick out, and whether
+/// there are several along both sides.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Reach {
+    Pieces(&'static str, Vec<&'static str>),
+    Cut(&'static str, [bool; 2]),
 }
 
 /// The questions of this scope for a machine; of their trials those that the filter lets through, those that cannot be
@@ -131,7 +138,7 @@ fn choose(scope: Scope, all: &mut [(Question, Vec<Candidate>)]) {
                 if trial.tiles.is_some() != tiled {
                     return true;
                 }
-                let keys = || reaches.iter().map(|&one| (question.elem, trial.way, trial.tiles, one));
+                let keys = || reaches.iter().map(|one| (question.elem, trial.way, trial.tiles, one.clone()));
                 let wanted = keys().any(|key| reached.get(&key).is_none_or(|&count| count < few));
                 if wanted {
                     keys().for_each(|key| *reached.entry(key).or_default() += 1);
@@ -161,8 +168,10 @@ fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candida
             nodes.retain(|(recording, ..)| !way.cooperative || uses_fragments(recording));
             let dispatches = || nodes.iter().flat_map(|(recording, ..)| &recording.dispatches);
             let mut reaches: Vec<_> = match tiles {
-                None => dispatches().map(|dispatch| (dispatch.kernel.name, None)).collect(),
-                Some(_) => dispatches().filter_map(|one| Some((one.kernel.name, Some(cut(one)?)))).collect(),
+                None => {
+                    dispatches().map(|one| Reach::Pieces(one.kernel.name, one.variant.pieces().collect())).collect()
+                }
+                Some(_) => dispatches().filter_map(|one| Some(Reach::Cut(one.kernel.name, cut(one)?))).collect(),
             };
             reaches.sort_unstable();
             reaches.dedup();
@@ -308,7 +317,11 @@ mod tests {
         let questions = questions(&portable, Scope::Full, None).expect("the cases' shapes fit");
         let trials = || questions.iter().flat_map(|one| one.trials.iter().map(move |trial| (one, trial)));
         let said = |trial: &Trial, words: &str| trial.obstacle.as_ref().is_some_and(|said| said.contains(words));
-        assert!(trials().filter(|(one, _)| one.elem == Elem::F16).all(|(_, trial)| said(trial, "no f16")));
+        for (question, trial) in trials() {
+            let (graph, _) = with_gradients(&question.case, question.elem).expect("it fits");
+            let halves = graph.values().any(|value| graph.tensor(value).elem == Elem::F16);
+            assert_eq!(halves, said(trial, "no f16"), "{}", question.name(trial));
+        }
         assert!(trials().any(|(_, trial)| trial.way.cooperative));
         assert!(trials().filter(|(one, _)| one.case.real.is_some()).all(|(_, trial)| trial.obstacle.is_some()));
         let small = Capabilities { max_binding_bytes: 128 << 20, ..Capabilities::portable() };
