@@ -27,7 +27,7 @@ pub(crate) fn between_steps() -> Outcome {
     let device = run.device.device.clone();
     let ended = run.train(|step| {
         if step == 5 {
-            device.destroy()
+            device.destroy();
         }
     });
     ensure(ended.as_ref().is_err_and(TrainError::is_lost_device), || format!("{ended:?}"))?;
@@ -96,7 +96,7 @@ pub(crate) fn before_a_checkpoint() -> Outcome {
     // Step 4 is done and due to be saved when this is called.
     let ended = run.train(|step| {
         if step == 4 {
-            device.destroy()
+            device.destroy();
         }
     });
     told(ended, &["in step 4: the GPU was lost", "holds the run after 2 steps"])?;
@@ -119,7 +119,7 @@ pub(crate) fn torn() -> Outcome {
     // Made before the step begins, it is told before: the run stands where it stood, and goes on.
     let ended = run.train(|step| {
         if step == 4 {
-            drop(mistake_on(&device))
+            drop(mistake_on(&device));
         }
     });
     told(ended, &["in step 5: ", "the host's own mistake", "holds the run after 3 steps"])?;

@@ -24,7 +24,10 @@ use vistok::train::{Ended, Schedule, Settings, Trainer};
 
 type Outcome = Result<(), Failed>;
 
-const ON_A_GPU: [(&str, fn() -> Outcome); 9] = [
+/// A test's name and what it does.
+type Named = (&'static str, fn() -> Outcome);
+
+const ON_A_GPU: [Named; 9] = [
     ("a device lost between two steps", losses::between_steps),
     ("a device lost at random moments of a step", losses::at_random_moments),
     ("a device lost before a checkpoint", losses::before_a_checkpoint),
