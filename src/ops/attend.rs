@@ -309,7 +309,8 @@ const SHAPES: &[[usize; 5]] = &[
     // Several channels a lane.
     [3, 70, 1, 300, 300],
     [70, 9, 1, 300, 300],
-    [70, 40, 1, 300, 300],
+    // No larger: llvmpipe ends all loops of an invocation after 65,535 turns.
+    [32, 40, 1, 260, 260],
     // Two tiles of queries by keys that fill their tiles.
     [30, 128, 2, 4, 5],
     // Sums split among several workgroups: an even number of parts, and a last part of one row.

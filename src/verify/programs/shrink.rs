@@ -49,6 +49,7 @@ fn with_ends_wanted(program: &Program) -> Program {
 fn candidates(program: &Program, pool: &Pool) -> Vec<Program> {
     let mut made = vec![program.clone()];
     made.extend(fewer_wanted(program));
+    made.extend(earlier_wanted(program));
     made.extend(without_updates(program));
     made.extend(nearer_gradients(program));
     let tensors = tensors(program);
@@ -90,6 +91,22 @@ fn fewer_wanted(program: &Program) -> Vec<Program> {
     }
     made.extend(without_each(losses).map(|rest| only(&rest, outputs)));
     made.extend(without_each(&gradients).filter_map(|rest| with(program, &rest)));
+    made
+}
+
+/// In place of an output what it is made of: the fault may stand far before it, where other types do not let it be bypassed.
+fn earlier_wanted(program: &Program) -> Vec<Program> {
+    let (firsts, _) = program.numbering();
+    let mut made = Vec::new();
+    for (number, &output) in program.outputs.iter().enumerate() {
+        let steps = program.steps.iter().zip(&firsts);
+        let maker = steps.filter(|(_, first)| **first <= output).last();
+        for &value in maker.map(|(step, _)| step.uses()).unwrap_or_default() {
+            let mut outputs = program.outputs.clone();
+            outputs[number] = value;
+            made.push(Program { outputs, ..program.clone() });
+        }
+    }
     made
 }
 
