@@ -59,7 +59,7 @@ pub struct Saboteur {
 }
 
 /// Runs that a mutant must survive at most; of builds and shapes there is no end.
-const RUNS: usize = 64;
+const RUNS: usize = 1024;
 /// Builds that must refuse a mutant before it counts as one that does not compile.
 const REFUSALS: usize = 6;
 
