@@ -1,5 +1,6 @@
 //! Attention, y = softmax over keys(q kᵀ scale) v, head by head: tokenizer, token transformer and projector alike.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
@@ -257,28 +258,32 @@ impl Maths for Attend {
         let &[q, k, v] = inputs else { unreachable!("the shape rule fixed the inputs") };
         let sizes = Sizes::known([q, k, v], self.heads, Array::dims);
         let Sizes { batch, queries, keys, heads, depth, width } = sizes;
-        let mut y = Array::zeros(&[batch, queries, heads * width]);
-        let mut log_sum = Array::zeros(&[batch, heads, queries]);
-        for (n, head) in (0..batch).flat_map(|n| (0..heads).map(move |head| (n, head))) {
-            for query in 0..queries {
-                let asked = &q.data[((n * queries + query) * heads + head) * depth..][..depth];
-                let key_row = |key: usize| (n * keys + key) * heads + head;
-                let score = |key: usize| {
-                    let known = &k.data[key_row(key) * depth..][..depth];
-                    asked.iter().zip(known).map(|(&a, &b)| a * b).sum::<T>() * T::of(self.scale)
-                };
-                let scores: Vec<T> = (0..keys).map(score).collect();
-                let largest = scores.iter().copied().fold(scores[0], T::max);
-                let weights: Vec<T> = scores.iter().map(|&score| (score - largest).exp()).collect();
-                let sum = weights.iter().copied().sum::<T>();
-                log_sum.data[(n * heads + head) * queries + query] = largest + sum.ln();
-                let y = &mut y.data[((n * queries + query) * heads + head) * width..][..width];
-                for (key, &weight) in weights.iter().enumerate() {
-                    let values = &v.data[key_row(key) * width..][..width];
-                    y.iter_mut().zip(values).for_each(|(y, &value)| *y += weight / sum * value);
-                }
+        let attend = |row: usize| {
+            let (n, head) = (row / (queries * heads), row % heads);
+            let asked = &q.data[row * depth..][..depth];
+            let key_row = |key: usize| (n * keys + key) * heads + head;
+            let score = |key: usize| {
+                let known = &k.data[key_row(key) * depth..][..depth];
+                asked.iter().zip(known).map(|(&a, &b)| a * b).sum::<T>() * T::of(self.scale)
+            };
+            let scores: Vec<T> = (0..keys).map(score).collect();
+            let largest = scores.iter().copied().fold(scores[0], T::max);
+            let weights: Vec<T> = scores.iter().map(|&score| (score - largest).exp()).collect();
+            let sum = weights.iter().copied().sum::<T>();
+            let mut y = vec![T::default(); width];
+            for (key, &weight) in weights.iter().enumerate() {
+                let values = &v.data[key_row(key) * width..][..width];
+                y.iter_mut().zip(values).for_each(|(y, &value)| *y += weight / sum * value);
             }
-        }
+            (y, largest + sum.ln())
+        };
+        // A row is a query of a head; the rows of an image lie head by head for each query.
+        let rows: Vec<(Vec<T>, T)> = (0..batch * queries * heads).into_par_iter().map(attend).collect();
+        let y = Array::from_fn(&[batch, queries, heads * width], |at| rows[at / width].0[at % width]);
+        let log_sum = Array::from_fn(&[batch, heads, queries], |at| {
+            let (image_head, query) = (at / queries, at % queries);
+            rows[(image_head / heads * queries + query) * heads + image_head % heads].1
+        });
         vec![y, log_sum]
     }
 }

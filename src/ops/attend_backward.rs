@@ -1,5 +1,6 @@
 //! The gradients of attention: dS = P (dP − rowsum(dy y)), with the weights P made again from `log_sum`.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::attend_tiles::{Regime, Sizes, Split, Tile};
@@ -250,26 +251,38 @@ impl Maths for AttendBackward {
         let add = |to: &mut [T], times: T, what: &[T]| {
             to.iter_mut().zip(what).for_each(|(to, &what)| *to += times * what);
         };
-        let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| Array::zeros(&x.shape));
-        for (n, head) in (0..batch).flat_map(|n| (0..heads).map(move |head| (n, head))) {
+        // What one head of one image adds, its rows side by side.
+        let one = |image_head: usize| {
+            let (n, head) = (image_head / heads, image_head % heads);
+            let [mut dq, mut dk, mut dv] =
+                [queries * depth, keys * depth, keys * width].map(|count| vec![T::default(); count]);
             for query in 0..queries {
                 let row = (n * queries + query) * heads + head;
-                let (of_q, of_y) = (row * depth..(row + 1) * depth, row * width..(row + 1) * width);
-                let (asked, wanted) = (&q.data[of_q.clone()], &dy.data[of_y.clone()]);
-                let mean = dot(wanted, &y.data[of_y]);
+                let (asked, wanted) = (&q.data[row * depth..][..depth], &dy.data[row * width..][..width]);
+                let mean = dot(wanted, &y.data[row * width..][..width]);
                 for key in 0..keys {
                     let row = (n * keys + key) * heads + head;
-                    let (of_k, of_v) = (row * depth..(row + 1) * depth, row * width..(row + 1) * width);
-                    let score = dot(asked, &k.data[of_k.clone()]) * scale;
-                    let p = (score - log_sum.data[(n * heads + head) * queries + query]).exp();
-                    let ds = p * (dot(wanted, &v.data[of_v.clone()]) - mean) * scale;
-                    add(&mut dq.data[of_q.clone()], ds, &k.data[of_k.clone()]);
-                    add(&mut dk.data[of_k], ds, asked);
-                    add(&mut dv.data[of_v], p, wanted);
+                    let (known, value) = (&k.data[row * depth..][..depth], &v.data[row * width..][..width]);
+                    let score = dot(asked, known) * scale;
+                    let p = (score - log_sum.data[image_head * queries + query]).exp();
+                    let ds = p * (dot(wanted, value) - mean) * scale;
+                    add(&mut dq[query * depth..][..depth], ds, known);
+                    add(&mut dk[key * depth..][..depth], ds, asked);
+                    add(&mut dv[key * width..][..width], p, wanted);
                 }
             }
-        }
-        vec![dq, dk, dv]
+            [dq, dk, dv]
+        };
+        let parts: Vec<[Vec<T>; 3]> = (0..batch * heads).into_par_iter().map(one).collect();
+        // [batch, rows, heads, channels] of what lies [batch, heads][rows, channels].
+        let joined = |which: usize, rows: usize, channels: usize| {
+            Array::from_fn(&[batch, rows, heads * channels], |at| {
+                let (row, channel) = (at / channels, at % channels);
+                let (n, row, head) = (row / (rows * heads), row / heads % rows, row % heads);
+                parts[n * heads + head][which][row * channels + channel]
+            })
+        };
+        vec![joined(0, queries, depth), joined(1, keys, depth), joined(2, keys, width)]
     }
 }
 

@@ -215,10 +215,16 @@ fn slope(program: &Program, built: &Built, draw: u64) -> Slope {
         pairs.flat_map(|(loss, cotangent)| loss.zip(cotangent, |a, b| a * b).data).collect()
     };
     let loss = |step: f64| terms(&at(step)).iter().sum::<f64>();
-    let [near, middle, far] = [STEP, 2.0 * STEP, 4.0 * STEP].map(|step| loss(step) - loss(-step));
-    let derivative = (8.0 * near - middle) / (12.0 * STEP);
-    let other = (8.0 * middle - far) / (24.0 * STEP);
     let arrays = at(0.0);
+    let here = terms(&arrays).iter().sum::<f64>();
+    let [near, middle, far] = [STEP, 2.0 * STEP, 4.0 * STEP].map(|step| [loss(step), loss(-step)]);
+    let odd = |[ahead, behind]: [f64; 2]| ahead - behind;
+    let derivative = (8.0 * odd(near) - odd(middle)) / (12.0 * STEP);
+    let other = (8.0 * odd(middle) - odd(far)) / (24.0 * STEP);
+    // At a kink both derivatives agree, and the slopes to either side do not: what is left of their difference, which
+    // shrinks with the step where there is none.
+    let even = |[ahead, behind]: [f64; 2], step: f64| (ahead - 2.0 * here + behind) / step;
+    let kink = (4.0 * even(near, STEP) - even(far, 4.0 * STEP)).abs() / 3.0;
     let pairs = || {
         built
             .gradients
@@ -228,7 +234,7 @@ fn slope(program: &Program, built: &Built, draw: u64) -> Slope {
     };
     let rule: f64 = pairs().sum();
     let sizes: f64 = pairs().map(f64::abs).sum();
-    let rounding = 4.0 * f64::EPSILON * terms(&arrays).iter().map(|term| term.abs()).sum::<f64>() / STEP;
+    let rounding = 8.0 * f64::EPSILON * terms(&arrays).iter().map(|term| term.abs()).sum::<f64>() / STEP;
     let scale = rule.abs().max(derivative.abs()).max(1e-2 * sizes).max(1e-9);
-    Slope { rule, derivative, scale, doubt: (derivative - other).abs() + rounding }
+    Slope { rule, derivative, scale, doubt: (derivative - other).abs() + kink + rounding }
 }

@@ -100,7 +100,7 @@ fn earlier_wanted(program: &Program) -> Vec<Program> {
     let mut made = Vec::new();
     for (number, &output) in program.outputs.iter().enumerate() {
         let steps = program.steps.iter().zip(&firsts);
-        let maker = steps.filter(|(_, first)| **first <= output).last();
+        let maker = steps.rev().find(|(_, first)| **first <= output);
         for &value in maker.map(|(step, _)| step.uses()).unwrap_or_default() {
             let mut outputs = program.outputs.clone();
             outputs[number] = value;
