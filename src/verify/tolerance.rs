@@ -37,6 +37,10 @@ pub(super) const WHOLE_DRAWS: u64 = 32;
 /// numbers come out, the yardstick's luck is evened out over such neighbors.
 pub(super) const NEIGHBOR: f64 = 1.0 / 1024.0;
 
+/// How far a node's inputs are moved, as a share of each number, to learn what roundings of its terms come to: where terms
+/// cancel, a result is a few roundings of them, however small it is itself.
+pub(super) const TERMS_MOVE: f64 = ROUNDINGS * Elem::F32.rounding();
+
 /// How far an honest machine may move a result away from another's, as a share of it: by a rounding of the type that
 /// stores it, and by what the functions on the way are allowed.
 ///

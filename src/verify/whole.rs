@@ -10,7 +10,7 @@ use super::bisect::Walk;
 use super::compare::{CompareError, Worst, coordinates, decode, encode};
 use super::end_to_end;
 use super::expected::{DRAWS, SMALL, yardstick};
-use super::tolerance::{NEIGHBOR, Tolerance, WHOLE_DRAWS};
+use super::tolerance::{NEIGHBOR, TERMS_MOVE, Tolerance, WHOLE_DRAWS};
 use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::graph::{Graph, GraphError, Node, Source, Tensor, Value, round, run};
 use crate::kernel::{Access, Elem};
@@ -265,10 +265,10 @@ fn judge(node: &Node, given: &[Array<f64>], outputs: &[Tensor], found: &[Vec<f64
             moved(given, node, seed, NEIGHBOR).iter().map(|array| round(array, Elem::F32)).collect();
         let near: Vec<&Array<f64>> = near.iter().collect();
         let errors = yardstick(node, &near, &run(&*node.op, &near));
-        let rounded = moved(given, node, seed, Elem::F32.rounding());
+        let rounded = moved(given, node, seed, TERMS_MOVE);
         let rounded = run(&*node.op, &rounded.iter().collect::<Vec<_>>());
         for (at, (most, error)) in most.iter_mut().zip(errors).enumerate() {
-            // Where terms cancel, what is left may be off by a rounding of the terms: as if the inputs were others by one.
+            // Where terms cancel, what is left may be off by roundings of the terms: as if the inputs were others by them.
             let floats = outputs[at].elem != Elem::U32;
             let change = rounded[at].zip(&truth[at], |one, other| (one - other).abs()).data.into_iter();
             let change = change.filter(|change| floats && change.is_finite()).fold(0.0, f64::max);
