@@ -36,8 +36,7 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
         let tap = (outer.row + i) / GROUP_IN;
         let y = u32(y0 + i32(tap / KERNEL_W));
         let x_at = u32(x0 + i32(tap % KERNEL_W));
-        let exists = EDGES == 0u || ((tap < KERNEL_H * KERNEL_W) & (image < params.batch));
-        if (y < IN_H) & (x_at < IN_W) & exists {
+        if (y < IN_H) & (x_at < IN_W) & (EDGES == 0u || image < params.batch) {
             let channel = outer.group * GROUP_IN + (outer.row + i) % GROUP_IN;
             strip = with_pack(strip, i, x[(((image * IN_H + y) * IN_W + x_at) * IN_C + channel) / PACK]);
         }

@@ -32,15 +32,14 @@ fn outer_a(row: u32, slice: u32) -> OuterA {
 fn load_a(outer: OuterA, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
-        // The output pixel whose patch holds this input pixel at this tap, if there is one.
+        // The output pixel whose patch holds this input pixel at this tap, if there is one; what is negative becomes large.
+        // Taps past the last one read pixels too: the weights are 0 there.
         let tap = (k + i) / GROUP_OUT;
-        let y = outer.y - i32(tap / KERNEL_W);
-        let x = outer.x - i32(tap % KERNEL_W);
-        let at_y = u32(y) / STRIDE_H;
-        let at_x = u32(x) / STRIDE_W;
-        let meets = (y >= 0) & (x >= 0) & (at_y * STRIDE_H == u32(y)) & (at_x * STRIDE_W == u32(x));
-        let exists = EDGES == 0u || tap < KERNEL_H * KERNEL_W;
-        if meets & (at_y < OUT_H) & (at_x < OUT_W) & exists {
+        let y = u32(outer.y - i32(tap / KERNEL_W));
+        let x = u32(outer.x - i32(tap % KERNEL_W));
+        let at_y = y / STRIDE_H;
+        let at_x = x / STRIDE_W;
+        if (at_y * STRIDE_H == y) & (at_x * STRIDE_W == x) & (at_y < OUT_H) & (at_x < OUT_W) {
             let at = (outer.image + at_y * OUT_W + at_x) * OUT_C + outer.channel + (k + i) % GROUP_OUT;
             strip = with_pack(strip, i, dy[at / PACK]);
         }

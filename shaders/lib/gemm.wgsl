@@ -4,8 +4,9 @@
 // The kernel says what a, b and y are, in strips of 4 consecutive elements:
 //   extent() -> (rows, cols, depth)             depth_of(slice) -> (first k, end): first a multiple of TILE_K from 0
 //   outer_a(row, slice) -> OuterA               what can be worked out of a row before the loop over k
-//   load_a(OuterA, k) -> elem4                  A_ALONG_K = 1: a[row, k .. k+4];  0: a[row .. row+4, k]; zeros outside
-//   outer_b(col, slice), load_b                 B_ALONG_K = 1: b[k .. k+4, col];  0: b[k, col .. col+4]; zeros outside
+//   load_a(OuterA, k) -> elem4                  A_ALONG_K = 1: a[row, k .. k+4];  0: a[row .. row+4, k]
+//   outer_b(col, slice), load_b                 B_ALONG_K = 1: b[k .. k+4, col];  0: b[k, col .. col+4]
+//                                               past the depth one of them gives zeros, the other what is finite
 //   store(row, col, slice, sums)                y[row, col .. col+4]; col may be less than 4 from the end
 // and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill.
 // EDGES = 0: every tile is whole, and no index is checked.

@@ -27,13 +27,9 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
         let y = u32(outer.y + i32(tap / KERNEL_W));
         let x_at = u32(outer.x + i32(tap % KERNEL_W));
         let at = ((outer.image + y * IN_W + x_at) * IN_C + outer.channel + (k + i) % GROUP_IN) / PACK;
-        if EDGES == 0u {
-            // Loads that no branch holds back start together.
-            let inside = (y < IN_H) & (x_at < IN_W);
-            strip = with_pack(strip, i, select(pack(), x[select(0u, at, inside)], inside));
-        } else if (y < IN_H) & (x_at < IN_W) & (tap < KERNEL_H * KERNEL_W) {
-            strip = with_pack(strip, i, x[at]);
-        }
+        // Taps past the last one read pixels too: the weights are 0 there. Loads that no branch holds back start together.
+        let inside = (y < IN_H) & (x_at < IN_W);
+        strip = with_pack(strip, i, select(pack(), x[select(0u, at, inside)], inside));
     }
     return strip;
 }
