@@ -255,12 +255,20 @@ fn verify_draws_programs_and_replays_them() -> Outcome {
         "{found:#}"
     );
     assert!(found["nodes"].as_u64() > Some(3) && found["failures"] == serde_json::json!([]), "{found:#}");
-    // A program whose gradient cannot be is a failure, and says so on its last line.
-    fs::write(&file, "v0 = input f32 [2] normal\nv1 = Add(v0, v0)\nv2 = gradient v0\noutput v2\n")?;
-    let output = output(&mut vistok(&["verify", "--program", text(&file)?]))?;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{out}{err}");
-    assert!(out.contains("no gradient reaches v0") && err.contains("1 of 1 programs failed"), "{out}{err}");
+    // Programs that cannot be, that would run nothing, or fill any memory, are failures, and the last line says so.
+    let huge = "v0 = input f32 [1048576, 1] normal\nv1 = input f32 [1, 1048576] normal\n\
+                v2 = MatMul { transpose_a: false, transpose_b: false }(v0, v1)\noutput v2\n";
+    for (program, said) in [
+        ("v0 = input f32 [2] normal\nv1 = Add(v0, v0)\nv2 = gradient v0\noutput v2\n", "no gradient reaches v0"),
+        ("v0 = input f32 [2] normal\nv1 = Add(v0, v0)\n", "nothing would run"),
+        (huge, "too large"),
+    ] {
+        fs::write(&file, program)?;
+        let output = output(&mut vistok(&["verify", "--program", text(&file)?]))?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{out}{err}");
+        assert!(out.contains(said) && err.contains("1 of 1 comparisons failed"), "{out}{err}");
+    }
     Ok(())
 }
 
@@ -270,7 +278,7 @@ fn verify_compares_a_whole_model() -> Outcome {
         return Ok(());
     }
     let found = document(&mut vistok(&["verify", "--model", "vt-resnet-demo", "--json"]))?;
-    assert_eq!((&found["model"], &found["passed"]), (&"vt-resnet-demo".into(), &true.into()), "{found}");
+    assert_eq!((&found["model"], &found["ok"]), (&"vt-resnet-demo".into(), &true.into()), "{found}");
     assert!(found["first_divergent_step"].is_null() && found["nodes"].as_u64() > Some(100), "{found}");
     assert!(found["worst"].as_f64() <= Some(1.0) && found["compared"].as_u64() > found["nodes"].as_u64(), "{found}");
     let rows = found["outputs"].as_array().ok_or("no outputs")?;

@@ -1,5 +1,5 @@
 //! Random programs of our ops: gradients against derivatives, kernels against maths, memory reused or not, ops against
-//! the smaller ones that they are made of. Programs that once failed are kept in `programs/regressions` and replayed.
+//! the smaller ones that they are made of. Programs that once failed are kept in `random_programs/regressions` and replayed.
 //!
 //! `RANDOM_PROGRAMS=2000` draws more of them, `RANDOM_PROGRAMS_SEED=7` others. Without an adapter they are checked on
 //! paper only; with `REQUIRE_GPU=1` they fail.
@@ -101,7 +101,7 @@ fn drawn(bench: &Bench, seed: u64, number: u64) -> Result<(), Failed> {
     match finding.shrunk {
         None => Ok(()),
         Some((program, failure)) => {
-            let how = "keep it as a file in tests/programs/regressions, and it is replayed by this test";
+            let how = "keep it as a file in tests/random_programs/regressions, and it is replayed by this test";
             Err(Failed::from(format!(
                 "{failure}\nshrunk to this program; {how}:\n{program}\ndrawn as:\n{}",
                 finding.program
@@ -121,7 +121,7 @@ fn replayed(bench: &Bench, text: &str) -> Result<(), Failed> {
 
 /// Name and text of every kept program.
 fn regressions() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/regressions");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/random_programs/regressions");
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let path = entry.expect("the folder can be listed").path();
         let text = std::fs::read_to_string(&path).expect("kept programs are text");

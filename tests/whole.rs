@@ -23,9 +23,10 @@ struct Bench {
     pipelines: Pipelines,
 }
 
-const CHECKS: [(&str, Check); 8] = [
+const CHECKS: [(&str, Check); 9] = [
     ("a clean net passes, every number of it judged", clean),
     ("a kernel that computes something else is named, and nothing after it", wrong_number),
+    ("a wrong number beside an infinity is named", beside_infinity),
     ("of two faults the first is named", two_faults),
     ("an element that is not written is named", unwritten),
     ("a step that writes over its input is named", overwrites),
@@ -241,6 +242,23 @@ fn wrong_number(bench: &Bench) -> Outcome {
         ensure(found.outputs[0].share > 1.0, || "the output is not off".to_owned())?;
     }
     Ok(())
+}
+
+fn beside_infinity(bench: &Bench) -> Outcome {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Tensor::f32([5, 6]));
+    let y = graph.scoped("block3", |graph| graph.apply_one(Double(Fault::Number), &[x]))?;
+    graph.output("y", y);
+    let numbers = |value, source: &Source| {
+        let mut numbers = leaf(&graph, value, source);
+        numbers.data[2] = f64::INFINITY;
+        numbers
+    };
+    let found = compare_whole(&bench.device, &bench.pipelines, &graph, &numbers, Options::default())?;
+    let first = found.first.as_ref().ok_or("the wrong number is not named")?;
+    is_at(first, 0, "test/wrong", Cause::Maths)?;
+    ensure(first.places.len() == 1 && first.places[0].index == [1, 1] && !found.passed(), || first.to_string())?;
+    ensure(found.outputs[0].share > 1.0, || "the output is not off".to_owned())
 }
 
 fn two_faults(bench: &Bench) -> Outcome {

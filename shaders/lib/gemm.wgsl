@@ -7,7 +7,7 @@
 //   load_a(OuterA, k) -> elem4                  A_ALONG_K = 1: a[row, k .. k+4];  0: a[row .. row+4, k]
 //   outer_b(col, slice), load_b                 B_ALONG_K = 1: b[k .. k+4, col];  0: b[k, col .. col+4]
 //                                               past the depth one of them gives zeros, the other what is finite
-//   store(row, col, slice, sums)                y[row, col .. col+4]; col may be less than 4 from the end
+//   store(row, col, slice, sums)                y[row, col .. col+4]; col may be past the end, or less than 4 from it
 // and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill.
 // EDGES = 0: every tile is whole, and no index is checked.
 // Loads join conditions by `&`: `&&` is a branch, and SwiftShader takes time and memory that double with each in a loop.
@@ -33,8 +33,7 @@ const DEEPER_A: u32 = (1u - A_ALONG_K) * (WORKGROUP / (TILE_M / 4u));
 const DEEPER_B: u32 = (1u - B_ALONG_K) * (WORKGROUP / (TILE_N / 4u));
 
 fn emit(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
-    let size = extent();
-    if EDGES == 0u || (row < size.x && col < size.y) {
+    if EDGES == 0u || row < extent().x {
         store(row, col, slice, sums);
     }
 }

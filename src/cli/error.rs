@@ -34,7 +34,7 @@ pub(crate) enum Error {
     Model { name: String, known: String },
     #[error("`{filter}` matches none of the {count} {what}; `vistok {command}` without a filter runs all of them")]
     Filter { filter: String, count: usize, what: &'static str, command: &'static str },
-    #[error("{failed} of {compared} comparisons failed, the table says which; please report it with `vistok devices`")]
+    #[error("{failed} of {compared} comparisons failed, the output says which; please report it with `vistok devices`")]
     Failed { failed: usize, compared: usize },
     #[error("nothing was compared: {reason}")]
     Nothing { reason: String },

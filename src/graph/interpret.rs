@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 
 use half::f16;
 
-use super::{Graph, Op, Source};
+use super::{Graph, Node, Op, Source};
 use crate::kernel::Elem;
 use crate::reference::{Array, Real};
 
@@ -17,6 +17,9 @@ pub type Arrays<T> = Vec<Array<T>>;
 ///
 /// # Errors
 /// What `leaf` says of a value that it cannot give.
+///
+/// # Panics
+/// When an op's maths makes other arrays than its shape rule says.
 pub fn interpret<T: Real, E>(
     graph: &Graph,
     mut leaf: impl FnMut(super::Value, &Source) -> Result<Array<T>, E>,
@@ -30,12 +33,20 @@ pub fn interpret<T: Real, E>(
     for node in graph.nodes() {
         let inputs: Vec<&Array<T>> =
             node.inputs.iter().map(|value| arrays[value.index()].as_ref().expect("nodes stand in order")).collect();
-        let outputs = run(&*node.op, &inputs);
-        for (value, array) in node.outputs.iter().zip(outputs) {
+        for (value, array) in node.outputs.iter().zip(computed(graph, node, &inputs)) {
             arrays[value.index()] = Some(array);
         }
     }
     Ok(arrays.into_iter().map(|array| array.expect("every value has a source")).collect())
+}
+
+/// What a node's maths makes of its inputs: as many arrays, of as many numbers, as its shape rule says.
+pub(crate) fn computed<T: Real>(graph: &Graph, node: &Node, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+    let outputs = run(&*node.op, inputs);
+    let made: Vec<usize> = outputs.iter().map(|array| array.data.len()).collect();
+    let wanted: Vec<usize> = node.outputs.iter().map(|&value| graph.tensor(value).shape.count()).collect();
+    assert_eq!(made, wanted, "the maths of {} makes so many numbers, its shape rule says so many", node.op.name());
+    outputs
 }
 
 /// One op's maths in the precision of `T`.

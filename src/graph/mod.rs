@@ -13,8 +13,8 @@ mod signature;
 
 pub use backward::Sum;
 pub use case::{Case, Draw, Input, numbers};
-pub(crate) use interpret::run;
 pub use interpret::{Arrays, interpret, round};
+pub(crate) use interpret::{computed, run};
 pub use nodes::{Graph, Node, Source, Value};
 pub use op::{Composition, Cost, Function, Gradients, Io, Maths, Op};
 pub use shape::{GraphError, Shape, Tensor};

@@ -55,7 +55,7 @@ impl<'a> Walk<'a> {
 
     /// Fills inputs and homes anew.
     pub(super) fn reset(&self) -> Result<(), CompareError> {
-        upload(self.executor, self.graph, self.leaf)
+        Ok(upload(self.executor, self.graph, self.leaf)?)
     }
 
     /// Whether these bytes, just read, are what was last written there.
@@ -135,11 +135,18 @@ impl<'a> Walk<'a> {
                 true
             }))
         })?;
+        // A race need not show again: then all that is known is that it differed at the end.
+        let again = culprit < plan.nodes().len() || {
+            self.reset()?;
+            self.executor.run()?;
+            self.changed(culprit)?.is_some()
+        };
         self.replay(ends(culprit))?;
         let right = self.executor.read_bytes(found.value)?;
-        let node = &plan.nodes()[culprit.saturating_sub(1)];
-        let step = writer(plan, node, found.value);
-        let what = self.describe(found.value);
+        // A view runs nothing: what it shows was written by a node before it.
+        let ran = plan.nodes()[..culprit].iter().rev().find(|node| !node.steps.is_empty());
+        let step = ran.map_or(0, |node| writer(plan, node, found.value));
+        let what = self.describe(found.value) + if again { "" } else { " (once, and not again)" };
         Ok(self.divergence(step, Cause::Together, what, (found.value, &right, &found.bytes)))
     }
 

@@ -3,6 +3,8 @@
 //! Around every run: outputs are poisoned first, so that an unwritten element shows; a pattern stands behind each
 //! tensor and must survive; the run is repeated, its grids folded another way, and must be bitwise equal.
 
+use std::collections::HashSet;
+
 use half::f16;
 use rayon::prelude::*;
 
@@ -63,10 +65,15 @@ pub enum CompareError {
     Gpu(#[from] Error),
 }
 
-/// Runs every node of a case's graph, gradients included, and compares it with its maths.
+/// Runs every node of a case's graph, gradients included, and compares it with its maths: a row for each output.
+///
+/// Views run nothing and give no rows; of an empty answer nothing was compared.
 ///
 /// # Errors
 /// When the case cannot be built or the machine fails; wrong numbers are rows with a fault.
+///
+/// # Panics
+/// When an op's maths makes other arrays than its shape rule says.
 pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) -> Result<Vec<Row>, CompareError> {
     let mut rows = Vec::new();
     for expected in Walk::new(case, elem)? {
@@ -98,8 +105,8 @@ impl Expected {
         let (again, bare) = run(&folded(recording))?;
         broken.extend(bare.broken_guards()?);
 
-        let mut kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
-        kernels.dedup();
+        let kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
+        let kernels = each_once(kernels);
         let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
         let mut rows = Vec::new();
         for (at, truth) in truths.iter().enumerate() {
@@ -148,6 +155,7 @@ pub(super) struct Worst {
 
 impl Worst {
     pub(super) fn of(truth: &Array<f64>, found: &[f64], allowed: impl Fn(f64) -> f64 + Sync) -> Self {
+        assert_eq!(truth.data.len(), found.len(), "what is compared has as many numbers as its truth");
         let share = |found: f64, truth: f64| match found.is_finite() && truth.is_finite() {
             true => (found - truth).abs() / allowed(truth).max(f64::MIN_POSITIVE),
             // What is infinite or no number must be so on both sides.
@@ -192,6 +200,11 @@ impl Worst {
     }
 }
 
+/// The largest magnitude of what is a number: beside an infinity every error would be small.
+pub(super) fn largest(numbers: &Array<f64>) -> f64 {
+    numbers.data.iter().filter(|number| number.is_finite()).fold(0.0, |largest: f64, number| largest.max(number.abs()))
+}
+
 /// Puts a place (share, number) where it belongs among the few worst; of equals the first stays in front.
 fn keep(worst: &mut Vec<(f64, usize)>, place: (f64, usize)) {
     if worst.len() == PLACES && place.0 <= worst[PLACES - 1].0 {
@@ -199,6 +212,13 @@ fn keep(worst: &mut Vec<(f64, usize)>, place: (f64, usize)) {
     }
     worst.insert(worst.partition_point(|known| known.0 >= place.0), place);
     worst.truncate(PLACES);
+}
+
+/// What comes again is dropped; the rest keeps its order.
+pub(super) fn each_once(mut names: Vec<&'static str>) -> Vec<&'static str> {
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(*name));
+    names
 }
 
 pub(super) fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::CompareError;
-use super::compare::Worst;
+use super::compare::{Worst, largest};
 use super::tolerance::{Tolerance, honest_move};
 use super::whole::{Leaf, OutputRow};
-use crate::graph::{Graph, Node, Source, Value, round, run};
+use crate::graph::{Graph, Node, Source, Value, computed, round};
 use crate::kernel::Elem;
 use crate::reference::{Array, Random, Real};
 
@@ -37,6 +37,8 @@ pub(super) fn judge(
     let exact = |value: Value| round(&leaf(value, graph.source(value)), graph.tensor(value).elem);
     let mut truths: HashMap<Value, Array<f64>> = HashMap::new();
     interpret(graph, &wanted, exact, |_, _, array| array, |value, array| drop(truths.insert(value, array.clone())));
+    let found = wanted.iter().map(|&value| read(value)).collect::<Result<Vec<_>, _>>()?;
+    let sizes: Vec<f64> = wanted.iter().map(|value| largest(&truths[value])).collect();
     let mut yardsticks = vec![0.0f64; left.len()];
     let mut rows = Vec::new();
     for draw in 0..draws {
@@ -44,11 +46,10 @@ pub(super) fn judge(
             *most = most.max(error);
         }
         rows.clear();
-        for ((name, value), &yardstick) in left.iter().zip(&yardsticks) {
+        for (at, (name, value)) in left.iter().enumerate() {
             let (truth, elem) = (&truths[value], graph.tensor(*value).elem);
-            let largest = truth.data.iter().fold(0.0f64, |largest, number| largest.max(number.abs()));
-            let tolerance = Tolerance::new(yardstick, largest, elem, &[]);
-            let worst = Worst::of(truth, &read(*value)?, |truth| tolerance.allowed(truth, elem));
+            let tolerance = Tolerance::new(yardsticks[at], sizes[at], elem, &[]);
+            let worst = Worst::of(truth, &found[at], |truth| tolerance.allowed(truth, elem));
             let Worst { share, error, allowed, .. } = worst;
             rows.push(OutputRow { name: name.clone(), error, allowed, share });
         }
@@ -118,7 +119,7 @@ fn interpret<T: Real>(
             // What no node made is a leaf.
             arrays.entry(value).or_insert_with(|| leaf(value));
         }
-        let outputs = run(&*node.op, &node.inputs.iter().map(|value| &arrays[value]).collect::<Vec<_>>());
+        let outputs = computed(graph, node, &node.inputs.iter().map(|value| &arrays[value]).collect::<Vec<_>>());
         for (&value, array) in node.outputs.iter().zip(outputs) {
             let array = settle(node, value, array);
             if wanted.contains(&value) {

@@ -1,14 +1,14 @@
 //! What each node of a case's graph must give, on every machine alike: its inputs, the true outputs, the honest error.
 
-use super::compare::encode;
+use super::compare::{encode, largest};
 use super::record::with_gradients;
-use crate::graph::{Case, Draw, Graph, GraphError, Io, Node, Source, Tensor, Value, numbers, round, run};
+use crate::graph::{Case, Draw, Graph, GraphError, Io, Node, Source, Tensor, Value, computed, numbers, round, run};
 use crate::kernel::{Capabilities, Elem, Recording};
 use crate::reference::{Array, Random, Real};
 
-/// Draws of the inputs over which the yardstick's largest error is taken when an output is small.
+/// Draws of the inputs over which the yardstick's largest error is taken when tensors are small.
 pub(super) const DRAWS: u64 = 8;
-/// An output with more numbers than this needs one draw only: luck evens out.
+/// Where a tensor has more numbers than this, one draw must do: the CPU's time is worth more than luck evened out.
 pub(super) const SMALL: usize = 4096;
 
 /// A node of a case and what it must give: worked out once, then compared with any number of recordings of it.
@@ -69,7 +69,7 @@ impl Walk {
         for arrays in &mut self.draws {
             let inputs: Vec<&Array<f64>> =
                 node.inputs.iter().map(|value| arrays[value.index()].as_ref().expect("nodes stand in order")).collect();
-            let outputs = run(&*node.op, &inputs);
+            let outputs = computed(&self.graph, &node, &inputs);
             if !node.op.is_view() {
                 let errors = yardstick(&node, &inputs, &outputs);
                 let known = expected.get_or_insert_with(|| Expected::of(&self.graph, &node, &inputs, &outputs));
@@ -123,12 +123,11 @@ impl Expected {
 
 impl Truth {
     fn of(numbers: &Array<f64>) -> Self {
-        // Beside an infinity every error would be small, and beside a NaN none.
         let finite = || numbers.data.iter().filter(|value| value.is_finite());
         let squares: f64 = finite().map(|value| value * value).sum();
         Self {
             yardstick: 0.0,
-            largest: finite().fold(0.0, |largest, value| largest.max(value.abs())),
+            largest: largest(numbers),
             typical: (squares / finite().count().max(1) as f64).sqrt(),
             numbers: numbers.clone(),
         }

@@ -2,12 +2,9 @@
 
 use crate::graph::{Arrays, Case, Graph, GraphError, Source, Value, interpret, numbers};
 use crate::kernel::Elem;
-use crate::ops;
 use crate::reference::{Array, Random};
-
-/// Relative error above which a rule is wrong. Right rules stay below 1e-9, and an error of 0.1 % in one gradient
-/// shows as 1e-4 or more.
-const LIMIT: f64 = 1e-7;
+use crate::verify::record::{Differentiated, differentiated};
+use crate::verify::tolerance::GRADIENT;
 
 /// Step of the numerical derivative. Small enough that few elements cross a kink such as ReLU's.
 const STEP: f64 = 2e-5;
@@ -31,7 +28,7 @@ pub enum GradientFault {
         expected: &'static str,
     },
     /// The rule differs from the derivative.
-    #[error("{case}: rule {rule:e}, derivative {derivative:e}, relative error {error:e} is over {LIMIT:e}")]
+    #[error("{case}: rule {rule:e}, derivative {derivative:e}, relative error {error:e} is over {GRADIENT:e}")]
     Differs {
         /// The case.
         case: String,
@@ -46,10 +43,11 @@ pub enum GradientFault {
 
 /// Compares an op's gradient rule with the derivative of its maths along a random direction, all inputs at once.
 ///
-/// Gives the relative error.
+/// Gives the relative error: 0 where no input has a gradient.
 ///
 /// # Errors
-/// When they differ, or the rule is silent about an input.
+/// When they differ, the rule is silent about an input that has a gradient or speaks of one that has none, the op has no
+/// rule, or its shapes do not fit.
 pub fn check_gradient(case: &Case, seed: u64) -> Result<f64, GradientFault> {
     let derived = Derived::of(case, seed)?;
     derived.judge(&derived.arrays, &derived.grads)
@@ -70,14 +68,7 @@ pub(super) struct Derived {
 
 impl Derived {
     pub(super) fn of(case: &Case, seed: u64) -> Result<Self, GradientFault> {
-        let (mut graph, inputs) = case.graph(Elem::F32)?;
-        let outputs = graph.nodes()[0].outputs.clone();
-        let mut seeds = Vec::new();
-        for &at in &case.seeds {
-            let tensor = graph.tensor(outputs[at]).clone();
-            seeds.push((outputs[at], graph.input(format!("cotangent{at}"), tensor)));
-        }
-        let grads = ops::gradients(&mut graph, &seeds, &inputs)?;
+        let Differentiated { graph, inputs, seeds, gradients: grads } = differentiated(case, Elem::F32)?;
         let directions: Vec<Array<f64>> = (0..inputs.len())
             .map(|at| {
                 let mut random = Random::named(seed, &format!("direction{at}"));
@@ -119,7 +110,7 @@ impl Derived {
         let terms: f64 = pairs().flat_map(|(grad, direction)| grad.zip(direction, |a, b| (a * b).abs()).data).sum();
         let error = (rule - derivative).abs() / rule.abs().max(derivative.abs()).max(1e-2 * terms).max(1e-30);
         // Written so that NaN fails.
-        if error <= LIMIT {
+        if error <= GRADIENT {
             Ok(error)
         } else {
             Err(GradientFault::Differs { case: case.name(), rule, derivative, error })

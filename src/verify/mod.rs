@@ -3,8 +3,8 @@
 //! The same three checks serve the crate's own ops and those of whoever links it: [`check_gradient`],
 //! [`check_interfaces`] (both without a GPU) and [`compare`]. [`compare_whole`] does for a graph, as it is planned and
 //! run, what [`compare`] does for an op, and names the first step that is wrong. What other frameworks computed is
-//! replayed from a [`CaseFile`].
-//! [`programs`] draws random graphs of all ops and demands all of it of them.
+//! replayed from a [`CaseFile`]. [`programs`] draws random graphs of all ops and demands all of it of them;
+//! [`sabotage`] changes kernels and rules, and demands that all of it notices.
 //!
 //! **Absent here**: tolerances outside `tolerance.rs`.
 
@@ -15,6 +15,7 @@ mod end_to_end;
 mod expected;
 mod gradient;
 mod interface;
+mod outside;
 pub mod programs;
 mod qualify;
 mod record;
@@ -28,5 +29,5 @@ pub use compare::{CompareError, Row, compare};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};
-pub use record::{needs_f16, record, recordings, uses_fragments, with_gradients};
+pub use record::{record, recordings, uses_fragments, with_gradients};
 pub use whole::{Cause, Divergence, Leaf, OutputRow, Place, Whole, compare_whole, compare_whole_telling};

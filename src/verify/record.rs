@@ -10,11 +10,31 @@ use crate::ops;
 ///
 /// # Errors
 /// When the op refuses the shapes, or its gradient rule the outputs.
+///
+/// # Panics
+/// When gradients flow from an output that the op does not have.
 pub fn with_gradients(case: &Case, elem: Elem) -> Result<(Graph, Vec<Option<Value>>), GraphError> {
-    let (mut graph, inputs) = case.graph(elem)?;
     if !case.has_gradient {
+        let (graph, inputs) = case.graph(elem)?;
         return Ok((graph, vec![None; inputs.len()]));
     }
+    let Differentiated { graph, gradients, .. } = differentiated(case, elem)?;
+    Ok((graph, gradients))
+}
+
+/// A case's graph with its gradients.
+pub(super) struct Differentiated {
+    pub(super) graph: Graph,
+    pub(super) inputs: Vec<Value>,
+    /// Outputs and the cotangents that gradients start from.
+    pub(super) seeds: Vec<(Value, Value)>,
+    /// What the rules give for each input.
+    pub(super) gradients: Vec<Option<Value>>,
+}
+
+/// The case with its gradient rules applied.
+pub(super) fn differentiated(case: &Case, elem: Elem) -> Result<Differentiated, GraphError> {
+    let (mut graph, inputs) = case.graph(elem)?;
     let outputs = graph.nodes()[0].outputs.clone();
     let mut seeds = Vec::new();
     for &at in &case.seeds {
@@ -22,7 +42,7 @@ pub fn with_gradients(case: &Case, elem: Elem) -> Result<(Graph, Vec<Option<Valu
         seeds.push((outputs[at], graph.input(format!("cotangent{at}"), tensor)));
     }
     let gradients = ops::gradients(&mut graph, &seeds, &inputs)?;
-    Ok((graph, gradients))
+    Ok(Differentiated { graph, inputs, seeds, gradients })
 }
 
 /// A node's kernel calls on such a machine, with the types of its inputs and outputs.
@@ -61,14 +81,10 @@ pub(super) fn folded(recording: &Recording) -> Recording {
     recording
 }
 
-/// Whether a case in this element type holds f16 anywhere, so that a machine without f16 cannot run it. A case may name
-/// f16 itself, whatever the element type.
-///
-/// # Errors
-/// When the op refuses the shapes, or its gradient rule the outputs.
-pub fn needs_f16(case: &Case, elem: Elem) -> Result<bool, GraphError> {
-    let (graph, _) = with_gradients(case, elem)?;
-    Ok(graph.values().any(|value| graph.tensor(value).elem == Elem::F16))
+/// Whether anything of a graph is f16, so that a machine without it cannot run it: a case may name f16 itself, whatever
+/// the element type.
+pub(super) fn holds_f16(graph: &Graph) -> bool {
+    graph.values().any(|value| graph.tensor(value).elem == Elem::F16)
 }
 
 /// Whether a recording multiplies cooperative matrices anywhere.

@@ -7,17 +7,17 @@
 use std::fmt;
 
 use super::bisect::Walk;
-use super::compare::{CompareError, Worst, coordinates, decode, encode};
+use super::compare::{CompareError, Worst, coordinates, decode, each_once, encode, largest};
 use super::end_to_end;
 use super::expected::{DRAWS, SMALL, yardstick};
 use super::tolerance::{NEIGHBOR, TERMS_MOVE, Tolerance, WHOLE_DRAWS};
-use crate::gpu::{Device, Executor, Homes, Pipelines};
-use crate::graph::{Graph, GraphError, Node, Source, Tensor, Value, round, run};
+use crate::gpu::{Device, Error, Executor, Homes, Pipelines};
+use crate::graph::{Graph, Node, Source, Tensor, Value, round, run};
 use crate::kernel::{Access, Elem};
-use crate::plan::{Layout, Options, Plan, PlannedNode};
+use crate::plan::{Layout, Options, Plan, PlanError, PlannedNode};
 use crate::reference::{Array, Random};
 
-/// The numbers of a graph's inputs and stored tensors: the same whenever asked.
+/// The numbers of a graph's inputs and stored tensors, in their shapes: the same whenever asked.
 pub type Leaf<'a> = &'a dyn Fn(Value, &Source) -> Array<f64>;
 
 /// Why a step is named.
@@ -49,7 +49,7 @@ pub struct Place {
 pub struct Divergence {
     /// Why this step.
     pub cause: Cause,
-    /// The step: the last of its node that writes the value.
+    /// The step: of its node the last that writes the value, or the one that changed another's.
     pub step: usize,
     /// Its kernel.
     pub kernel: &'static str,
@@ -126,10 +126,10 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// Whether every node is right, and everything that the run left behind.
+    /// Whether every node was judged and is right, and everything that the run left behind.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.first.is_none() && self.outputs.iter().all(|row| row.share <= 1.0)
+        self.first.is_none() && self.nodes == self.of && self.outputs.iter().all(|row| row.share <= 1.0)
     }
 
     /// What is wrong, in words, or nothing.
@@ -186,7 +186,7 @@ pub fn compare_whole_telling(
     let running: Vec<usize> = nodes.clone().map(|(at, _)| at).collect();
     if let Some((_, idle)) = nodes.clone().find(|(_, node)| node.steps.is_empty()) {
         let problem = "records no kernel and is no view: nothing writes its outputs".to_owned();
-        return Err(GraphError::Shapes { op: idle.label.clone(), problem, inputs: String::new() }.into());
+        return Err(PlanError::Fault { what: idle.label.clone(), problem }.into());
     }
     let mut whole = Whole { nodes: 0, of: running.len(), values: 0, worst: 0.0, first: None, outputs: Vec::new() };
     let mut walk = Walk::start(&executor, graph, leaf)?;
@@ -247,8 +247,7 @@ fn judge(node: &Node, given: &[Array<f64>], outputs: &[Tensor], found: &[Vec<f64
     let against = |yardsticks: &[f64]| -> Vec<Worst> {
         let one = |at: usize| {
             let elem = outputs[at].elem;
-            let largest = truth[at].data.iter().fold(0.0f64, |largest, number| largest.max(number.abs()));
-            let tolerance = Tolerance::new(yardsticks[at], largest, elem, node.op.functions());
+            let tolerance = Tolerance::new(yardsticks[at], largest(&truth[at]), elem, node.op.functions());
             Worst::of(&truth[at], &found[at], |truth| tolerance.allowed(truth, elem))
         };
         (0..outputs.len()).map(one).collect()
@@ -304,9 +303,7 @@ impl Divergence {
     /// Names a step of a plan; `what` is wrong, and how, `worst` says.
     pub(super) fn new(plan: &Plan, step: usize, cause: Cause, (what, tensor): (String, Tensor), worst: &Worst) -> Self {
         let node = plan.node_of(step);
-        let mut kernels: Vec<&'static str> =
-            plan.steps()[node.steps.clone()].iter().map(|step| step.kernel.name).collect();
-        kernels.dedup();
+        let kernels = each_once(plan.steps()[node.steps.clone()].iter().map(|step| step.kernel.name).collect());
         let place =
             |&(at, found, truth): &(usize, f64, f64)| Place { index: coordinates(at, &tensor.shape), found, truth };
         Self {
@@ -327,7 +324,7 @@ impl Divergence {
 }
 
 /// Gives an executor the numbers of every input and stored tensor.
-pub(super) fn upload(executor: &Executor, graph: &Graph, leaf: Leaf<'_>) -> Result<(), CompareError> {
+pub(super) fn upload(executor: &Executor, graph: &Graph, leaf: Leaf<'_>) -> Result<(), Error> {
     for value in graph.values() {
         let (source, tensor) = (graph.source(value), graph.tensor(value));
         let rounded = || round(&leaf(value, source), tensor.elem);

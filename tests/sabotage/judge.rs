@@ -6,10 +6,13 @@ use std::io::{BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::json;
-use vistok::verify::sabotage::{Outcome, Saboteur};
+use vistok::verify::sabotage::{Outcome, Phase, Saboteur};
 
-/// The line that says that the child still works.
-pub(crate) const ALIVE: &str = "alive";
+/// The lines that say what the child is about to do.
+pub(crate) const PREPARING: &str = "preparing";
+pub(crate) const RUNNING: &str = "running";
+/// An outcome that only a new child can tell from `noticed`.
+pub(crate) const LOST: &str = "lost";
 
 pub(crate) fn serve(adapter: Option<&str>) -> Result<(), String> {
     let say = |text: &str| {
@@ -34,10 +37,16 @@ pub(crate) fn serve(adapter: Option<&str>) -> Result<(), String> {
         let Some(mutant) = line.trim().parse::<usize>().ok().and_then(|at| mutants.get(at)) else {
             return Err(format!("no mutant `{line}`"));
         };
-        match catch_unwind(AssertUnwindSafe(|| saboteur.judge(mutant, || say(ALIVE)))) {
+        let mut now = Phase::Preparing;
+        let tell = |phase| {
+            now = phase;
+            say(if phase == Phase::Running { RUNNING } else { PREPARING });
+        };
+        match catch_unwind(AssertUnwindSafe(|| saboteur.judge(mutant, tell))) {
             Ok(Ok(outcome)) => {
                 let (outcome, detail) = match outcome {
                     Outcome::Noticed(detail) => ("noticed", detail),
+                    Outcome::Lost(detail) => (LOST, detail),
                     Outcome::Refused(reason) => ("refused", reason),
                     Outcome::Survived(runs) => ("survived", format!("{runs} runs")),
                     Outcome::Unreached => ("unreached", "no run of this machine is built of it".to_owned()),
@@ -45,11 +54,12 @@ pub(crate) fn serve(adapter: Option<&str>) -> Result<(), String> {
                 say(&json!({ "outcome": outcome, "detail": detail }).to_string());
             }
             Ok(Err(error)) => failed(error.to_string()),
-            // A text on which naga's writers panic never becomes a pipeline.
-            Err(_) => {
+            // A text on which naga's writers panic never becomes a pipeline. The device is not to be used after that.
+            Err(_) if now == Phase::Running => {
                 say(&json!({ "outcome": "refused", "detail": "the translator panicked" }).to_string());
                 return Ok(());
             }
+            Err(_) => failed("the judge panicked over an unchanged kernel".to_owned()),
         }
     }
     Ok(())

@@ -4,10 +4,10 @@
 //! sabotage`, or this program started by hand, which needs nothing but an adapter:
 //!
 //! ```text
-//! sabotage run [--state FILE] [--shard I/N] [--sample N] [--kernel FILTER] [--jobs J] [--limit SECONDS]
-//! sabotage report STATE…     what came of all mutants, by the state files of all shards
-//! sabotage rules             the gradient rules' mutants: made, noticed, listed
-//! sabotage list              every mutant of every kernel: name, then line:column
+//! sabotage --mutants run [--state FILE] [--shard I/N] [--sample N] [--kernel FILTER] [--jobs J] [--limit SECONDS]
+//! sabotage --mutants report STATE…     what came of all mutants, by the state files of all shards
+//! sabotage --mutants rules             the gradient rules' mutants: made, noticed, listed
+//! sabotage --mutants list              every mutant of every kernel: name, then line:column
 //! ```
 
 use std::collections::BTreeSet;
@@ -26,16 +26,22 @@ mod state;
 
 /// Mutants of kernels that `cargo test` judges.
 const SAMPLE: usize = 40;
+/// What stands before a command: no filter of tests looks like it.
+pub(crate) const COMMANDS: &str = "--mutants";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let done = match words.first().map(String::as_str) {
-        Some("run") => pool::Options::of(&words[1..]).and_then(|options| run(&options)),
-        Some("report") => report_of(&words[1..]),
-        Some("rules") => rules().map(|text| println!("{text}")),
-        Some("list") => list(),
-        Some("judge") => judge::serve(words.get(1).map(String::as_str)),
-        _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit(),
+    if words.first().is_none_or(|word| word != COMMANDS) {
+        libtest_mimic::run(&Arguments::from_args(), trials()).exit();
+    }
+    let (command, rest) = words[1..].split_first().map_or(("", &[][..]), |(command, rest)| (command.as_str(), rest));
+    let done = match command {
+        "run" => pool::Options::of(rest).and_then(|options| run(&options)),
+        "report" => report_of(rest),
+        "rules" => rules().map(|text| println!("{text}")),
+        "list" => list(),
+        "judge" => judge::serve(rest.first().map(String::as_str)),
+        _ => Err(format!("`{command}` is no command; run, report, rules and list are")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,9 +83,12 @@ fn run(options: &pool::Options) -> Result<(), String> {
     let files = all_files()?;
     let mutants = files.mutants();
     let chosen = options.choose(&mutants);
+    if let (true, Some(filter)) = (chosen.is_empty(), &options.kernel) {
+        return Err(format!("no mutant has a name that contains `{filter}`"));
+    }
     let verdicts = pool::judge_all(options, &files, &mutants, &chosen)?;
     let chosen: Vec<&Mutant> = chosen.iter().map(|&at| &mutants[at]).collect();
-    report::report(&chosen, &verdicts, &listing()?)
+    report::report(&chosen, &verdicts, &listing()?, false)
 }
 
 fn report_of(states: &[String]) -> Result<(), String> {
@@ -89,7 +98,7 @@ fn report_of(states: &[String]) -> Result<(), String> {
     for path in states {
         state::merge(&mut verdicts, state::read(path.as_ref(), &files)?);
     }
-    report::report(&mutants.iter().collect::<Vec<_>>(), &verdicts, &listing()?)
+    report::report(&mutants.iter().collect::<Vec<_>>(), &verdicts, &listing()?, true)
 }
 
 /// Judges every mutant of every gradient rule: a summary, or the survivors that are not listed.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use vistok::reference::Random;
 use vistok::verify::sabotage::{Files, Mutant};
 
-use crate::judge::ALIVE;
+use crate::judge::{LOST, PREPARING, RUNNING};
 use crate::state::{self, Verdict, Verdicts};
 
 /// Which mutants are judged, and how.
@@ -84,6 +84,9 @@ impl Options {
     }
 }
 
+/// How long a child may take to open its device, and to work out a truth.
+const PREPARATION: Duration = Duration::from_secs(600);
+
 /// A child with its device.
 struct Worker {
     child: Child,
@@ -105,7 +108,7 @@ impl Worker {
     fn start() -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
-        command.arg("judge").args(crate::adapter()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args([crate::COMMANDS, "judge"]).args(crate::adapter()).stdin(Stdio::piped()).stdout(Stdio::piped());
         // What wgpu and drivers say of broken kernels is no news.
         command.stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| format!("cannot start a child: {error}"))?;
@@ -120,25 +123,44 @@ impl Worker {
                 }
             }
         });
-        Ok(Self { child, orders, lines, fresh: true })
+        match lines.recv_timeout(PREPARATION).ok().and_then(|line| serde_json::from_str::<Value>(&line).ok()) {
+            Some(Value::Object(fields)) if fields.contains_key("machine") => {
+                Ok(Self { child, orders, lines, fresh: true })
+            }
+            said => Err(format!("a child does not start: {}", said.unwrap_or_default())),
+        }
     }
 
-    /// The child's verdict, or what happened to it.
+    /// The child's verdict, or what the mutant did to it.
     fn ask(&mut self, number: usize, limit: Duration) -> Result<Result<Verdict, &'static str>, String> {
+        // Before the mutant runs, whatever happens is another's doing.
+        let mut running = !self.fresh;
         if writeln!(self.orders, "{number}").and_then(|()| self.orders.flush()).is_err() {
-            return Ok(Err("its process died"));
+            return if running {
+                Ok(Err("its process died"))
+            } else {
+                Err("a child died before any mutant ran".to_owned())
+            };
         }
         loop {
-            let line = match self.lines.recv_timeout(limit) {
-                Ok(line) if line == ALIVE => continue,
+            let what = match self.lines.recv_timeout(if running { limit } else { PREPARATION }) {
+                Ok(line) if line == RUNNING || line == PREPARING => {
+                    running = line == RUNNING;
+                    continue;
+                }
+                Ok(line) => Ok(line),
+                Err(RecvTimeoutError::Timeout) => Err("it ran out of time"),
+                Err(RecvTimeoutError::Disconnected) => Err("its process died"),
+            };
+            let line = match what {
                 Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) => return Ok(Err("it ran out of time")),
-                Err(RecvTimeoutError::Disconnected) => return Ok(Err("its process died")),
+                Err(what) if running || !self.fresh => return Ok(Err(what)),
+                Err(what) => return Err(format!("{what} over an unchanged kernel")),
             };
             let Ok(Value::Object(fields)) = serde_json::from_str(&line) else { continue };
             let field = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
             if let Some(message) = field("failed") {
-                return Err(message);
+                return if self.fresh { Err(message) } else { Ok(Err("its device failed")) };
             }
             if let (Some(outcome), Some(detail)) = (field("outcome"), field("detail")) {
                 self.fresh = false;
@@ -158,12 +180,13 @@ fn judge(worker: &mut Option<Worker>, number: usize, limit: Duration) -> Result<
         let fresh = one.fresh;
         match one.ask(number, limit)? {
             Ok(verdict) => {
-                if !verdict.detail.contains("the GPU was lost") {
+                if verdict.outcome != LOST {
                     *worker = Some(one);
-                } else if !fresh {
-                    continue;
+                    return Ok(verdict);
                 }
-                return Ok(verdict);
+                if fresh {
+                    return Ok(Verdict { outcome: "noticed".to_owned(), ..verdict });
+                }
             }
             Err(_) if !fresh => {}
             Err(what) => return Ok(Verdict { outcome: "noticed".to_owned(), detail: what.to_owned() }),

@@ -6,14 +6,16 @@ use crate::state::Verdicts;
 
 /// Prints what came of these mutants.
 ///
-/// Fails when one of them survived and is not listed, or was not judged.
-pub(crate) fn report(mutants: &[&Mutant], verdicts: &Verdicts, listing: &Listing) -> Result<(), String> {
+/// Fails when one of them survived and is not listed, or was not judged; of several machines together (`all`) also when
+/// none of them runs its file.
+pub(crate) fn report(mutants: &[&Mutant], verdicts: &Verdicts, listing: &Listing, all: bool) -> Result<(), String> {
     let of = |outcome: &str| -> Vec<&Mutant> {
         let was = |mutant: &&&Mutant| verdicts.get(&mutant.name).is_some_and(|verdict| verdict.outcome == outcome);
         mutants.iter().filter(was).copied().collect()
     };
     let (noticed, refused, survived, unreached) = (of("noticed"), of("refused"), of("survived"), of("unreached"));
     let open = mutants.iter().filter(|mutant| !verdicts.contains_key(&mutant.name)).count();
+    let open = open + if all { unreached.len() } else { 0 };
     let (listed, new): (Vec<&Mutant>, Vec<&Mutant>) =
         survived.into_iter().partition(|mutant| listing.reason(&mutant.name).is_some());
     println!(

@@ -17,13 +17,14 @@ comparison notices. A survivor must stand in tests/snapshots/sabotage.txt, with 
 --kernel   only mutants whose names contain FILTER: `softmax/forward`, `workgroupBarrier`
 --sample   only N of them, always the same, of as many files as can be
 --shard    only part I (from 0) of N
---state    where verdicts are kept, and from where a run goes on that was stopped [target/sabotage.jsonl]
+--state    where verdicts are kept, and from where a run goes on that was stopped [target/sabotage.jsonl]; they hold
+           while the text of the changed file does: remove the file after changes of cases or tolerances
 --jobs     processes at a time, each with a device of its own [1]
 --limit    seconds that one run of a mutant may take before it counts as noticed [60]
 report     what came of all mutants, by the states of all shards and machines
 
 The program that does it is one file: `cargo test --release --test sabotage --no-run` says where. It can be carried to a
-machine that has nothing but an adapter, and takes `run` and `report` with the same options.";
+machine that has nothing but an adapter; `--mutants run` and `--mutants report` take the same options.";
 
 pub fn run(words: &[OsString]) -> Result<ExitCode, String> {
     if wants_help(words) {
@@ -31,7 +32,7 @@ pub fn run(words: &[OsString]) -> Result<ExitCode, String> {
     }
     let program = |words: &[OsString]| -> Command {
         let mut command = steps::cargo();
-        command.args(["test", "--release", "--test", "sabotage", "--"]).args(words);
+        command.args(["test", "--release", "--test", "sabotage", "--", "--mutants"]).args(words);
         command
     };
     let mut steps = Steps::default();

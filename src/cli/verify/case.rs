@@ -4,12 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use vistok::gpu;
+use vistok::gpu::{self, Device, OpenOptions, Pipelines};
 use vistok::plan::PlanError;
-use vistok::verify::{CaseFile, CaseRow, ReplayError};
+use vistok::verify::{CaseFile, CaseRow, ReplayError, Witness};
 
-use super::Arguments;
-use crate::cli::machine::Machine;
+use super::{Arguments, report};
 use crate::cli::table::{Align, Table};
 use crate::cli::{Error, speak};
 
@@ -31,35 +30,38 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<(), Error> {
         let case = CaseFile::open(&path).map_err(|problem| Error::Refused(format!("{name}: {problem}")))?;
         cases.push((name, case));
     }
-    let machine = Machine::open(arguments.adapter.adapter.as_deref())?;
-    let info = machine.device.info();
-    speak::note(&format!("{}, {} {}, {}", info.name, info.driver, info.driver_info, info.backend));
-    let replayed =
-        cases.into_iter().map(|(file, case)| replay(&machine, file, &case)).collect::<Result<Vec<_>, _>>()?;
+    // With all that it has: an engine that is wrong is to be seen, not left out.
+    let device = Device::open(&OpenOptions { adapter: arguments.adapter.adapter.clone(), ..OpenOptions::default() })?;
+    let pipelines = Pipelines::new(&device, None);
+    let machine = report::Machine::of(&device);
+    machine.note();
+    let replayed = cases.into_iter().map(|(file, case)| replay((&device, &pipelines), file, &case));
+    let replayed = replayed.collect::<Result<Vec<_>, _>>()?;
 
     let rows = || replayed.iter().flat_map(|file| &file.rows);
     let broken = replayed.iter().filter(|file| file.failed).count();
     let failed = rows().filter(|row| row.fault.is_some()).count() + broken;
     let passed = rows().filter(|row| row.fault.is_none()).count();
     let not_run = replayed.iter().filter(|file| file.reason.is_some() && !file.failed).count();
-    let mut text = table(&replayed);
-    text += &format!("\n{passed} passed, {failed} failed, {not_run} not run\n");
-    speak::report(arguments.json, &text)?;
+    let ends = format!("\n{passed} passed, {failed} failed, {not_run} not run\n");
+    speak::report(arguments.json, &[machine.text(), table(&replayed), ends].concat())?;
     if arguments.json {
         let document = json!({
-            "adapter": info.name,
-            "driver": format!("{} {}", info.driver, info.driver_info).trim(),
-            "backend": info.backend.to_string(),
             "passed": passed,
             "failed": failed,
             "not_run": not_run,
             "rows": replayed.iter().flat_map(documents).collect::<Vec<Value>>(),
         });
-        speak::say_json(&document)?;
+        speak::say_json(&machine.with(document))?;
     }
-    match failed {
-        0 => Ok(()),
-        _ => Err(Error::Failed { failed, compared: passed + failed }),
+    match (failed, rows().any(|row| row.witness == Witness::Gpu)) {
+        (1.., _) => Err(Error::Failed { failed, compared: passed + failed }),
+        (0, true) => Ok(()),
+        // The maths alone prove no kernel.
+        (0, false) => {
+            let reason = replayed.iter().find_map(|file| file.reason.clone()).unwrap_or_default();
+            Err(Error::Nothing { reason })
+        }
     }
 }
 
@@ -87,16 +89,25 @@ fn refusal(path: &Path, source: std::io::Error) -> Error {
 }
 
 /// By the maths, then by the GPU. A lost device ends everything; what else a file runs into is its own failure.
-fn replay(machine: &Machine, file: String, case: &CaseFile) -> Result<Replayed, Error> {
+fn replay((device, pipelines): (&Device, &Pipelines), file: String, case: &CaseFile) -> Result<Replayed, Error> {
     let mut replayed =
         Replayed { file, subject: case.subject().to_owned(), rows: case.maths(), reason: None, failed: false };
-    match case.replay(&machine.device, &machine.pipelines) {
+    match case.replay(device, pipelines) {
         Ok(rows) => replayed.rows.extend(rows),
         Err(ReplayError::Gpu(lost @ gpu::Error::Lost { .. })) => return Err(lost.into()),
-        Err(ReplayError::Plan(unfit @ PlanError::NoF16 { .. })) => replayed.reason = Some(unfit.to_string()),
+        // The machine is too small for it, which says nothing about kernels.
+        Err(error) if is_too_small(&error) => replayed.reason = Some(error.to_string()),
         Err(error) => (replayed.reason, replayed.failed) = (Some(error.to_string()), true),
     }
     Ok(replayed)
+}
+
+fn is_too_small(error: &ReplayError) -> bool {
+    use PlanError::{NoF16, ScratchTooLarge, TooLarge};
+    match error {
+        ReplayError::Plan(plan) => matches!(plan, NoF16 { .. } | TooLarge { .. } | ScratchTooLarge { .. }),
+        ReplayError::Gpu(error) => matches!(error, gpu::Error::OutOfMemory { .. }),
+    }
 }
 
 /// A line for every file and tensor: what each witness makes of it.

@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         return Err(Error::Filter { filter: filter.clone(), count, what: "trials", command: "verify" });
     }
     let machine = report::Machine::of(bench.device());
-    speak::note(machine.text().lines().next().unwrap_or_default());
+    machine.note();
     let began = std::time::Instant::now();
     let outcomes = ask(&bench, questions);
     let counts = report::Counts::of(&outcomes);

@@ -15,8 +15,9 @@ use super::{AdapterArgument, Error};
 /// Compare every kernel with its maths: forward and backward, f32 and f16, each engine, runtime checks on and off.
 ///
 /// Without --quick or --full: every small case, and the ways of cutting a matrix product that no small case would get.
-/// Outputs are poisoned first, guards stand around every tensor, and each run is repeated and must give the same bits.
-/// What this adapter cannot run is listed as not run, with the reason. The exit status is 0 only where all passed.
+/// Outputs are poisoned first, guards stand behind every tensor, and each run is repeated and must give the same bits.
+/// What this adapter cannot run is listed as not run, with the reason. The exit status is 0 only where something was
+/// compared and nothing failed.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Only what contains all of these words: an op, a kernel, f16, cooperative, checked, tiles, a model, part of a case.
@@ -32,8 +33,9 @@ pub(super) struct Arguments {
     /// `tests/oracle/README.md`.
     #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["filter", "quick", "full", "model", "programs", "program"])]
     case: Option<PathBuf>,
-    /// One JSON document on standard output: `passed`, `failed`, `not_run`, and `rows` with `op`, `kernel`, `engine`,
-    /// `element`, `case`, `status`, `error`, `allowed`, `worst`; beside them `adapter`, `driver`, `limits`, `features`.
+    /// One JSON document on standard output: `adapter`, `driver`, `limits`, `features`, then for kernels and case files
+    /// `passed`, `failed`, `not_run` and `rows` with `op`, `case`, `status`, `error`, `allowed` and more; for a model `ok`,
+    /// `failed`, `outputs`, `first_divergent_step`; for programs `passed`, `failed`, `skipped`, `failures`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

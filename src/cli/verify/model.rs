@@ -10,7 +10,7 @@ use vistok::plan;
 use vistok::train::step::{TrainingStep, training_step_in};
 use vistok::verify::{Cause, Divergence, OutputRow, Whole, compare_whole_telling};
 
-use super::Arguments;
+use super::{Arguments, report};
 use crate::cli::presets::{self, Sizes};
 use crate::cli::progress::Progress;
 use crate::cli::table::{Align, Table};
@@ -77,16 +77,16 @@ pub(super) fn run(name: &str, arguments: &Arguments) -> Result<(), Error> {
 
     let adapter = arguments.adapter.adapter.clone();
     let device = Device::open(&OpenOptions { adapter, scalar: options.scalar, ..OpenOptions::default() })?;
-    let info = device.info();
-    speak::note(&format!("{}, {} {}, {}", info.name, info.driver, info.driver_info, info.backend));
+    let machine = report::Machine::of(&device);
+    machine.note();
     let cooperative = elem == Elem::F16 && device.capabilities().fragment.is_some();
     let subject = Subject { name, elem, images, classes: model.classes(), seed: arguments.seed, cooperative };
     let whole = compare(&device, &step, arguments.seed)?;
-    speak::report(arguments.json, &text(&subject, &whole))?;
-    if arguments.json {
-        speak::say_json(&document(&subject, &device, &whole))?;
-    }
+    speak::report(arguments.json, &(machine.text() + &text(&subject, &whole)))?;
     let failed = whole.outputs.iter().filter(|row| row.share > 1.0).count() + usize::from(whole.first.is_some());
+    if arguments.json {
+        speak::say_json(&machine.with(document(&subject, &whole, failed)))?;
+    }
     match failed {
         0 => Ok(()),
         failed => Err(Error::Failed { failed, compared: whole.values + whole.outputs.len() }),
@@ -174,8 +174,7 @@ fn engine(subject: &Subject<'_>) -> &'static str {
     if subject.cooperative { "cooperative" } else { "scalar" }
 }
 
-fn document(subject: &Subject<'_>, device: &Device, whole: &Whole) -> Value {
-    let info = device.info();
+fn document(subject: &Subject<'_>, whole: &Whole, failed: usize) -> Value {
     let status = |passed: bool| if passed { "passed" } else { "failed" };
     let row = |row: &OutputRow| {
         json!({
@@ -192,16 +191,14 @@ fn document(subject: &Subject<'_>, device: &Device, whole: &Whole) -> Value {
         "classes": subject.classes,
         "seed": subject.seed,
         "engine": engine(subject),
-        "adapter": info.name,
-        "driver": format!("{} {}", info.driver, info.driver_info).trim(),
-        "backend": info.backend.to_string(),
         "nodes": whole.nodes,
         "nodes_of_the_plan": whole.of,
         "compared": whole.values,
         "worst": whole.worst,
         "outputs": whole.outputs.iter().map(row).collect::<Vec<_>>(),
         "first_divergent_step": whole.first.as_ref().map(divergence),
-        "passed": whole.passed(),
+        "ok": whole.passed(),
+        "failed": failed,
         "reason": whole.fault(),
     })
 }

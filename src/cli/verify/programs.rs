@@ -1,6 +1,7 @@
 //! `vistok verify --programs`: random programs of our ops, checked in every way that we know, shrunk where they fail.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -11,8 +12,7 @@ use vistok::gpu::{Device, OpenOptions, Pipelines};
 use vistok::ops::{self, Reshape};
 use vistok::verify::programs::{Campaign, Failure, Finding, Kind, Limits, Machine, Outcome, Pool, Program};
 
-use super::Arguments;
-use crate::cli::machine;
+use super::{Arguments, report};
 use crate::cli::progress::Progress;
 use crate::cli::{Error, speak};
 
@@ -87,9 +87,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let opened = open(arguments.adapter.adapter.as_deref())?;
     let machines: Vec<Machine<'_>> = opened.iter().map(|(device, pipelines)| Machine { device, pipelines }).collect();
     let device = &opened[0].0;
-    let info = device.info();
-    speak::note(&format!("{}, {} {}, {}", info.name, info.driver, info.driver_info, info.backend));
-    let limits = Limits { f16: device.capabilities().f16, ..Limits::default() };
+    let machine = report::Machine::of(device);
+    machine.note();
+    let f16 = device.capabilities().f16;
+    let limits = Limits { f16, ..Limits::default() };
     let seed = arguments.seed;
     let campaign = Campaign { pool: &pool, machines: &machines, limits, seed };
     let (tally, programs) = match replayed {
@@ -100,12 +101,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         }
     };
     let drawn = arguments.programs.program.is_none().then_some(seed);
-    speak::report(arguments.json, &text(&tally, drawn))?;
+    let omitted = if f16 || drawn.is_none() { "" } else { "not drawn: f16, which the adapter has not\n" };
+    speak::report(arguments.json, &[&machine.text(), &text(&tally, drawn), omitted].concat())?;
     if arguments.json {
-        speak::say_json(&document(&tally, programs, drawn, device))?;
+        speak::say_json(&machine.with(document(&tally, programs, drawn)))?;
     }
     match (tally.passed, tally.failed.len()) {
-        (_, 1..) => Err(Error::Refused(format!("{} of {programs} programs failed", tally.failed.len()))),
+        (_, failed @ 1..) => Err(Error::Failed { failed, compared: programs as usize }),
         (0, 0) => Err(Error::Nothing { reason: tally.reason.unwrap_or_else(|| "its numbers are untamed".to_owned()) }),
         _ => Ok(()),
     }
@@ -113,25 +115,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
 
 /// The adapter with all that it has, and without cooperative matrices where it has those.
 fn open(adapter: Option<&str>) -> Result<Vec<(Device, Pipelines)>, Error> {
-    let first = machine::Machine::open(adapter)?;
-    let cooperative = first.device.capabilities().fragment.is_some();
-    let mut opened = vec![(first.device, first.pipelines)];
-    if cooperative {
-        let options = OpenOptions { adapter: adapter.map(str::to_owned), scalar: true, ..OpenOptions::default() };
-        let device = Device::open(&options)?;
+    let open = |scalar: bool| -> Result<(Device, Pipelines), Error> {
+        let adapter = adapter.map(str::to_owned);
+        let device = Device::open(&OpenOptions { adapter, scalar, ..OpenOptions::default() })?;
         let pipelines = Pipelines::new(&device, None);
-        opened.push((device, pipelines));
-    }
-    Ok(opened)
+        Ok((device, pipelines))
+    };
+    let first = open(false)?;
+    let cooperative = first.0.capabilities().fragment.is_some();
+    let second = cooperative.then(|| open(true)).transpose()?;
+    Ok(std::iter::once(first).chain(second).collect())
 }
 
 fn read(pool: &Pool, path: &Path) -> Result<Program, Error> {
     let name = || path.display().to_string();
     let file = |source| Error::File { path: name(), source, remedy: "give the file of a program that was printed" };
-    if fs::metadata(path).map_err(file)?.len() > MOST {
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text)).map_err(file)?;
+    if text.len() as u64 > MOST {
         return Err(Error::Refused(format!("{}: is larger than any program", name())));
     }
-    let text = fs::read_to_string(path).map_err(file)?;
     pool.read(&text).map_err(|error| Error::Refused(format!("{}: {error}", name())))
 }
 
@@ -179,13 +182,13 @@ fn draw(campaign: &Campaign<'_>, programs: u64) -> Tally {
 
 fn text(tally: &Tally, seed: Option<u64>) -> String {
     let failed = tally.failed.iter().map(|failed| {
-        let which = match (failed.number, seed) {
-            (Some(number), Some(seed)) => format!("program {number} of seed {seed}"),
-            _ => "the program".to_owned(),
+        let (Some(number), Some(seed)) = (failed.number, seed) else {
+            return format!("\nFAILED the program, {}\n", failed.failure);
         };
+        let which = format!("program {number} of seed {seed}");
         let size = format!("{} of {} nodes", failed.program.nodes(), failed.drawn.nodes());
         format!(
-            "\nFAILED {which}, {}\n\n# shrunk to {size}\n{}\nKeep it as a file: `vistok verify --program FILE` replays it, and the tests whatever is in tests/programs/regressions.\n",
+            "\nFAILED {which}, {}\n\n# shrunk to {size}\n{}\nKeep it as a file: `vistok verify --program FILE` replays it, and the tests whatever is in tests/random_programs/regressions.\n",
             failed.failure, failed.program
         )
     });
@@ -202,8 +205,7 @@ fn text(tally: &Tally, seed: Option<u64>) -> String {
     text
 }
 
-fn document(tally: &Tally, programs: u64, seed: Option<u64>, device: &Device) -> Value {
-    let info = device.info();
+fn document(tally: &Tally, programs: u64, seed: Option<u64>) -> Value {
     let failures = tally.failed.iter().map(|failed| {
         json!({
             "number": failed.number,
@@ -215,9 +217,6 @@ fn document(tally: &Tally, programs: u64, seed: Option<u64>, device: &Device) ->
         })
     });
     json!({
-        "adapter": info.name,
-        "driver": format!("{} {}", info.driver, info.driver_info).trim(),
-        "backend": info.backend.to_string(),
         "seed": seed,
         "programs": programs,
         "nodes": tally.nodes,

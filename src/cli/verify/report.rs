@@ -1,11 +1,12 @@
 //! What came of the trials: for people a table with the worst first, for programs one document.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use vistok::gpu::Device;
 use vistok::kernel::{Capabilities, Elem};
 use vistok::verify::suite::{Outcome, Status};
 use vistok::wgpu;
 
+use crate::cli::speak;
 use crate::cli::table::{Align, Table};
 
 /// Failures that are told in full; a driver that is wrong altogether would fill screens.
@@ -59,6 +60,27 @@ impl Machine {
         )
     }
 
+    /// Says which adapter it is before the work begins.
+    pub(super) fn note(&self) {
+        speak::note(self.text().lines().next().unwrap_or_default());
+    }
+
+    /// A document for programs: this machine, then `rest`.
+    pub(super) fn with(&self, rest: Value) -> Value {
+        let mut document = Map::new();
+        let mut put = |name: &str, value: Value| drop(document.insert(name.to_owned(), value));
+        put("adapter", json!(self.info.name));
+        put("driver", json!(self.driver()));
+        put("backend", json!(self.info.backend.to_string()));
+        put("limits", self.limits());
+        put("features", json!(self.features));
+        put("cooperative_matrices", json!(self.matrices()));
+        if let Value::Object(rest) = rest {
+            document.extend(rest);
+        }
+        Value::Object(document)
+    }
+
     fn limits(&self) -> Value {
         json!({
             "workgroup_lanes": self.capabilities.max_workgroup,
@@ -80,19 +102,13 @@ impl Counts {
 
 /// The one document.
 pub(super) fn json(machine: &Machine, outcomes: &[Outcome], counts: &Counts, seconds: f64) -> Value {
-    json!({
-        "adapter": machine.info.name,
-        "driver": machine.driver(),
-        "backend": machine.info.backend.to_string(),
-        "limits": machine.limits(),
-        "features": machine.features,
-        "cooperative_matrices": machine.matrices(),
+    machine.with(json!({
         "seconds": seconds,
         "passed": counts.passed,
         "failed": counts.failed,
         "not_run": counts.not_run,
         "rows": outcomes.iter().map(row).collect::<Vec<Value>>(),
-    })
+    }))
 }
 
 /// What is infinite or no number is `null` here: JSON has neither, and `reason` says which.

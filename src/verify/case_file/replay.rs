@@ -8,8 +8,9 @@ use crate::graph::{Graph, Source, Value, interpret};
 use crate::kernel::Elem;
 use crate::plan::{Layout, Options, Plan, PlanError};
 use crate::reference::Array;
-use crate::verify::compare::{decode, encode};
+use crate::verify::compare::decode;
 use crate::verify::tolerance::Told;
+use crate::verify::whole::upload;
 
 /// Who computed what is compared with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +65,10 @@ impl CaseFile {
     /// rounding of its numbers is allowed.
     #[must_use]
     pub fn maths(&self) -> Vec<CaseRow> {
-        let mut held: HashMap<Value, Array<f64>> =
-            self.leaves.iter().map(|(value, given)| (*value, given.numbers.clone())).collect();
+        let mut held = self.held();
         let (mut rows, mut losses) = (Vec::new(), Vec::new());
         for step in 0..self.steps() {
-            let leaf = |value: Value, _: &Source| {
-                Ok::<_, std::convert::Infallible>(held.get(&value).cloned().unwrap_or_else(|| Array::zeros(&[])))
-            };
+            let leaf = |value: Value, _: &Source| Ok::<_, std::convert::Infallible>(held[&value].clone());
             let Ok(arrays) = interpret(&self.graph, leaf);
             if step == 0 {
                 let found =
@@ -97,9 +95,8 @@ impl CaseFile {
         let plan = Plan::new(&self.graph, &layout, device.capabilities(), Options::default())?;
         let homes = Homes::new(device, &layout)?;
         let executor = Executor::new(device, pipelines, plan, &homes)?;
-        for (value, given) in &self.leaves {
-            self.give(&executor, &homes, *value, given)?;
-        }
+        let held = self.held();
+        upload(&executor, &self.graph, &|value, _| held[&value].clone())?;
         let read = |value: Value| -> Result<Vec<f64>, gpu::Error> {
             Ok(decode(&executor.read_bytes(value)?, self.graph.tensor(value).elem))
         };
@@ -119,19 +116,9 @@ impl CaseFile {
         Ok(rows)
     }
 
-    fn give(&self, executor: &Executor, homes: &Homes, value: Value, given: &Given) -> Result<(), gpu::Error> {
-        let elem = given.tensor.elem;
-        match self.graph.source(value) {
-            Source::Input(name) if executor.plan().inputs().iter().all(|(used, _)| used != name) => Ok(()),
-            Source::Input(name) if elem == Elem::U32 => {
-                executor.write_u32(name, &given.numbers.data.iter().map(|&number| number as u32).collect::<Vec<_>>())
-            }
-            Source::Input(name) => {
-                executor.write_f32(name, &given.numbers.data.iter().map(|&number| number as f32).collect::<Vec<_>>())
-            }
-            Source::Stored { home, name } => homes.write_bytes(home, name, &encode(&given.numbers, elem)),
-            Source::Node(..) => Ok(()),
-        }
+    /// The numbers of every leaf of the graph: understanding a file takes care that each is given.
+    fn held(&self) -> HashMap<Value, Array<f64>> {
+        self.leaves.iter().map(|(value, given)| (*value, given.numbers.clone())).collect()
     }
 
     fn losses_row(&self, found: &[f64], witness: Witness) -> Option<CaseRow> {

@@ -1,5 +1,7 @@
 //! A program as a graph, fused or with composed ops in the place of those that have a composition.
 
+use std::ops::Range;
+
 use super::{Leaf, Program, Step};
 use crate::graph::{Arrays, Draw, Graph, GraphError, Source, Tensor, Value, interpret, numbers, round};
 use crate::ops;
@@ -19,6 +21,9 @@ pub enum ProgramError {
         /// What is wrong with it.
         reason: String,
     },
+    /// More than is computed for a file from outside.
+    #[error("too large: {0}")]
+    Large(String),
     /// A line of a text cannot be read.
     #[error("line {line}: {reason}")]
     Line {
@@ -40,6 +45,8 @@ pub struct Built {
     pub seeds: Vec<(Value, Value)>,
     /// Leaves and their gradients.
     pub gradients: Vec<(Value, Value)>,
+    /// The numbers of the values that the gradient rules made.
+    pub backward: Range<usize>,
     /// How many nodes stand there as compositions.
     pub composed: usize,
 }
@@ -51,8 +58,14 @@ impl Program {
     /// # Errors
     /// When an op refuses its inputs, or a gradient is asked for that there is none of.
     pub fn build(&self, composed: bool) -> Result<Built, ProgramError> {
-        let mut built =
-            Built { graph: Graph::new(), values: Vec::new(), seeds: Vec::new(), gradients: Vec::new(), composed: 0 };
+        let mut built = Built {
+            graph: Graph::new(),
+            values: vec![],
+            seeds: vec![],
+            gradients: vec![],
+            backward: 0..0,
+            composed: 0,
+        };
         let uses = self.uses();
         let mut gradients = None;
         for (at, step) in self.steps.iter().enumerate() {
@@ -154,7 +167,9 @@ impl Built {
         }
         let learned = program.learned();
         let wrt = self.known(&learned).map_err(refuse)?;
+        let first = self.graph.values().count();
         let made = ops::gradients(&mut self.graph, &self.seeds, &wrt)?;
+        self.backward = first..self.graph.values().count();
         Ok(learned.into_iter().zip(made).collect())
     }
 }

@@ -52,13 +52,15 @@ pub struct Finding {
 impl Campaign<'_> {
     /// Program `number`: of those that its number stands for the first with tame numbers, or that cannot be built.
     ///
-    /// `None` only where the pool's ops make no tame program at all.
+    /// `None` where 200 draws found none.
     #[must_use]
     pub fn program(&self, number: u64) -> Option<Program> {
         let mut seeds = Random::named(self.seed, &format!("program {number}"));
         // Seeds of at most 32 bits: they are written down by people.
         let programs = (0..DRAWS).map(|_| draw(self.pool, seeds.bits() >> 32, self.limits));
-        programs.filter(|program| program.nodes() > 0).find(|program| is_worth_it(program, self.pool))
+        programs
+            .filter(|program| program.nodes() > 0 && program.leaves_anything())
+            .find(|program| is_worth_it(program, self.pool))
     }
 
     /// Checks a program.
@@ -73,7 +75,7 @@ impl Campaign<'_> {
         for (at, machine) in self.machines.iter().enumerate() {
             for graph in [Some(&built), composed.as_ref()].into_iter().flatten() {
                 // Engines differ in what multiplies cooperative matrices; all else would be run twice.
-                if at > 0 && !self.machines[0].uses_fragments(graph) {
+                if at > 0 && !self.machines[..=at].iter().any(|machine| machine.uses_fragments(graph)) {
                     continue;
                 }
                 match machine.check(program, graph) {

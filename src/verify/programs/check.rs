@@ -5,18 +5,14 @@ use std::fmt;
 use super::composition::composition;
 use super::flow::Flow;
 use super::{Built, Pool, Program, ProgramError, Step};
-use crate::graph::{Arrays, Draw, Graph, Value, interpret, numbers};
+use crate::graph::{Arrays, Draw, Graph, Source, Value, interpret, numbers};
 use crate::kernel::Elem;
 use crate::reference::{Array, Random};
+use crate::verify::outside::check_size;
+use crate::verify::tolerance::{GRADIENT, UNCLEAR};
 
 /// The largest number that a value of a tame program holds: far below what f16 holds, so that no sum of it overflows.
 const TAME: f64 = 1e3;
-
-/// Relative error above which a gradient is wrong, where the numerical derivative has the digits to say so.
-const LIMIT: f64 = 1e-7;
-
-/// Uncertainty of the numerical derivative beyond which it says nothing: a kink such as ReLU's, or few digits left.
-const UNCLEAR: f64 = 1e-4;
 
 /// Steps of the numerical derivative.
 const STEP: f64 = 1e-5;
@@ -35,7 +31,7 @@ pub enum Kind {
     Composition,
     /// The planner refuses.
     Plan,
-    /// A kernel gives other numbers than its maths.
+    /// A kernel gives other numbers than its maths, or does not become a pipeline.
     Kernel,
     /// Every kernel is right by itself, and the program's outputs are further off than honest f32 would be.
     EndToEnd,
@@ -43,7 +39,7 @@ pub enum Kind {
     Reuse,
     /// A second run gives other bits than the first.
     Repeat,
-    /// The machine refuses, or is lost.
+    /// The machine is lost, or out of memory.
     Machine,
 }
 
@@ -113,6 +109,9 @@ pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
         Err(error) => return Paper::Failed(Failure::new(Kind::Build, error)),
     };
     let truth = program.truth(&built, 0);
+    if let Some(failure) = senseless_gradient(program, &built, &truth) {
+        return Paper::Failed(failure);
+    }
     if !tame(&built.graph, &truth) {
         return Paper::Untamed;
     }
@@ -126,13 +125,21 @@ pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
     }
 }
 
-/// Whether a program is worth checking: its numbers are tame, or it cannot even be built, which is a fault.
+/// Whether a program is worth checking: its numbers are tame, or it is at fault without a look at them.
 pub(super) fn is_worth_it(program: &Program, pool: &Pool) -> bool {
-    valid(program, pool).map_or(true, |built| tame(&built.graph, &program.truth(&built, 0)))
+    valid(program, pool).map_or(true, |built| {
+        let truth = program.truth(&built, 0);
+        senseless_gradient(program, &built, &truth).is_some() || tame(&built.graph, &truth)
+    })
 }
 
 fn valid(program: &Program, pool: &Pool) -> Result<Built, ProgramError> {
+    if !program.leaves_anything() {
+        let reason = "there is no loss, no output and no update: nothing would run".to_owned();
+        return Err(ProgramError::Step { at: program.steps.len(), reason });
+    }
     let built = program.build(false)?;
+    check_size(&built.graph, 1).map_err(ProgramError::Large)?;
     let flow = Flow::of(program, &program.learned(), pool)?;
     for (at, step) in program.steps.iter().enumerate() {
         if let Step::Gradient(of) = step
@@ -152,10 +159,28 @@ fn valid(program: &Program, pool: &Pool) -> Result<Built, ProgramError> {
 }
 
 pub(super) fn tame(graph: &Graph, arrays: &Arrays<f64>) -> bool {
-    graph.values().all(|value| {
-        let whole = graph.tensor(value).elem == Elem::U32;
-        arrays[value.index()].data.iter().all(|number| number.abs() <= if whole { f64::MAX } else { TAME })
-    })
+    graph.values().all(|value| is_tame(graph, arrays, value))
+}
+
+fn is_tame(graph: &Graph, arrays: &Arrays<f64>, value: Value) -> bool {
+    let most = if graph.tensor(value).elem == Elem::U32 { f64::MAX } else { TAME };
+    arrays[value.index()].data.iter().all(|number| number.abs() <= most)
+}
+
+/// A gradient that is no number where everything before the gradients is tame: large ones may be honest, these are not.
+fn senseless_gradient(program: &Program, built: &Built, arrays: &Arrays<f64>) -> Option<Failure> {
+    let Built { graph, backward, .. } = built;
+    let forward = || graph.values().filter(|value| value.index() < backward.start);
+    let finite = |value: &Value| arrays[value.index()].data.iter().all(|number| number.is_finite());
+    if program.learned().is_empty() || !forward().all(|value| is_tame(graph, arrays, value)) {
+        return None;
+    }
+    let made = graph.values().filter(|value| backward.contains(&value.index()));
+    let senseless = made.into_iter().find(|value| !finite(value))?;
+    let Source::Node(node, _) = graph.source(senseless) else { return None };
+    let op = graph.nodes()[*node].op.name();
+    let text = format!("{op}, made by a gradient rule, gives what is no number");
+    Some(Failure { op: Some(op), ..Failure::new(Kind::Gradient, text) })
 }
 
 /// Compares the gradient with the derivative, and says whether kinks kept it from doing so.
@@ -163,21 +188,22 @@ fn gradient(program: &Program, built: &Built) -> Result<bool, Failure> {
     if built.gradients.is_empty() {
         return Ok(false);
     }
-    let mut differs = None;
     for draw in 0..DRAWS {
         let Slope { rule, derivative, scale, doubt } = slope(program, built, draw);
+        // NaN is a draw that says nothing: the first is known to be tame.
+        if doubt.is_nan() || doubt > UNCLEAR * scale {
+            continue;
+        }
         let error = (rule - derivative).abs();
-        if error <= LIMIT * scale + 10.0 * doubt && doubt <= UNCLEAR * scale {
-            return Ok(false);
-        }
-        // NaN is a draw that says nothing: on the first, which is tame, it would not have come this far.
-        if doubt <= UNCLEAR * scale {
-            differs.get_or_insert_with(|| {
-                format!("rule {rule:e}, derivative {derivative:e}, relative error {:e}", error / scale)
-            });
-        }
+        return match error <= GRADIENT * scale + doubt {
+            true => Ok(false),
+            false => {
+                let text = format!("rule {rule:e}, derivative {derivative:e}, relative error {:e}", error / scale);
+                Err(Failure::new(Kind::Gradient, text))
+            }
+        };
     }
-    differs.map_or(Ok(true), |text| Err(Failure::new(Kind::Gradient, text)))
+    Ok(true)
 }
 
 /// The derivative of the losses along a random direction of the leaves that ask for gradients.

@@ -5,12 +5,7 @@ use super::{Built, Leaf, Program, ProgramError, Step};
 use crate::graph::{Arrays, Case, Source, Tensor, Value, interpret};
 use crate::kernel::Elem;
 use crate::reference::Random;
-
-/// A share by which numbers are moved that is many roundings of f64, and no more than f64 maths errs by in all.
-const NEXT_TO_NOTHING: f64 = 1e-14;
-
-/// Relative error above which a composition is not its op: both are f64, and a long program loses some digits.
-const LIMIT: f64 = 1e-9;
+use crate::verify::tolerance::{COMPOSITION, NEXT_TO_NOTHING};
 
 /// The largest relative error of a case's values and gradients when its op is composed of smaller ones, f64 throughout.
 ///
@@ -19,6 +14,9 @@ const LIMIT: f64 = 1e-9;
 /// # Errors
 /// When the op, or its composition, refuses the case.
 pub fn check_composition(case: &Case, seed: u64) -> Result<Option<f64>, ProgramError> {
+    if !case.op.updates().is_empty() {
+        return Ok(None); // its inputs would have to be stored, and no composition updates
+    }
     let mut program = Program { seed, ..Program::default() };
     for input in &case.inputs {
         let tensor = Tensor::new(input.shape.clone(), input.fixed.unwrap_or(Elem::F32));
@@ -32,9 +30,6 @@ pub fn check_composition(case: &Case, seed: u64) -> Result<Option<f64>, ProgramE
     program.losses.extend(case.seeds.iter().map(|seed| count + seed));
     let learned = (0..count).filter(|&input| case.has_gradient && case.inputs[input].differentiable);
     program.steps.extend(learned.map(Step::Gradient));
-    if !case.op.updates().is_empty() {
-        return Ok(None); // its inputs would have to be stored, and no composition updates
-    }
     let [built, composed] = [program.build(false)?, program.build(true)?];
     if composed.composed == 0 {
         return Ok(None);
@@ -67,7 +62,7 @@ fn difference(
     numbers: &Arrays<f64>,
 ) -> Option<String> {
     let found = errors(built, truth, composed, numbers);
-    let off: Vec<(usize, f64)> = found.into_iter().filter(|(_, error)| *error > LIMIT).collect();
+    let off: Vec<(usize, f64)> = found.into_iter().filter(|(_, error)| *error > COMPOSITION).collect();
     let open = if off.is_empty() { Vec::new() } else { changes(program, built, truth, draw) };
     let decided =
         |&&(at, error): &&(usize, f64)| open.iter().all(|(other, change)| *other != at || 4.0 * change < error);

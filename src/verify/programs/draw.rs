@@ -336,11 +336,15 @@ impl Drawing<'_> {
         let (firsts, _) = self.program.numbering();
         let steps = self.program.steps.iter().zip(firsts).filter(|(step, _)| !matches!(step, Step::Leaf(_)));
         let made: Vec<usize> = steps.flat_map(|(step, first)| first..first + step.makes()).collect();
+        let last = made.iter().copied().rfind(|&value| !self.values[value].gone);
         for value in made {
             let chance = if uses[value] == 0 { 8 } else { 1 };
             if !self.values[value].gone && !self.program.losses.contains(&value) && self.random.below(10) < chance {
                 self.program.outputs.push(value);
             }
+        }
+        if let (false, Some(last)) = (self.program.leaves_anything(), last) {
+            self.program.outputs.push(last);
         }
     }
 }

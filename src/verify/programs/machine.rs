@@ -3,7 +3,7 @@
 use super::{Built, Failure, Kind, Program};
 use crate::gpu::{Device, Error, Executor, Homes, Pipelines};
 use crate::graph::{Source, Value};
-use crate::plan::{Layout, Options, Plan};
+use crate::plan::{Layout, Options, Plan, PlanError};
 use crate::verify::whole::upload;
 use crate::verify::{Cause, CompareError, compare_whole, record, uses_fragments};
 
@@ -22,14 +22,13 @@ type Left = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 impl Machine<'_> {
     /// Checks a program, and says how many nodes ran.
     pub(super) fn check(&self, program: &Program, built: &Built) -> Result<usize, Failure> {
-        let machine = |error: CompareError| Failure::new(Kind::Machine, error);
         let reusing = self.executor(built, true)?;
-        let (first, again) = twice(&reusing, program, built).map_err(machine)?;
+        let (first, again) = twice(&reusing, program, built).map_err(failure)?;
         if let Some(what) = unequal(built, &reusing, &first, &again) {
             return Err(Failure::new(Kind::Repeat, format!("{what} has other bits in a second run")));
         }
         let keeping = self.executor(built, false)?;
-        let (kept, _) = twice(&keeping, program, built).map_err(machine)?;
+        let (kept, _) = twice(&keeping, program, built).map_err(failure)?;
         if let Some(what) = unequal(built, &reusing, &first, &kept) {
             return Err(Failure::new(Kind::Reuse, format!("{what} has other bits where memory is reused")));
         }
@@ -41,11 +40,7 @@ impl Machine<'_> {
     fn judge(&self, program: &Program, built: &Built) -> Result<usize, Failure> {
         let leaf = |value: Value, _: &Source| program.numbers(built, value, 0);
         let whole = compare_whole(self.device, self.pipelines, &built.graph, &leaf, Options::default());
-        let whole = whole.map_err(|error| match error {
-            CompareError::Graph(error) => Failure::new(Kind::Build, error),
-            CompareError::Plan(error) => Failure::new(Kind::Plan, error),
-            CompareError::Gpu(error) => Failure::new(Kind::Machine, error),
-        })?;
+        let whole = whole.map_err(failure)?;
         let Some(first) = &whole.first else {
             return match whole.fault() {
                 None => Ok(whole.nodes),
@@ -69,14 +64,25 @@ impl Machine<'_> {
     }
 
     fn executor(&self, built: &Built, reuse: bool) -> Result<Executor, Failure> {
-        let plan = |error| Failure::new(Kind::Plan, error);
-        let machine = |error: Error| Failure::new(Kind::Machine, error);
+        let plan = |error: PlanError| failure(error.into());
+        let machine = |error: Error| failure(error.into());
         let capabilities = self.device.capabilities();
         let layout = Layout::of(&[&built.graph], capabilities.offset_alignment).map_err(plan)?;
         let made = Plan::new(&built.graph, &layout, capabilities, Options { reuse }).map_err(plan)?;
         let homes = Homes::new(self.device, &layout).map_err(machine)?;
         Executor::new(self.device, self.pipelines, made, &homes).map_err(machine)
     }
+}
+
+/// An error as a failure: only of a machine that is gone, or full, the program says nothing.
+fn failure(error: CompareError) -> Failure {
+    let kind = match &error {
+        CompareError::Graph(_) => Kind::Build,
+        CompareError::Plan(_) => Kind::Plan,
+        CompareError::Gpu(Error::Lost { .. } | Error::OutOfMemory { .. }) => Kind::Machine,
+        CompareError::Gpu(_) => Kind::Kernel,
+    };
+    Failure::new(kind, error)
 }
 
 /// What two runs leave behind that start from the same numbers.

@@ -85,6 +85,12 @@ impl Program {
         })
     }
 
+    /// Whether a run of it leaves anything behind: without, no node would run.
+    #[must_use]
+    pub fn leaves_anything(&self) -> bool {
+        !self.losses.is_empty() || !self.outputs.is_empty() || self.ops().any(|op| !op.updates().is_empty())
+    }
+
     /// The number of the first value of each step, and how many there are in all.
     pub(super) fn numbering(&self) -> (Vec<usize>, usize) {
         let mut next = 0;

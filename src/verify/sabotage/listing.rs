@@ -59,12 +59,6 @@ impl Listing {
         self.0.get(mutant).map(String::as_str)
     }
 
-    /// How many are listed.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-
     /// Listed mutants that nothing makes any more.
     #[must_use]
     pub fn stale<'a>(&'a self, made: &BTreeSet<&str>) -> Vec<&'a str> {
@@ -80,7 +74,7 @@ mod tests {
     fn reasons_belong_to_the_mutants_below_them() {
         let listing = Listing::read("# known\nequal values\n    a | b\n    c\n\npadding\n    d\n").expect("reads");
         assert_eq!(
-            (listing.count(), listing.reason("c"), listing.reason("d")),
+            (listing.0.len(), listing.reason("c"), listing.reason("d")),
             (3, Some("equal values"), Some("padding"))
         );
         assert_eq!(listing.reason("e"), None);

@@ -168,8 +168,9 @@ fn operands(all: &[Token<'_>], at: usize) -> Range<usize> {
 fn numbers(all: &[Token<'_>], at: usize) -> Vec<String> {
     let text = all[at].text;
     if let Some(digits) = text.strip_prefix("0x") {
-        let number = u64::from_str_radix(digits.trim_end_matches(['u', 'i']), 16).ok();
-        return number.map(|number| format!("0x{:x}u", number - 1)).into_iter().collect();
+        let hex = digits.trim_end_matches(['u', 'i']);
+        let less = u64::from_str_radix(hex, 16).ok().and_then(|number| number.checked_sub(1));
+        return less.map(|number| format!("0x{number:x}{}", &digits[hex.len()..])).into_iter().collect();
     }
     if text.contains(['.', 'e']) {
         let digits = text.trim_end_matches(['f', 'h']);

@@ -15,6 +15,8 @@ use crate::verify::interface::InterfaceFault;
 pub enum Outcome {
     /// The comparison noticed; where, and what it said.
     Noticed(String),
+    /// The device was lost over it, or over one before it: only a new device can tell.
+    Lost(String),
     /// It does not compile.
     Refused(String),
     /// So many runs, and none that noticed.
@@ -58,6 +60,15 @@ pub struct Saboteur {
     expected: HashMap<usize, (Expected, Recording)>,
 }
 
+/// What a judge is about to do: whatever happens while a mutant runs is the mutant's doing, and nothing else is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Truths are worked out, and unchanged kernels are run.
+    Preparing,
+    /// A mutant is built and run.
+    Running,
+}
+
 /// Runs that a mutant must survive at most; of builds and shapes there is no end.
 const RUNS: usize = 1024;
 /// Builds that must refuse a mutant before it counts as one that does not compile.
@@ -97,11 +108,11 @@ impl Saboteur {
         format!("{}, {} {} ({engines})", info.name, info.driver, info.driver_info)
     }
 
-    /// Runs a mutant until a comparison notices it. `alive` is called before every run.
+    /// Runs a mutant until a comparison notices it, telling what it is about to do.
     ///
     /// # Errors
     /// When an unchanged kernel fails, or cannot be prepared.
-    pub fn judge(&mut self, mutant: &Mutant, mut alive: impl FnMut()) -> Result<Outcome, SabotageError> {
+    pub fn judge(&mut self, mutant: &Mutant, mut tell: impl FnMut(Phase)) -> Result<Outcome, SabotageError> {
         let Some(text) = self.files.text(mutant.file) else { return Ok(Outcome::Unreached) };
         let changed = (mutant.file, &*mutant.apply(text).leak());
         let trials = self.index.trials_of(mutant.file)?;
@@ -115,9 +126,9 @@ impl Saboteur {
             if runs >= RUNS || (runs == 0 && refused.len() >= REFUSALS) {
                 break;
             }
-            alive();
+            tell(Phase::Preparing);
             self.prepare(at)?;
-            alive();
+            tell(Phase::Running);
             let (expected, recording) = &self.expected[&at];
             let (recording, builds) = match sabotaged(recording, changed, &mut leaked) {
                 Ok(both) => both,
@@ -139,6 +150,9 @@ impl Saboteur {
                     refused.push(reason);
                     continue;
                 }
+                // The machine's trouble, and no verdict.
+                Err(error @ Error::OutOfMemory { .. }) => return Err(error.into()),
+                Err(error @ Error::Lost { .. }) => return Ok(Outcome::Lost(error.to_string())),
                 Err(error) => Some(error.to_string()),
                 Ok(rows) => rows.into_iter().find_map(|row| row.fault),
             };

@@ -81,6 +81,9 @@ impl Bench {
                 let _ = run.take_if(|run| !run.node(question, trial, &expected, outcomes));
             }
         }
+        for (trial, outcomes) in question.trials.iter().zip(&mut outcomes) {
+            something_was_compared(question, trial, outcomes);
+        }
         outcomes.into_iter().flatten().collect()
     }
 
@@ -103,6 +106,7 @@ impl Bench {
         };
         let mut outcomes = Vec::new();
         let _ = nodes.iter().all(|expected| run.node(question, trial, expected, &mut outcomes));
+        something_was_compared(question, trial, &mut outcomes);
         outcomes
     }
 
@@ -121,6 +125,13 @@ impl Bench {
             device.force_tiles(tiles);
         }
         Ok(Run { stand, device })
+    }
+}
+
+/// A trial of which nothing was compared has not passed.
+fn something_was_compared(question: &Question, trial: &Trial, outcomes: &mut Vec<Outcome>) {
+    if outcomes.is_empty() {
+        outcomes.push(Outcome::whole(question, trial, Status::Failed, "nothing was compared".to_owned()));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Capabilities, Dispatch, Elem, Grid, Recording};
 use crate::ops;
 use crate::verify::expected::Expected;
-use crate::verify::record::{record, uses_fragments, with_gradients};
+use crate::verify::record::{holds_f16, record, uses_fragments, with_gradients};
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +152,7 @@ fn choose(scope: Scope, all: &mut [(Question, Vec<Candidate>)]) {
 /// Every way in which a question can be answered: not those that would run the very kernels of another.
 fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candidate>, GraphError> {
     let (graph, _) = with_gradients(&question.case, question.elem)?;
-    // A case may hold f16 whatever its element type.
-    let halves = graph.values().any(|value| graph.tensor(value).elem == Elem::F16);
+    let halves = holds_f16(&graph);
     let mut candidates = Vec::new();
     for way in Way::ALL {
         let seen = way.of(machine).unwrap_or_else(Way::imagined);
@@ -319,7 +318,7 @@ mod tests {
         let said = |trial: &Trial, words: &str| trial.obstacle.as_ref().is_some_and(|said| said.contains(words));
         for (question, trial) in trials() {
             let (graph, _) = with_gradients(&question.case, question.elem).expect("it fits");
-            let halves = graph.values().any(|value| graph.tensor(value).elem == Elem::F16);
+            let halves = holds_f16(&graph);
             assert_eq!(halves, said(trial, "no f16"), "{}", question.name(trial));
         }
         assert!(trials().any(|(_, trial)| trial.way.cooperative));
