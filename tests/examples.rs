@@ -26,7 +26,7 @@ const EXAMPLES: [Example; 3] = [
 fn main() {
     let arguments = Arguments::from_args();
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
-    let present = Device::open(&OpenOptions::default()).map(|_| ()).map_err(|error| error.to_string());
+    let present = Device::open(&options()).map(|_| ()).map_err(|error| error.to_string());
     let trials = EXAMPLES.map(|(name, run)| match &present {
         Ok(()) => Trial::test(name, run),
         Err(reason) if required => {
@@ -38,9 +38,14 @@ fn main() {
     libtest_mimic::run(&arguments, trials.into()).exit();
 }
 
+/// The adapter that the environment names, as in all tests. The examples open the first one, as their readers would.
+fn options() -> OpenOptions {
+    OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() }
+}
+
 /// A user's kernels obey the same two builds of modules as ours.
 fn own_op_checked() -> Outcome {
-    let device = Device::open(&OpenOptions { checks: Checks::On, ..OpenOptions::default() })?;
+    let device = Device::open(&OpenOptions { checks: Checks::On, ..options() })?;
     let pipelines = Pipelines::new(&device, None);
     for case in own_op::cases() {
         if let Some(fault) = compare(&device, &pipelines, &case, Elem::F32)?.into_iter().find_map(|row| row.fault) {

@@ -117,6 +117,11 @@ proptest! {
     }
 
     #[test]
+    fn bent_words(bytes in bent("words")) {
+        loaders::words(&bytes);
+    }
+
+    #[test]
     fn bent_case_files(bytes in bent("case")) {
         loaders::case(&bytes);
     }

@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vistok::train::files::{is_leftover, replace};
+use vistok::train::files::{self, is_leftover, replace};
 
 use super::Error;
 
@@ -31,8 +31,7 @@ impl Folder {
         if lock.is_some() {
             clean(path).map_err(refuse)?;
         }
-        let probe = path.join(".vistok");
-        replace(&probe, b"probe").and_then(|()| fs::remove_file(&probe)).map_err(refuse)?;
+        files::probe(path).map_err(refuse)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

@@ -27,6 +27,16 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written.and_then(|()| sync_folder(path))
 }
 
+/// Finds out whether files can be written into a folder. Killed over it, it leaves a file for which [`is_leftover`] holds.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn probe(folder: &Path) -> io::Result<()> {
+    let file = partial(&folder.join("probe"));
+    fs::write(&file, b"probe")?;
+    fs::remove_file(&file)
+}
+
 /// The neighbor that is written first: of this process, so that two never write into one file.
 fn partial(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");

@@ -27,13 +27,12 @@ type Outcome = Result<(), Failed>;
 /// A test's name and what it does.
 type Named = (&'static str, fn() -> Outcome);
 
-const ON_A_GPU: [Named; 9] = [
+const ON_A_GPU: [Named; 8] = [
     ("a device lost between two steps", losses::between_steps),
     ("a device lost at random moments of a step", losses::at_random_moments),
     ("a device lost before a checkpoint", losses::before_a_checkpoint),
     ("a step whose end is unknown is no state to go on from", losses::torn),
     ("a folder that vanishes", disks::vanished),
-    ("memory that does not suffice, and a device that goes on", memory::exhausted),
     (kills::KILLED, kills::killed),
     ("ctrl-c, and the run goes on", kills::interrupted),
     ("a run continues only as what it was", kills::refused),
@@ -66,6 +65,11 @@ fn main() {
     for (name, test) in ON_A_GPU {
         on_a_gpu(name, None, test);
     }
+    let device = found.as_ref().ok();
+    // Elsewhere it would be the machine's memory that is taken.
+    let shared = device.is_some_and(|device| !memory::can_be_exhausted(device));
+    let shared = shared.then_some("this adapter shares the machine's memory");
+    on_a_gpu("memory that does not suffice, and a device that goes on", shared, memory::exhausted);
     let cannot_mount = (!disks::can_mount()).then_some("needs the right to mount a file system");
     on_a_gpu("a disk that is full", cannot_mount, disks::full);
     on_a_gpu("a disk that becomes read-only", cannot_mount, disks::read_only);

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use libtest_mimic::Failed;
-use vistok::gpu::{Error, Executor, Homes, Pipelines};
+use vistok::gpu::{Device, Error, Executor, Homes, Pipelines};
 use vistok::graph::{Graph, Tensor};
 use vistok::kernel::Capabilities;
 use vistok::models::by_name;
@@ -11,6 +11,7 @@ use vistok::ops::{Map, Sgd};
 use vistok::plan::{Layout, Options, Plan, PlanError, Remedy};
 use vistok::train::TrainError;
 use vistok::train::step::training_step;
+use vistok::wgpu;
 
 use super::{Outcome, Run, ensure};
 
@@ -79,6 +80,12 @@ pub(crate) fn absurd_sizes() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Whether a device's memory is its own, or that of a process that can be limited.
+pub(crate) fn can_be_exhausted(device: &Device) -> bool {
+    let limited = cfg!(target_os = "linux") && device.capabilities().software;
+    limited || device.info().device_type == wgpu::DeviceType::DiscreteGpu
 }
 
 /// Runs [`starved`] in a process of its own, which other tests do not share.

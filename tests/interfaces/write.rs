@@ -9,16 +9,21 @@ use vistok::verify::Build;
 
 use super::translate::Spirv;
 
+/// The list of what stands in a folder of translations.
+const INDEX: &str = "index.tsv";
+
 /// Makes `folder` new, with a list of what will stand there: a line a build, its number first, then what it needs and
-/// binds, then its name.
+/// binds, then its name. A folder that holds anything else is left alone.
 pub(crate) fn begin(folder: &Path, builds: &[Build]) -> io::Result<()> {
-    if folder.exists() {
+    if folder.join(INDEX).exists() {
         fs::remove_dir_all(folder)?;
+    } else if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(io::Error::other(format!("{} holds something else than translations", folder.display())));
     }
     fs::create_dir_all(folder)?;
     let lines = builds.iter().enumerate().map(|(number, build)| line(number, build));
     let lines: Vec<String> = lines.collect::<Result<_, _>>().map_err(io::Error::other)?;
-    fs::write(folder.join("index.tsv"), lines.concat())
+    fs::write(folder.join(INDEX), lines.concat())
 }
 
 fn line(number: usize, build: &Build) -> Result<String, String> {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes case files with PyTorch: every op, its gradients by torch.autograd, and whole models that learn ten steps.
 
-    python3 tests/oracle/write_pytorch.py        # Debian: apt-get install python3-torch python3-torchvision
+    python3 tests/oracle/write_pytorch.py        # Debian: apt-get install python3-torch
 
 Everything is computed in f64 from inputs that f32 (or f16) holds exactly, and again in f32: how far PyTorch's own f32
 is off says what a file allows. The format is described in README.md beside this file. Seeded: equal files each time.
@@ -11,7 +11,6 @@ import json
 import os
 import sys
 
-import numpy
 import torch
 import torch.nn.functional as F
 

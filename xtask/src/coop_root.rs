@@ -11,6 +11,8 @@ use crate::mirror;
 use crate::steps::{must, output};
 
 const SUITE: &str = "trixie";
+/// What Debian's releases are signed by.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The first Mesa, by its major number, that was seen to have what we need.
 const MESA: u32 = 26;
 /// Written last, so that a root without it is one whose building was interrupted.
@@ -36,7 +38,7 @@ pub fn ensure() -> Result<PathBuf, String> {
     }
     println!("xtask: building {} (about a minute, 750 MB)", root.display());
     let debootstrap = || Command::new("debootstrap");
-    if output(debootstrap().arg("--version")).is_none() {
+    if output(debootstrap().arg("--version")).is_none() || !Path::new(KEYRING).exists() {
         must(&mut apt_get(&[], &["update"]))?;
         must(&mut apt_get(&[], &["install", "-y", "debootstrap", "debian-archive-keyring"]))?;
     }
@@ -44,7 +46,7 @@ pub fn ensure() -> Result<PathBuf, String> {
     let mirror = named.or_else(|| mirror::find(Path::new("/etc/apt")));
     let secure = mirror.as_ref().is_some_and(|mirror| mirror.starts_with("https:"));
     let mut bootstrap = debootstrap();
-    bootstrap.arg("--variant=minbase").args(secure.then_some("--include=ca-certificates"));
+    bootstrap.args(["--variant=minbase", "--force-check-gpg"]).args(secure.then_some("--include=ca-certificates"));
     // Without a mirror debootstrap takes its own default.
     bootstrap.arg(SUITE).arg(&root).args(&mirror);
     must(&mut bootstrap).map_err(|error| {
@@ -78,16 +80,9 @@ fn install_mesa(root: &Path) -> Result<String, String> {
         let to = root.join("etc/ssl/certs/ca-certificates.crt");
         fs::copy(certificates, &to).map_err(|error| format!("cannot write {}: {error}", to.display()))?;
     }
-    let apt = |words: &[&str]| {
-        let mut command = inside(root, "apt-get");
-        command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
-        // A proxy that debootstrap was told of by a variable.
-        command.envs(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().to_lowercase().ends_with("_proxy")));
-        must(&mut command)
-    };
-    apt(&["update"])?;
-    apt(&["install", "-y", "--no-install-recommends", "-t", &backports, "mesa-vulkan-drivers", "libvulkan1"])?;
-    apt(&["clean"])?;
+    apt(root, &["update"])?;
+    apt(root, &["install", "-y", "--no-install-recommends", "-t", &backports, "mesa-vulkan-drivers", "libvulkan1"])?;
+    apt(root, &["clean"])?;
     let mut query = inside(root, "dpkg-query");
     query.args(["--show", "--showformat=${Version}", "mesa-vulkan-drivers"]);
     let version = output(&mut query).ok_or("dpkg-query does not know mesa-vulkan-drivers inside the root")?;
@@ -98,6 +93,14 @@ fn install_mesa(root: &Path) -> Result<String, String> {
         ));
     }
     Ok(version)
+}
+
+/// Runs apt-get inside `root`, through the proxies that this machine's variables name.
+pub fn apt(root: &Path, words: &[&str]) -> Result<(), String> {
+    let mut command = inside(root, "apt-get");
+    command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+    command.envs(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().to_lowercase().ends_with("_proxy")));
+    must(&mut command)
 }
 
 /// How this machine's apt reaches its mirrors (proxies, retries, expired snapshots), as lines of an apt configuration.

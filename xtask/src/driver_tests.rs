@@ -10,8 +10,9 @@ use crate::steps::{self, Step, Steps, output};
 use crate::test_program;
 use crate::validation::Layer;
 
-/// The test targets that need a GPU.
-const TARGETS: [&str; 5] = ["kernels", "executor", "host", "training", "examples"];
+/// The test targets that need a GPU; those of faults and sabotage only under the layer would lose devices on purpose.
+const TARGETS: [&str; 9] =
+    ["kernels", "executor", "host", "training", "examples", "whole", "random_programs", "oracle", "cli"];
 const SWIFTSHADER: &str = "libvk_swiftshader.so";
 const SWIFTSHADER_MANIFEST: &str = "vk_swiftshader_icd.json";
 /// KiB of address space for a test program on SwiftShader, whose compiler takes time and memory without bound for some

@@ -47,10 +47,20 @@ pub fn chromium_libraries(file: &str) -> Result<PathBuf, String> {
     must(Command::new("apt-get").args(["download", "chromium-common"]).current_dir(&downloads))
         .map_err(|error| format!("{error}\nthere is no {file}: {remedy}"))?;
     let packages = fs::read_dir(&downloads).map_err(|error| error.to_string())?.flatten().map(|entry| entry.path());
+    // Under another name until it is whole: what an interrupted run left would be taken for good.
+    let partial = unpacked.join("partial");
+    let error = |error: std::io::Error| format!("cannot write under {}: {error}", unpacked.display());
     for package in packages.filter(|path| path.extension().is_some_and(|extension| extension == "deb")) {
-        must(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&unpacked))?;
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(error)?;
+        }
+        must(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&partial))?;
         let _ = fs::remove_file(&package);
     }
+    if unpacked.join("usr").exists() {
+        fs::remove_dir_all(unpacked.join("usr")).map_err(error)?;
+    }
+    fs::rename(partial.join("usr"), unpacked.join("usr")).map_err(error)?;
     let folder = unpacked.join(PLACE);
     if folder.join(file).exists() { Ok(folder) } else { Err(format!("chromium-common holds no {file}: {remedy}")) }
 }

@@ -2,9 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::packages;
 use crate::spirv::KNOWN_LAYOUT;
@@ -12,6 +11,9 @@ use crate::steps::shown;
 
 const LIBRARY: &str = "libVkLayer_khronos_validation.so";
 const MANIFEST: &str = "VkLayer_khronos_validation.json";
+
+/// What the layer writes, beside it.
+const LOG: &str = "log.txt";
 
 const RULE: &str = "The Vulkan spec states:";
 
@@ -56,11 +58,10 @@ impl Layer {
     /// Puts `command` under the layer. It is loaded whether the program asks for it or not.
     pub fn around(&self, command: &mut Command) {
         let path: OsString = self.seen_as.clone().into();
-        command.env("VK_LAYER_PATH", path).envs([
+        command.env("VK_LAYER_PATH", path).env("VK_LAYER_LOG_FILENAME", self.seen_as.join(LOG)).envs([
             ("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation"),
             ("VK_LAYER_DEBUG_ACTION", "VK_DBG_LAYER_ACTION_LOG_MSG"),
             ("VK_LAYER_REPORT_FLAGS", "error,warn"),
-            ("VK_LAYER_LOG_FILENAME", "/dev/stderr"),
             // Else the layer would stop after ten of a kind, and what is known could hide what is new.
             ("VK_LAYER_DUPLICATE_MESSAGE_LIMIT", "1000000000"),
         ]);
@@ -70,14 +71,13 @@ impl Layer {
     pub fn watch(&self, command: &mut Command) -> Result<Watched, String> {
         self.around(command);
         println!("\n== under the validation layer: {}", shown(command));
-        let mut child = command.stderr(Stdio::piped()).spawn().map_err(|error| format!("cannot start it: {error}"))?;
+        let log = self.folder.join(LOG);
+        // The layer appends.
+        let _ = fs::remove_file(&log);
+        let status = command.status().map_err(|error| format!("cannot start it: {error}"))?;
         let mut reports = Reports::default();
-        if let Some(stderr) = child.stderr.take() {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                reports.take(&String::from_utf8_lossy(&line));
-            }
-        }
-        let status = child.wait().map_err(|error| format!("cannot wait for a test program: {error}"))?;
+        let text = fs::read(&log).unwrap_or_default();
+        String::from_utf8_lossy(&text).split('\n').for_each(|line| reports.take(line));
         let (complaints, known) = reports.finish();
         Ok(Watched { succeeded: status.success(), complaints, known })
     }
@@ -98,7 +98,7 @@ fn manifest() -> String {
     )
 }
 
-/// The layer's reports, picked out of what a program writes to standard error: from a line that opens one to an empty one.
+/// The layer's reports, picked out of its log: from a line that opens one to an empty one.
 #[derive(Default)]
 struct Reports {
     open: Option<String>,
@@ -119,7 +119,7 @@ impl Reports {
                 report.push('\n');
                 report.push_str(line);
             }
-            None => eprintln!("{line}"),
+            None => {}
         }
     }
 
