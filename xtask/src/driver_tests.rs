@@ -11,8 +11,8 @@ use crate::test_program;
 use crate::validation::Layer;
 
 /// The test targets that need a GPU; those of faults and sabotage only under the layer would lose devices on purpose.
-const TARGETS: [&str; 9] =
-    ["kernels", "executor", "host", "training", "examples", "whole", "random_programs", "oracle", "cli"];
+const TARGETS: [&str; 8] =
+    ["kernels", "executor", "host", "training", "examples", "whole", "random_programs", "oracle"];
 const SWIFTSHADER: &str = "libvk_swiftshader.so";
 const SWIFTSHADER_MANIFEST: &str = "vk_swiftshader_icd.json";
 /// KiB of address space for a test program on SwiftShader, whose compiler takes time and memory without bound for some
