@@ -74,7 +74,7 @@ struct Given {
 
 /// What a file says that a value of the graph should be.
 #[derive(Clone, Debug)]
-struct Expected {
+struct Claimed {
     name: String,
     value: Value,
     given: Given,
@@ -86,7 +86,7 @@ pub struct CaseFile {
     subject: String,
     graph: Graph,
     leaves: Vec<(Value, Given)>,
-    expected: Vec<Expected>,
+    expected: Vec<Claimed>,
     /// Of a model: the loss of each step.
     losses: Option<(Value, Given)>,
     tolerance: Told,

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use half::f16;
 use rayon::prelude::*;
 
-use super::expected::{Expected, Walk};
+use super::expected::{Expected, Truths};
 use super::record::{folded, uses_fragments};
 use super::tolerance::Tolerance;
 use crate::gpu::{Bare, Device, Error, Pipelines};
@@ -76,7 +76,7 @@ pub enum CompareError {
 /// When an op's maths makes other arrays than its shape rule says.
 pub fn compare(device: &Device, pipelines: &Pipelines, case: &Case, elem: Elem) -> Result<Vec<Row>, CompareError> {
     let mut rows = Vec::new();
-    for expected in Walk::new(case, elem)? {
+    for expected in Truths::new(case, elem)? {
         rows.extend(expected.compare(device, pipelines, &expected.recording(device.capabilities()))?);
     }
     Ok(rows)

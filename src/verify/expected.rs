@@ -36,7 +36,7 @@ pub(super) struct Truth {
 }
 
 /// The nodes of a case's graph, one after another; what no later node needs is forgotten, since real shapes are large.
-pub(super) struct Walk {
+pub(super) struct Truths {
     graph: Graph,
     /// The values that are still needed, as tensors of their element types hold them: one set a draw.
     draws: Vec<Vec<Option<Array<f64>>>>,
@@ -45,7 +45,7 @@ pub(super) struct Walk {
     next: usize,
 }
 
-impl Walk {
+impl Truths {
     pub(super) fn new(case: &Case, elem: Elem) -> Result<Self, GraphError> {
         let (graph, _) = with_gradients(case, elem)?;
         let small = graph.values().map(|value| graph.tensor(value).shape.count()).max().unwrap_or(0) <= SMALL;
@@ -89,7 +89,7 @@ impl Walk {
     }
 }
 
-impl Iterator for Walk {
+impl Iterator for Truths {
     type Item = Expected;
 
     fn next(&mut self) -> Option<Expected> {

@@ -158,13 +158,13 @@ impl Told {
 mod tests {
     use super::*;
     use crate::ops;
-    use crate::verify::expected::Walk;
+    use crate::verify::expected::Truths;
 
     /// What is allowed for a typical number of every output of every small case, as a share of that number.
     fn shares(wanted: Elem) -> Vec<(f64, String)> {
         let mut shares = Vec::new();
         for case in ops::cases().into_iter().filter(|case| case.real.is_none()) {
-            for expected in Walk::new(&case, wanted).expect("a case's shapes fit") {
+            for expected in Truths::new(&case, wanted).expect("a case's shapes fit") {
                 let op = &expected.node.op;
                 for (tensor, truth) in expected.outputs.iter().zip(&expected.truths) {
                     let tolerance = Tolerance::new(truth.yardstick, truth.largest, tensor.elem, op.functions());

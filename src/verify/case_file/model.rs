@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::{CaseFile, CaseFileError, Expected, Given, Raw};
+use super::{CaseFile, CaseFileError, Claimed, Given, Raw};
 use crate::graph::{Graph, Source, Value};
 use crate::kernel::Elem;
 use crate::models;
@@ -88,7 +88,7 @@ fn leaves(raw: &mut Raw, graph: &Graph, images: Given, rate: f64) -> Result<Vec<
 }
 
 /// What the file says of the first step, and the loss.
-fn expected(raw: &mut Raw, step: &TrainingStep) -> Result<(Vec<Expected>, Value), CaseFileError> {
+fn expected(raw: &mut Raw, step: &TrainingStep) -> Result<(Vec<Claimed>, Value), CaseFileError> {
     let graph = &step.graph;
     let missing =
         |name: &str, problem: &str| CaseFileError::Tensor { name: name.to_owned(), problem: problem.to_owned() };
@@ -99,14 +99,14 @@ fn expected(raw: &mut Raw, step: &TrainingStep) -> Result<(Vec<Expected>, Value)
         let value = activation(graph, loss, &scope)
             .ok_or_else(|| missing(&name, "names no part of the model; parts are called as their parameters"))?;
         let given = raw.take_as(&name, graph.tensor(value))?;
-        expected.push(Expected { name, value, given });
+        expected.push(Claimed { name, value, given });
     }
     for parameter in raw.names("gradient.") {
         let name = format!("gradient.{parameter}");
         let found = step.gradients.iter().find(|(known, _)| *known == parameter);
         let value = found.ok_or_else(|| missing(&name, "names no parameter of the model"))?.1;
         let given = raw.take_as(&name, graph.tensor(value))?;
-        expected.push(Expected { name, value, given });
+        expected.push(Claimed { name, value, given });
     }
     Ok((expected, loss))
 }

@@ -1,6 +1,6 @@
 //! A case file of one op: inputs, outputs, and perhaps gradients.
 
-use super::{CaseFile, CaseFileError, Expected, Raw};
+use super::{CaseFile, CaseFileError, Claimed, Raw};
 use crate::graph::{Graph, Value};
 use crate::ops;
 use crate::verify::tolerance::Told;
@@ -47,7 +47,7 @@ pub(super) fn understand(name: &str, attributes: &str, raw: &mut Raw) -> Result<
             let problem = format!("{name} has no gradient for this input");
             return Err(CaseFileError::Tensor { name: gradient.name, problem });
         };
-        expected.push(Expected { value, ..gradient });
+        expected.push(Claimed { value, ..gradient });
     }
     let (subject, tolerance) = (name.to_owned(), Told::EXACT);
     Ok(CaseFile { subject, graph, leaves, expected, losses: None, tolerance, exact: false })
@@ -59,13 +59,13 @@ fn numbered(
     graph: &Graph,
     prefix: &'static str,
     values: &[Value],
-) -> Result<Vec<Expected>, CaseFileError> {
+) -> Result<Vec<Claimed>, CaseFileError> {
     let mut found = Vec::new();
     for (at, &value) in values.iter().enumerate() {
         let name = format!("{prefix}{at}");
         if raw.tensors.contains_key(&name) {
             let given = raw.take_as(&name, graph.tensor(value))?;
-            found.push(Expected { name, value, given });
+            found.push(Claimed { name, value, given });
         }
     }
     Ok(found)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{CaseFile, Expected, Given, largest};
+use super::{CaseFile, Claimed, Given, largest};
 use crate::gpu::{self, Device, Executor, Homes, Pipelines};
 use crate::graph::{Graph, Source, Value, interpret};
 use crate::kernel::Elem;
@@ -72,7 +72,7 @@ impl CaseFile {
             let Ok(arrays) = interpret(&self.graph, leaf);
             if step == 0 {
                 let found =
-                    |expected: &Expected| self.row(expected, &arrays[expected.value.index()].data, Witness::Maths);
+                    |expected: &Claimed| self.row(expected, &arrays[expected.value.index()].data, Witness::Maths);
                 rows = self.expected.iter().map(found).collect();
             }
             if let Some((loss, _)) = self.losses {
@@ -123,11 +123,11 @@ impl CaseFile {
 
     fn losses_row(&self, found: &[f64], witness: Witness) -> Option<CaseRow> {
         let (value, given) = self.losses.clone()?;
-        Some(self.row(&Expected { name: "losses".to_owned(), value, given }, found, witness))
+        Some(self.row(&Claimed { name: "losses".to_owned(), value, given }, found, witness))
     }
 
     /// The worst element of one tensor.
-    fn row(&self, expected: &Expected, found: &[f64], witness: Witness) -> CaseRow {
+    fn row(&self, expected: &Claimed, found: &[f64], witness: Witness) -> CaseRow {
         let Given { tensor, numbers } = &expected.given;
         let told = match (tensor.elem, witness, self.exact) {
             (Elem::U32, ..) => Told::EXACT,

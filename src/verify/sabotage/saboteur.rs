@@ -7,7 +7,7 @@ use super::trials::{Files, Index, files, sabotaged};
 use crate::gpu::{Checks, Device, Error, OpenOptions, Pipelines};
 use crate::graph::{Case, GraphError};
 use crate::kernel::{Capabilities, ComposeError, Recording, Reflection, compose};
-use crate::verify::expected::{Expected, Walk};
+use crate::verify::expected::{Expected, Truths};
 use crate::verify::interface::InterfaceFault;
 
 /// What became of a mutant.
@@ -175,8 +175,8 @@ impl Saboteur {
             return Ok(());
         }
         let trial = &self.index.trials[at];
-        let walk = Walk::new(&self.cases[trial.case], trial.elem)?;
-        let expected = walk.node(trial.node).expect("trials are made of nodes that run kernels");
+        let truths = Truths::new(&self.cases[trial.case], trial.elem)?;
+        let expected = truths.node(trial.node).expect("trials are made of nodes that run kernels");
         let recording = expected.recording(&trial.machine);
         let rows = expected.compare(&self.device, &self.pipelines, &recording)?;
         if let Some(fault) = rows.into_iter().find_map(|row| row.fault) {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::{Outcome, Question, Scope, Status, Trial, Way, questions};
 use crate::gpu::{Device, Error, Pipelines};
 use crate::graph::GraphError;
-use crate::verify::expected::{Expected, Walk};
+use crate::verify::expected::{Expected, Truths};
 
 /// A device for one way.
 struct Stand {
@@ -59,8 +59,8 @@ impl Bench {
     /// Asks a question in all its ways, node by node: each node's truth serves every trial and is then forgotten.
     #[must_use]
     pub fn ask(&self, question: &Question) -> Vec<Outcome> {
-        let mut walk = match Walk::new(&question.case, question.elem) {
-            Ok(walk) => walk,
+        let mut truths = match Truths::new(&question.case, question.elem) {
+            Ok(truths) => truths,
             Err(error) => {
                 let failed = |trial| Outcome::whole(question, trial, Status::Failed, error.to_string());
                 return question.trials.iter().map(failed).collect();
@@ -76,7 +76,7 @@ impl Bench {
             running.push(run.ok());
         }
         while running.iter().any(Option::is_some) {
-            let Some(expected) = walk.next() else { break };
+            let Some(expected) = truths.next() else { break };
             for ((trial, run), outcomes) in question.trials.iter().zip(&mut running).zip(&mut outcomes) {
                 let _ = run.take_if(|run| !run.node(question, trial, &expected, outcomes));
             }
@@ -97,9 +97,9 @@ impl Bench {
             Ok(run) => run,
             Err(reason) => return whole(Status::NotRun, &reason),
         };
-        let known = question
-            .known
-            .get_or_init(|| Ok(Walk::new(&question.case, question.elem).map_err(|error| error.to_string())?.collect()));
+        let known = question.known.get_or_init(|| {
+            Ok(Truths::new(&question.case, question.elem).map_err(|error| error.to_string())?.collect())
+        });
         let nodes = match known {
             Ok(nodes) => nodes,
             Err(reason) => return whole(Status::Failed, reason),
