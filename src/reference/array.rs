@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::Real;
+use super::{Random, Real};
+
+/// Numbers that are worth a core's while.
+const PIECE: usize = 1 << 14;
 
 /// A tensor on the CPU, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,15 +41,23 @@ impl<T: Real> Array<T> {
 
     /// Each number through `f`.
     #[must_use]
-    pub fn map<U: Real>(&self, f: impl FnMut(T) -> U) -> Array<U> {
-        Array { shape: self.shape.clone(), data: self.data.iter().copied().map(f).collect() }
+    pub fn map<U: Real>(&self, f: impl Fn(T) -> U + Sync + Send) -> Array<U> {
+        let data = self.data.par_iter().with_min_len(PIECE).map(|&number| f(number)).collect();
+        Array { shape: self.shape.clone(), data }
     }
 
     /// Two arrays of one shape, number by number.
     #[must_use]
-    pub fn zip(&self, other: &Self, mut f: impl FnMut(T, T) -> T) -> Self {
-        let data = self.data.iter().zip(&other.data).map(|(&a, &b)| f(a, b)).collect();
-        Self { shape: self.shape.clone(), data }
+    pub fn zip(&self, other: &Self, f: impl Fn(T, T) -> T + Sync + Send) -> Self {
+        let pairs = self.data.par_iter().zip(&other.data).with_min_len(PIECE);
+        Self { shape: self.shape.clone(), data: pairs.map(|(&a, &b)| f(a, b)).collect() }
+    }
+
+    /// Each number moved at random, by up to this share of it.
+    #[must_use]
+    pub fn moved(&self, most: f64, random: &mut Random) -> Self {
+        let move_one = |number: &T| T::of(number.to_f64() * (1.0 + most * (2.0 * random.uniform() - 1.0)));
+        Self { shape: self.shape.clone(), data: self.data.iter().map(move_one).collect() }
     }
 
     /// In another precision.

@@ -17,6 +17,8 @@ use crate::kernel::{Elem, Recording};
 use crate::plan::PlanError;
 use crate::reference::Array;
 
+/// Elements that one core takes at a time: real shapes have tens of millions.
+pub(super) const PIECE: usize = 1 << 16;
 /// Elements that a fault names.
 const PLACES: usize = 8;
 
@@ -162,8 +164,7 @@ impl Worst {
             false if found.to_bits() == truth.to_bits() || (found.is_nan() && truth.is_nan()) => 0.0,
             false => f64::INFINITY,
         };
-        // Real shapes have tens of millions of elements: pieces side by side, each with its few worst.
-        const PIECE: usize = 1 << 16;
+        // Pieces side by side, each with its few worst.
         let pieces = found.par_chunks(PIECE).zip(truth.data.par_chunks(PIECE)).enumerate();
         let each = pieces.map(|(piece, (found, truth))| {
             let mut worst = Vec::with_capacity(PLACES + 1);
@@ -202,7 +203,9 @@ impl Worst {
 
 /// The largest magnitude of what is a number: beside an infinity every error would be small.
 pub(super) fn largest(numbers: &Array<f64>) -> f64 {
-    numbers.data.iter().filter(|number| number.is_finite()).fold(0.0, |largest: f64, number| largest.max(number.abs()))
+    let sizes =
+        numbers.data.par_iter().with_min_len(PIECE).filter(|number| number.is_finite()).map(|number| number.abs());
+    sizes.reduce(|| 0.0, f64::max)
 }
 
 /// Puts a place (share, number) where it belongs among the few worst; of equals the first stays in front.
@@ -238,17 +241,28 @@ pub(super) fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {
 /// Numbers as the bytes of a tensor.
 pub(crate) fn encode(array: &Array<f64>, elem: Elem) -> Vec<u8> {
     match elem {
-        Elem::F32 => array.data.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
-        Elem::F16 => array.data.iter().flat_map(|&value| f16::from_f64(value).to_le_bytes()).collect(),
-        Elem::U32 => array.data.iter().flat_map(|&value| (value as u32).to_le_bytes()).collect(),
+        Elem::F32 => bytes_of(array, |number| (number as f32).to_le_bytes()),
+        Elem::F16 => bytes_of(array, |number| f16::from_f64(number).to_le_bytes()),
+        Elem::U32 => bytes_of(array, |number| (number as u32).to_le_bytes()),
     }
+}
+
+fn bytes_of<const N: usize>(array: &Array<f64>, one: impl Fn(f64) -> [u8; N] + Sync) -> Vec<u8> {
+    let mut bytes = vec![0; N * array.data.len()];
+    let places = bytes.as_chunks_mut().0.par_iter_mut().zip(&array.data).with_min_len(PIECE);
+    places.for_each(|(place, &number)| *place = one(number));
+    bytes
 }
 
 /// The bytes of a tensor as numbers.
 pub(crate) fn decode(bytes: &[u8], elem: Elem) -> Vec<f64> {
     match elem {
-        Elem::F32 => bytes.as_chunks().0.iter().map(|&four| f64::from(f32::from_le_bytes(four))).collect(),
-        Elem::F16 => bytes.as_chunks().0.iter().map(|&two| f16::from_le_bytes(two).to_f64()).collect(),
-        Elem::U32 => bytes.as_chunks().0.iter().map(|&four| f64::from(u32::from_le_bytes(four))).collect(),
+        Elem::F32 => numbers_of(bytes, |four| f64::from(f32::from_le_bytes(four))),
+        Elem::F16 => numbers_of(bytes, |two| f16::from_le_bytes(two).to_f64()),
+        Elem::U32 => numbers_of(bytes, |four| f64::from(u32::from_le_bytes(four))),
     }
+}
+
+fn numbers_of<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f64 + Sync + Send) -> Vec<f64> {
+    bytes.as_chunks().0.par_iter().with_min_len(PIECE).map(|&piece| one(piece)).collect()
 }

@@ -75,8 +75,7 @@ fn honest_errors(
         }
         let mut random = Random::named(draw, &value.index().to_string());
         let most = honest_move(elem, node.op.functions());
-        let moved = array.map(|x| (x.to_f64() * (1.0 + most * (2.0 * random.uniform() - 1.0))) as f32);
-        round(&moved, elem)
+        round(&array.moved(most, &mut random), elem)
     };
     let mut errors: HashMap<Value, f64> = HashMap::new();
     let take = |value: Value, array: &Array<f32>| {

@@ -1,6 +1,8 @@
 //! What each node of a case's graph must give, on every machine alike: its inputs, the true outputs, the honest error.
 
-use super::compare::{encode, largest};
+use rayon::prelude::*;
+
+use super::compare::{PIECE, encode, largest};
 use super::record::with_gradients;
 use crate::graph::{Case, Draw, Graph, GraphError, Io, Node, Source, Tensor, Value, computed, numbers, round, run};
 use crate::kernel::{Capabilities, Elem, Recording};
@@ -140,9 +142,10 @@ pub(super) fn yardstick(node: &Node, given: &[&Array<f64>], truth: &[Array<f64>]
     let single: Vec<Array<f32>> = given.iter().map(|array| array.cast()).collect();
     let honest = run(&*node.op, &single.iter().collect::<Vec<_>>());
     let largest = |(honest, truth): (&Array<f32>, &Array<f64>)| {
-        let errors = honest.data.iter().zip(&truth.data).map(|(a, b)| (a.to_f64() - b).abs());
+        let pairs = honest.data.par_iter().zip(&truth.data).with_min_len(PIECE);
         // What overflows is judged element by element, not taken as a yardstick.
-        errors.filter(|error| error.is_finite()).fold(0.0, f64::max)
+        let errors = pairs.map(|(a, b)| (a.to_f64() - b).abs()).filter(|error| error.is_finite());
+        errors.reduce(|| 0.0, f64::max)
     };
     honest.iter().zip(truth).map(largest).collect()
 }

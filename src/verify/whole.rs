@@ -284,7 +284,7 @@ fn moved(given: &[Array<f64>], node: &Node, seed: u64, most: f64) -> Vec<Array<f
         // Labels and indices stay: a number that is whole everywhere is no measurement.
         let whole = array.data.iter().all(|number| number.fract() == 0.0);
         let most = if whole { 0.0 } else { most };
-        array.map(|number| number * (1.0 + most * (2.0 * random.uniform() - 1.0)))
+        array.moved(most, &mut random)
     };
     given.iter().enumerate().map(moved).collect()
 }

@@ -79,7 +79,7 @@ fn changes(program: &Program, built: &Built, truth: &Arrays<f64>, draw: u64) -> 
             let numbers = program.numbers(built, value, draw);
             let whole = built.graph.tensor(value).elem == Elem::U32;
             let most = if whole { 0.0 } else { NEXT_TO_NOTHING };
-            let moved = numbers.map(|number| number * (1.0 + most * (2.0 * random.uniform() - 1.0)));
+            let moved = numbers.moved(most, &mut random);
             Ok::<_, std::convert::Infallible>(moved)
         };
         let Ok(arrays) = interpret(&built.graph, leaf);
