@@ -9,6 +9,8 @@ mod host_device;
 #[path = "../examples/own_op.rs"]
 mod own_op;
 
+use std::process::ExitCode;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Checks, Device, OpenOptions, Pipelines};
 use vistok::kernel::Elem;
@@ -23,7 +25,7 @@ const EXAMPLES: [Example; 3] = [
     ("own_op with wgpu's checks", own_op_checked),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
     let present = Device::open(&options()).map(|_| ()).map_err(|error| error.to_string());
@@ -35,7 +37,7 @@ fn main() {
         }
         Err(_) => Trial::test(format!("{name} (no adapter)"), || Ok(())).with_ignored_flag(true),
     });
-    libtest_mimic::run(&arguments, trials.into()).exit();
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
 }
 
 /// The adapter that the environment names, as in all tests. The examples open the first one, as their readers would.

@@ -2,6 +2,8 @@
 //!
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
+use std::process::ExitCode;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Bare, Checks, Device, Error, Executor, Homes, HostBuffer, OpenOptions, Pipelines};
 use vistok::graph::{Graph, Tensor};
@@ -24,7 +26,7 @@ const CHECKS: [Check; 8] = [
     ("opening and reading need not block", asynchronous),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
     let present = Device::open(&options()).map(|_| ()).map_err(|error| error.to_string());
@@ -36,7 +38,7 @@ fn main() {
         }
         Err(_) => Trial::test(format!("{name} (no adapter)"), || Ok(())).with_ignored_flag(true),
     });
-    libtest_mimic::run(&arguments, trials.into()).exit();
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
 }
 
 fn options() -> OpenOptions {

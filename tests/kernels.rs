@@ -6,13 +6,14 @@
 //! `REQUIRE_GPU=1` it fails then. `REQUIRE_COOP=1` demands cooperative matrices as well, and `VISTOK_ADAPTER` names the
 //! adapter.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::kernel::Capabilities;
 use vistok::verify::suite::{self, Bench, Question, Scope, Status};
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let bench = Bench::open(std::env::var("VISTOK_ADAPTER").ok().as_deref()).map(Arc::new);
     let portable = Capabilities::portable();
@@ -39,7 +40,7 @@ fn main() {
             });
         }
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn required(variable: &str) -> bool {

@@ -10,6 +10,7 @@ mod strict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -19,7 +20,7 @@ use vistok::verify::{CaseFile, CaseRow};
 /// The most bytes of all committed case files.
 const MOST_BYTES: u64 = 2_000_000;
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let gpu = open();
     let files = files();
@@ -42,7 +43,7 @@ fn main() {
             Err(_) => Trial::test(name, || Ok(())).with_ignored_flag(true),
         });
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn folder() -> PathBuf {

@@ -10,6 +10,7 @@ mod planted;
 mod variety;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -59,7 +60,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     told.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a whole number")))
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let bench = Arc::new(Bench { pool: pool(), opened: open() });
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
@@ -97,7 +98,7 @@ fn main() {
         let name = format!("kept: {name} ({place})");
         trials.push(Trial::test(name, move || replayed(&bench, &text)).with_ignored_flag(lacks));
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn drawn(bench: &Bench, seed: u64, number: u64) -> Result<(), Failed> {

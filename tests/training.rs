@@ -4,6 +4,7 @@
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -29,7 +30,7 @@ struct Bench {
     pipelines: Pipelines,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let tests: [(&str, Test); 8] = [
         ("a batch is learned by heart", overfits),
@@ -55,7 +56,7 @@ fn main() {
         }
         (Err(_), false) => Trial::test(name, || Ok(())).with_ignored_flag(true),
     });
-    libtest_mimic::run(&arguments, trials.into()).exit();
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
 }
 
 /// Every kind of layer of a VT-ResNet, on images of 8x8.

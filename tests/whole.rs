@@ -2,6 +2,7 @@
 //!
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
+use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -35,7 +36,7 @@ const CHECKS: [(&str, Check); 9] = [
     ("a step of training a VT-ResNet passes in f32", |bench| trains(bench, Elem::F32)),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let bench =
@@ -59,7 +60,7 @@ fn main() {
             Err(_) => Trial::test(format!("{name} (no adapter)"), || Ok(())).with_ignored_flag(true),
         });
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {

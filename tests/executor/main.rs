@@ -10,6 +10,7 @@ mod programs;
 mod rehearsal;
 mod training;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -52,7 +53,7 @@ const CHECKS: [(&str, Check); 16] = [
     ("wrong names and sizes are refused", wrong_names),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let bench =
@@ -87,7 +88,7 @@ fn main() {
         let bench = bench.clone();
         trials.push(Trial::test("planted: the driver gets a workgroup too large", move || adopted::plants(&bench)));
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {

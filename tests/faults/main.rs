@@ -9,6 +9,7 @@ mod losses;
 mod memory;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -38,7 +39,7 @@ const ON_A_GPU: [Named; 8] = [
     ("a run continues only as what it was", kills::refused),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     if let Some(ended) = memory::child() {
         return ended;
     }
@@ -73,7 +74,7 @@ fn main() {
     let cannot_mount = (!disks::can_mount()).then_some("needs the right to mount a file system");
     on_a_gpu("a disk that is full", cannot_mount, disks::full);
     on_a_gpu("a disk that becomes read-only", cannot_mount, disks::read_only);
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn open() -> Result<Device, vistok::gpu::Error> {

@@ -1,6 +1,6 @@
 //! Memory that does not suffice: refused when it is planned, an error value when it is asked for.
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use libtest_mimic::Failed;
 use vistok::gpu::{Device, Error, Executor, Homes, Pipelines};
@@ -97,13 +97,15 @@ pub(crate) fn exhausted() -> Outcome {
 }
 
 /// What the process does that [`exhausted`] started; nothing in any other.
-pub(crate) fn child() -> Option<()> {
+pub(crate) fn child() -> Option<ExitCode> {
     std::env::var_os(CHILD)?;
-    if let Err(error) = starved() {
-        eprintln!("{}", error.message().unwrap_or_default());
-        std::process::exit(1);
-    }
-    Some(())
+    Some(match starved() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.message().unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Takes memory on the device until there is no more, with the process limited on machines whose GPU memory is the

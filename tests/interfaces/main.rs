@@ -4,6 +4,7 @@
 //! With `VISTOK_TRANSLATIONS=FOLDER` SPIR-V and WGSL are written there as well, for `cargo xtask check`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::kernel::{Interface, disagreements};
@@ -13,7 +14,7 @@ use vistok::verify::{Build, builds};
 mod translate;
 mod write;
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let folder = std::env::var_os("VISTOK_TRANSLATIONS").map(PathBuf::from);
     let builds = builds(&ops::cases()).expect("the cases' shapes fit, and all pieces exist");
@@ -27,7 +28,7 @@ fn main() {
     let mut trials: Vec<Trial> = trials.collect();
     trials.push(Trial::test("a wrong twin is noticed", || wrong_twins_are_noticed().map_err(Failed::from)));
     trials.push(Trial::test("a text that changes on its way is noticed", || Ok(translate::changes_are_noticed()?)));
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn check(build: &Build, number: usize, folder: Option<PathBuf>) -> Result<(), String> {

@@ -32,7 +32,7 @@ pub(crate) const COMMANDS: &str = "--mutants";
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_none_or(|word| word != COMMANDS) {
-        libtest_mimic::run(&Arguments::from_args(), trials()).exit();
+        return libtest_mimic::run(&Arguments::from_args(), trials()).exit_code();
     }
     let (command, rest) = words[1..].split_first().map_or(("", &[][..]), |(command, rest)| (command.as_str(), rest));
     let done = match command {
