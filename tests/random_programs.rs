@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         Trial::test("programs are read back as printed", variety::programs_are_read_back),
         Trial::test("texts that are no programs are refused by line", variety::wrong_texts_are_refused),
         Trial::test("a wrong gradient is found and shrunk", planted::wrong_gradient),
+        Trial::test("a gradient that is no number is found and shrunk", planted::senseless_gradient),
         Trial::test("a wrong composition is found and shrunk", planted::wrong_composition),
         Trial::test("a thousand programs pass on paper", variety::many_pass_on_paper),
     ];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Graph, GraphError, Op, Shape, Tensor, Value};
 use crate::kernel::Elem;
-use crate::reference::{Array, Random};
+use crate::reference::{Array, PIECE, Random};
 
 /// What the numbers of an input look like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,9 +139,6 @@ impl Case {
     }
 }
 
-/// Numbers that one core draws at a time.
-const BLOCK: usize = 1 << 14;
-
 /// Numbers of this look.
 #[must_use]
 pub fn numbers(shape: &Shape, draw: Draw, random: &mut Random) -> Array<f64> {
@@ -158,9 +155,9 @@ pub fn numbers(shape: &Shape, draw: Draw, random: &mut Random) -> Array<f64> {
     let words = if draw == Draw::Normal { 2 } else { 1 };
     let start = random.clone();
     random.skip(words * shape.count() as u64);
-    Array::from_rows(shape, BLOCK, |block, numbers| {
+    Array::from_rows(shape, PIECE, |piece, numbers| {
         let mut random = start.clone();
-        random.skip(words * (block * BLOCK) as u64);
+        random.skip(words * (piece * PIECE) as u64);
         numbers.fill_with(|| match draw {
             Draw::Normal => 0.25 + random.normal(),
             Draw::Between(low, high) => low + (high - low) * random.uniform(),

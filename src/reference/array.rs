@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Random, Real};
 
 /// Numbers that are worth a core's while.
-const PIECE: usize = 1 << 14;
+pub(crate) const PIECE: usize = 1 << 14;
 
 /// A tensor on the CPU, row-major.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,5 +7,6 @@ mod random;
 mod real;
 
 pub use array::Array;
+pub(crate) use array::PIECE;
 pub use random::Random;
 pub use real::Real;

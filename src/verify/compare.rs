@@ -15,10 +15,8 @@ use crate::gpu::{Bare, Device, Error, Pipelines};
 use crate::graph::{Case, GraphError, Tensor};
 use crate::kernel::{Elem, Recording};
 use crate::plan::PlanError;
-use crate::reference::Array;
+use crate::reference::{Array, PIECE};
 
-/// Elements that one core takes at a time: real shapes have tens of millions.
-pub(super) const PIECE: usize = 1 << 16;
 /// Elements that a fault names.
 const PLACES: usize = 8;
 
@@ -107,8 +105,7 @@ impl Expected {
         let (again, bare) = run(&folded(recording))?;
         broken.extend(bare.broken_guards()?);
 
-        let kernels: Vec<&'static str> = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name).collect();
-        let kernels = each_once(kernels);
+        let kernels = each_once(recording.dispatches.iter().map(|dispatch| dispatch.kernel.name));
         let shapes = inputs.iter().map(|tensor| tensor.shape.to_string()).collect::<Vec<_>>().join(" ");
         let mut rows = Vec::new();
         for (at, truth) in truths.iter().enumerate() {
@@ -164,7 +161,7 @@ impl Worst {
             false if found.to_bits() == truth.to_bits() || (found.is_nan() && truth.is_nan()) => 0.0,
             false => f64::INFINITY,
         };
-        // Pieces side by side, each with its few worst.
+        // Real shapes have tens of millions of elements: pieces side by side, each with its few worst.
         let pieces = found.par_chunks(PIECE).zip(truth.data.par_chunks(PIECE)).enumerate();
         let each = pieces.map(|(piece, (found, truth))| {
             let mut worst = Vec::with_capacity(PLACES + 1);
@@ -218,10 +215,9 @@ fn keep(worst: &mut Vec<(f64, usize)>, place: (f64, usize)) {
 }
 
 /// What comes again is dropped; the rest keeps its order.
-pub(super) fn each_once(mut names: Vec<&'static str>) -> Vec<&'static str> {
+pub(super) fn each_once(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     let mut seen = HashSet::new();
-    names.retain(|name| seen.insert(*name));
-    names
+    names.filter(|name| seen.insert(*name)).collect()
 }
 
 pub(super) fn coordinates(mut at: usize, shape: &[usize]) -> Vec<usize> {

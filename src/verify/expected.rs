@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::compare::{PIECE, encode, largest};
+use super::compare::{encode, largest};
 use super::record::with_gradients;
 use crate::graph::{Case, Draw, Graph, GraphError, Io, Node, Source, Tensor, Value, computed, numbers, round, run};
 use crate::kernel::{Capabilities, Elem, Recording};
-use crate::reference::{Array, Random, Real};
+use crate::reference::{Array, PIECE, Random, Real};
 
 /// Draws of the inputs over which the yardstick's largest error is taken when tensors are small.
 pub(super) const DRAWS: u64 = 8;

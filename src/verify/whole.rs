@@ -156,6 +156,9 @@ impl Whole {
 ///
 /// # Errors
 /// When the graph cannot be planned or the machine fails; wrong numbers are in the answer.
+///
+/// # Panics
+/// When an op's maths makes other arrays than its shape rule says.
 pub fn compare_whole(
     device: &Device,
     pipelines: &Pipelines,
@@ -303,7 +306,7 @@ impl Divergence {
     /// Names a step of a plan; `what` is wrong, and how, `worst` says.
     pub(super) fn new(plan: &Plan, step: usize, cause: Cause, (what, tensor): (String, Tensor), worst: &Worst) -> Self {
         let node = plan.node_of(step);
-        let kernels = each_once(plan.steps()[node.steps.clone()].iter().map(|step| step.kernel.name).collect());
+        let kernels = each_once(plan.steps()[node.steps.clone()].iter().map(|step| step.kernel.name));
         let place =
             |&(at, found, truth): &(usize, f64, f64)| Place { index: coordinates(at, &tensor.shape), found, truth };
         Self {

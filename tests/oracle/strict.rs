@@ -156,6 +156,8 @@ fn contradictions() -> Result<(), Failed> {
         ("negative tolerance", |parts| parts.note("tolerance", "-0.1"), "`tolerance`: is `-0.1`"),
         ("idle tolerance", |parts| parts.note("tolerance", "1.0"), "`tolerance`: is `1.0`"),
         ("idle pair", |parts| parts.note("tolerance", "[1e9, 0.1]"), "zeros would pass"),
+        // The weight's gradient of up to 25 would be compared, the output of up to 13 not.
+        ("half idle pair", |parts| parts.note("tolerance", "[20.0, 0.0]"), "zeros would pass for `output.0`"),
         ("three tolerances", |parts| parts.note("tolerance", "[0.1, 0.1, 0.1]"), "`tolerance`: is `[0.1"),
         ("unknown precision", |parts| parts.note("computed_in", "f128"), "`computed_in`: is `f128`"),
         ("no input", |parts| drop(parts.tensors.remove("input.0")), "conv2d: takes x, weight"),

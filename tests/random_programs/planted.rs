@@ -20,6 +20,8 @@ const NODES: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wrong {
     Gradient,
+    /// A gradient that is NaN.
+    Senseless,
     Composition,
     Kernel,
 }
@@ -79,6 +81,9 @@ impl Op for Twice {
     }
     fn backward(&self, _: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
         let Some(dy) = grads[0] else { return Ok(vec![None]) };
+        if self.0 == Wrong::Senseless {
+            return Ok(vec![Some(graph.apply_one(Lost, &[dy])?)]);
+        }
         let right = self.0 != Wrong::Gradient || graph.tensor(dy).shape.count() == 1;
         Ok(vec![Some(if right { graph.apply_one(Add, &[dy, dy])? } else { dy })])
     }
@@ -92,6 +97,26 @@ impl Op for Twice {
 impl Maths for Twice {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         vec![inputs[0].map(|x| x + x)]
+    }
+}
+
+/// What becomes of a gradient that is divided by nothing.
+#[derive(Clone, Debug)]
+struct Lost;
+
+impl Op for Lost {
+    fn name(&self) -> &'static str {
+        "lost"
+    }
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        Ok(inputs.to_vec())
+    }
+    fn record(&self, _: &Io<'_>, _: &mut Recording) {}
+}
+
+impl Maths for Lost {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        vec![inputs[0].map(|_| T::of(f64::NAN))]
     }
 }
 
@@ -140,6 +165,10 @@ fn on_paper(wrong: Wrong, kind: Kind) -> Result<(), Failed> {
 
 pub(crate) fn wrong_gradient() -> Result<(), Failed> {
     on_paper(Wrong::Gradient, Kind::Gradient)
+}
+
+pub(crate) fn senseless_gradient() -> Result<(), Failed> {
+    on_paper(Wrong::Senseless, Kind::Gradient)
 }
 
 pub(crate) fn wrong_composition() -> Result<(), Failed> {

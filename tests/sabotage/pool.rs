@@ -92,7 +92,9 @@ struct Worker {
     child: Child,
     orders: ChildStdin,
     lines: Receiver<String>,
-    /// Whether no mutant was run on it yet: then whatever happens is the next one's doing.
+    /// Whether no mutant was run on it yet.
+    untouched: bool,
+    /// Whether no mutant was judged on it yet: then what happens once one runs is that one's doing.
     fresh: bool,
 }
 
@@ -125,7 +127,7 @@ impl Worker {
         });
         match lines.recv_timeout(PREPARATION).ok().and_then(|line| serde_json::from_str::<Value>(&line).ok()) {
             Some(Value::Object(fields)) if fields.contains_key("machine") => {
-                Ok(Self { child, orders, lines, fresh: true })
+                Ok(Self { child, orders, lines, untouched: true, fresh: true })
             }
             said => Err(format!("a child does not start: {}", said.unwrap_or_default())),
         }
@@ -133,29 +135,25 @@ impl Worker {
 
     /// The child's verdict, or what the mutant did to it.
     fn ask(&mut self, number: usize, limit: Duration) -> Result<Result<Verdict, &'static str>, String> {
-        // Before the mutant runs, whatever happens is another's doing.
-        let mut running = !self.fresh;
+        // What happens before any mutant has run is no mutant's doing.
+        let blame = |untouched: bool, what: &'static str| match untouched {
+            true => Err(format!("{what} before any mutant ran")),
+            false => Ok(Err(what)),
+        };
+        let mut running = false;
         if writeln!(self.orders, "{number}").and_then(|()| self.orders.flush()).is_err() {
-            return if running {
-                Ok(Err("its process died"))
-            } else {
-                Err("a child died before any mutant ran".to_owned())
-            };
+            return blame(self.untouched, "its process died");
         }
         loop {
-            let what = match self.lines.recv_timeout(if running { limit } else { PREPARATION }) {
+            let line = match self.lines.recv_timeout(if running { limit } else { PREPARATION }) {
                 Ok(line) if line == RUNNING || line == PREPARING => {
                     running = line == RUNNING;
+                    self.untouched &= !running;
                     continue;
                 }
-                Ok(line) => Ok(line),
-                Err(RecvTimeoutError::Timeout) => Err("it ran out of time"),
-                Err(RecvTimeoutError::Disconnected) => Err("its process died"),
-            };
-            let line = match what {
                 Ok(line) => line,
-                Err(what) if running || !self.fresh => return Ok(Err(what)),
-                Err(what) => return Err(format!("{what} over an unchanged kernel")),
+                Err(RecvTimeoutError::Timeout) => return blame(self.untouched, "it ran out of time"),
+                Err(RecvTimeoutError::Disconnected) => return blame(self.untouched, "its process died"),
             };
             let Ok(Value::Object(fields)) = serde_json::from_str(&line) else { continue };
             let field = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -10,7 +10,8 @@ use crate::steps::{self, Step, Steps, output};
 use crate::test_program;
 use crate::validation::Layer;
 
-/// The test targets that need a GPU; those of faults and sabotage only under the layer would lose devices on purpose.
+/// The test targets that need a GPU, but for `faults` and `sabotage`, which lose devices on purpose, and `cli`, which reads
+/// all that stands on standard output: the layer writes there too.
 const TARGETS: [&str; 8] =
     ["kernels", "executor", "host", "training", "examples", "whole", "random_programs", "oracle"];
 const SWIFTSHADER: &str = "libvk_swiftshader.so";

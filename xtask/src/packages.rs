@@ -33,7 +33,8 @@ pub fn chromium_libraries(file: &str) -> Result<PathBuf, String> {
     const PLACE: &str = "usr/lib/chromium";
     let installed = Path::new("/").join(PLACE);
     let unpacked = crate::repository().join("target/chromium-common");
-    if let Some(found) = [installed, unpacked.join(PLACE)].into_iter().find(|folder| folder.join(file).exists()) {
+    let root = unpacked.join("root");
+    if let Some(found) = [installed, root.join(PLACE)].into_iter().find(|folder| folder.join(file).exists()) {
         return Ok(found);
     }
     let remedy =
@@ -57,10 +58,10 @@ pub fn chromium_libraries(file: &str) -> Result<PathBuf, String> {
         must(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&partial))?;
         let _ = fs::remove_file(&package);
     }
-    if unpacked.join("usr").exists() {
-        fs::remove_dir_all(unpacked.join("usr")).map_err(error)?;
+    if root.exists() {
+        fs::remove_dir_all(&root).map_err(error)?;
     }
-    fs::rename(partial.join("usr"), unpacked.join("usr")).map_err(error)?;
-    let folder = unpacked.join(PLACE);
+    fs::rename(&partial, &root).map_err(error)?;
+    let folder = root.join(PLACE);
     if folder.join(file).exists() { Ok(folder) } else { Err(format!("chromium-common holds no {file}: {remedy}")) }
 }

@@ -109,7 +109,7 @@ pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
         Err(error) => return Paper::Failed(Failure::new(Kind::Build, error)),
     };
     let truth = program.truth(&built, 0);
-    if let Some(failure) = senseless_gradient(program, &built, &truth) {
+    if let Some(failure) = senseless_gradient(&built, &truth) {
         return Paper::Failed(failure);
     }
     if !tame(&built.graph, &truth) {
@@ -129,7 +129,7 @@ pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
 pub(super) fn is_worth_it(program: &Program, pool: &Pool) -> bool {
     valid(program, pool).map_or(true, |built| {
         let truth = program.truth(&built, 0);
-        senseless_gradient(program, &built, &truth).is_some() || tame(&built.graph, &truth)
+        senseless_gradient(&built, &truth).is_some() || tame(&built.graph, &truth)
     })
 }
 
@@ -168,16 +168,15 @@ fn is_tame(graph: &Graph, arrays: &Arrays<f64>, value: Value) -> bool {
 }
 
 /// A gradient that is no number where everything before the gradients is tame: large ones may be honest, these are not.
-fn senseless_gradient(program: &Program, built: &Built, arrays: &Arrays<f64>) -> Option<Failure> {
+fn senseless_gradient(built: &Built, arrays: &Arrays<f64>) -> Option<Failure> {
     let Built { graph, backward, .. } = built;
-    let forward = || graph.values().filter(|value| value.index() < backward.start);
-    let finite = |value: &Value| arrays[value.index()].data.iter().all(|number| number.is_finite());
-    if program.learned().is_empty() || !forward().all(|value| is_tame(graph, arrays, value)) {
+    let mut forward = graph.values().take_while(|value| value.index() < backward.start);
+    if !forward.all(|value| is_tame(graph, arrays, value)) {
         return None;
     }
-    let made = graph.values().filter(|value| backward.contains(&value.index()));
-    let senseless = made.into_iter().find(|value| !finite(value))?;
-    let Source::Node(node, _) = graph.source(senseless) else { return None };
+    let senseless = |value: &Value| arrays[value.index()].data.iter().any(|number| !number.is_finite());
+    let mut made = graph.values().filter(|value| backward.contains(&value.index()));
+    let Source::Node(node, _) = graph.source(made.find(senseless)?) else { return None };
     let op = graph.nodes()[*node].op.name();
     let text = format!("{op}, made by a gradient rule, gives what is no number");
     Some(Failure { op: Some(op), ..Failure::new(Kind::Gradient, text) })
