@@ -80,11 +80,16 @@ fn suffices(adapter: &str, limits: &Limits) -> Result<(), Error> {
     }
 }
 
-fn instance() -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::PRIMARY;
-    // The environment may ask for validation layers (WGPU_VALIDATION=1) or another backend (WGPU_BACKEND=…).
-    wgpu::Instance::new(descriptor.with_env())
+/// The process's one instance, never dropped: a driver that is loaded and unloaded by several threads at once hangs or
+/// crashes (NVIDIA 580: in a third of the runs of a test that opened eight devices at once).
+fn instance() -> &'static wgpu::Instance {
+    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::PRIMARY;
+        // The environment may ask for validation layers (WGPU_VALIDATION=1) or another backend (WGPU_BACKEND=…).
+        wgpu::Instance::new(descriptor.with_env())
+    })
 }
 
 /// The adapters of this machine, in the order in which `OpenOptions::adapter` numbers them.

@@ -216,15 +216,11 @@ impl Maths for BatchNormTrain {
         let &[x, gain, bias, running_mean, running_variance] = inputs else { return Vec::new() };
         let channels = gain.data.len();
         let rows = x.data.len() / channels;
-        let mut mean = Array::zeros(&[channels]);
-        let mut variance = Array::zeros(&[channels]);
-        for (at, &x) in x.data.iter().enumerate() {
-            mean.data[at % channels] += x / T::count(rows);
-        }
-        for (at, &x) in x.data.iter().enumerate() {
-            let off = x - mean.data[at % channels];
-            variance.data[at % channels] += off * off / T::count(rows);
-        }
+        let mean = Array::sum_columns(rows, channels, |at| x.data[at] / T::count(rows));
+        let variance = Array::sum_columns(rows, channels, |at| {
+            let off = x.data[at] - mean.data[at % channels];
+            off * off / T::count(rows)
+        });
         let inv_std = variance.map(|variance: T| T::of(1.0) / (variance + T::of(self.eps)).sqrt());
         let y = Array::from_fn(&x.shape, |at| {
             let c = at % channels;
@@ -290,17 +286,13 @@ impl Maths for BatchNormBackward {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let &[x, gain, mean, inv_std, dy] = inputs else { return Vec::new() };
         let channels = gain.data.len();
-        let rows = T::count(x.data.len() / channels);
+        let rows = x.data.len() / channels;
         let normal = |at: usize| (x.data[at] - mean.data[at % channels]) * inv_std.data[at % channels];
-        let mut dgain = Array::zeros(&[channels]);
-        let mut dbias = Array::zeros(&[channels]);
-        for (at, &dy) in dy.data.iter().enumerate() {
-            dgain.data[at % channels] += dy * normal(at);
-            dbias.data[at % channels] += dy;
-        }
+        let dgain = Array::sum_columns(rows, channels, |at| dy.data[at] * normal(at));
+        let dbias = Array::sum_columns(rows, channels, |at| dy.data[at]);
         let dx = Array::from_fn(&x.shape, |at| {
             let c = at % channels;
-            let slope = dy.data[at] - dbias.data[c] / rows - normal(at) * dgain.data[c] / rows;
+            let slope = dy.data[at] - dbias.data[c] / T::count(rows) - normal(at) * dgain.data[c] / T::count(rows);
             gain.data[c] * inv_std.data[c] * slope
         });
         vec![dx, dgain, dbias]

@@ -119,9 +119,9 @@ impl Op for BatchNormFixed {
 impl Maths for BatchNormFixed {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let &[x, gain, bias, mean, variance] = inputs else { return Vec::new() };
-        let inv_std = inverse(variance, self.eps);
+        let (channels, inv_std) = (gain.data.len(), inverse(variance, self.eps));
         vec![Array::from_fn(&x.shape, |at| {
-            let c = at % gain.data.len();
+            let c = at % channels;
             gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c]
         })]
     }
@@ -195,13 +195,12 @@ impl Maths for BatchNormFixedBackward {
         let &[x, gain, mean, variance, dy] = inputs else { return Vec::new() };
         let channels = gain.data.len();
         let inv_std = inverse(variance, self.eps);
-        let mut dgain = Array::zeros(&[channels]);
-        let mut dbias = Array::zeros(&[channels]);
-        for (at, &dy) in dy.data.iter().enumerate() {
+        let rows = x.data.len() / channels;
+        let dgain = Array::sum_columns(rows, channels, |at| {
             let c = at % channels;
-            dgain.data[c] += dy * (x.data[at] - mean.data[c]) * inv_std.data[c];
-            dbias.data[c] += dy;
-        }
+            dy.data[at] * (x.data[at] - mean.data[c]) * inv_std.data[c]
+        });
+        let dbias = Array::sum_columns(rows, channels, |at| dy.data[at]);
         let dx = Array::from_fn(&x.shape, |at| {
             let c = at % channels;
             dy.data[at] * gain.data[c] * inv_std.data[c]

@@ -23,10 +23,17 @@ impl<T: Real> Array<T> {
         Self { shape: shape.to_vec(), data: vec![T::default(); shape.iter().product()] }
     }
 
-    /// From a function of the element's number.
+    /// From a function of the element's number; the cores share them out.
     #[must_use]
-    pub fn from_fn(shape: &[usize], f: impl FnMut(usize) -> T) -> Self {
-        Self { shape: shape.to_vec(), data: (0..shape.iter().product()).map(f).collect() }
+    pub fn from_fn(shape: &[usize], f: impl Fn(usize) -> T + Sync + Send) -> Self {
+        let count: usize = shape.iter().product();
+        Self { shape: shape.to_vec(), data: (0..count).into_par_iter().with_min_len(PIECE).map(f).collect() }
+    }
+
+    /// From numbers in their order: drawn ones, say.
+    #[must_use]
+    pub fn from_numbers(shape: &[usize], numbers: impl Iterator<Item = T>) -> Self {
+        Self { shape: shape.to_vec(), data: numbers.take(shape.iter().product()).collect() }
     }
 
     /// Zeros, then `fill(number, row)` for every `width` consecutive numbers (the last row may be shorter).
@@ -37,6 +44,20 @@ impl<T: Real> Array<T> {
         let mut array = Self::zeros(shape);
         array.data.par_chunks_mut(width.max(1)).enumerate().for_each(|(row, numbers)| fill(row, numbers));
         array
+    }
+
+    /// For each of `channels` columns the sum of `term(number)` over `rows` rows, in their order, as one core would add.
+    #[must_use]
+    pub fn sum_columns(rows: usize, channels: usize, term: impl Fn(usize) -> T + Sync) -> Self {
+        // A cache line of f64 wide: narrower, cores would read each other's lines.
+        const WIDTH: usize = 8;
+        Self::from_rows(&[channels], WIDTH, |block, sums| {
+            for row in 0..rows {
+                for (column, sum) in (block * WIDTH..).zip(sums.iter_mut()) {
+                    *sum += term(row * channels + column);
+                }
+            }
+        })
     }
 
     /// Each number through `f`.

@@ -110,7 +110,7 @@ impl Bench {
 /// The same numbers for the same leaf, whatever else a graph holds.
 fn leaf(graph: &Graph, value: vistok::graph::Value, source: &Source) -> Array<f32> {
     let mut random = Random::named(5, &format!("{source:?}"));
-    Array::from_fn(&graph.tensor(value).shape, |_| random.normal() as f32)
+    Array::from_numbers(&graph.tensor(value).shape, std::iter::repeat_with(|| random.normal() as f32))
 }
 
 fn fill(executor: &Executor, graph: &Graph) -> Outcome {

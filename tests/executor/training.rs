@@ -17,9 +17,12 @@ fn start(graph: &Graph, value: Value, source: &Source) -> Array<f32> {
         Source::Input(name) if name == "rate" => Array::from_fn(shape, |_| 0.05),
         Source::Input(name) if name == "label" => Array::from_fn(shape, |at| (at % 3) as f32),
         Source::Input(_) => {
-            Array::from_fn(shape, |at| (random.normal() + (at / (9 * 7 * 3) % 3) as f64 * (at % 3) as f64) as f32)
+            let pixel = |at| (random.normal() + (at / (9 * 7 * 3) % 3) as f64 * (at % 3) as f64) as f32;
+            Array::from_numbers(shape, (0..).map(pixel))
         }
-        Source::Stored { name, .. } if ends(name, "weight") => Array::from_fn(shape, |_| 0.3 * random.normal() as f32),
+        Source::Stored { name, .. } if ends(name, "weight") => {
+            Array::from_numbers(shape, std::iter::repeat_with(|| 0.3 * random.normal() as f32))
+        }
         Source::Stored { name, .. } if ends(name, "gain") || ends(name, "variance") => Array::from_fn(shape, |_| 1.0),
         _ => Array::zeros(shape),
     }

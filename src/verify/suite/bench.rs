@@ -75,11 +75,15 @@ impl Bench {
             outcomes.push(refused.into_iter().collect());
             running.push(run.ok());
         }
-        while running.iter().any(Option::is_some) {
-            let Some(expected) = truths.next() else { break };
-            for ((trial, run), outcomes) in question.trials.iter().zip(&mut running).zip(&mut outcomes) {
-                let _ = run.take_if(|run| !run.node(question, trial, &expected, outcomes));
-            }
+        let mut known = truths.next();
+        while let (Some(expected), true) = (known.take(), running.iter().any(Option::is_some)) {
+            let try_all = || {
+                for ((trial, run), outcomes) in question.trials.iter().zip(&mut running).zip(&mut outcomes) {
+                    let _ = run.take_if(|run| !run.node(question, trial, &expected, outcomes));
+                }
+            };
+            // The CPU works out the next node while the GPU is at this one.
+            known = rayon::join(|| truths.next(), try_all).0;
         }
         for (trial, outcomes) in question.trials.iter().zip(&mut outcomes) {
             something_was_compared(question, trial, outcomes);
