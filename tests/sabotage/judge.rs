@@ -1,4 +1,5 @@
-//! The child: judges mutants, one at a time, whose numbers come in and whose verdicts go out, a line each.
+//! The child: judges mutants, one at a time. In come their numbers, with the runs that each must survive; out go
+//! verdicts, a line each.
 //!
 //! A mutant may hang the device or take the process along; the parent starts another child then.
 
@@ -34,15 +35,17 @@ pub(crate) fn serve(adapter: Option<&str>) -> Result<(), String> {
     say(&json!({ "machine": saboteur.machine() }).to_string());
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| error.to_string())?;
-        let Some(mutant) = line.trim().parse::<usize>().ok().and_then(|at| mutants.get(at)) else {
-            return Err(format!("no mutant `{line}`"));
+        let order: Vec<usize> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        let (&[at, runs], true) = (&order[..], order.first().is_some_and(|&at| at < mutants.len())) else {
+            return Err(format!("`{line}` is no mutant and a number of runs"));
         };
+        let mutant = &mutants[at];
         let mut now = Phase::Preparing;
         let tell = |phase| {
             now = phase;
             say(if phase == Phase::Running { RUNNING } else { PREPARING });
         };
-        match catch_unwind(AssertUnwindSafe(|| saboteur.judge(mutant, tell))) {
+        match catch_unwind(AssertUnwindSafe(|| saboteur.judge(mutant, runs, tell))) {
             Ok(Ok(outcome)) => {
                 let (outcome, detail) = match outcome {
                     Outcome::Noticed(detail) => ("noticed", detail),

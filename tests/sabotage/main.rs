@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! sabotage --mutants run [--state FILE] [--shard I/N] [--sample N] [--kernel FILTER] [--jobs J] [--limit SECONDS]
+//!              [--runs R]
 //! sabotage --mutants report STATE…     what came of all mutants, by the state files of all shards
 //! sabotage --mutants rules             the gradient rules' mutants: made, noticed, listed
 //! sabotage --mutants list              every mutant of every kernel: name, then line:column

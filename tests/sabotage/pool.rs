@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vistok::reference::Random;
-use vistok::verify::sabotage::{Files, Mutant};
+use vistok::verify::sabotage::{Files, Mutant, RUNS};
 
 use crate::judge::{LOST, PREPARING, RUNNING};
 use crate::state::{self, Verdict, Verdicts};
@@ -29,12 +29,14 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     /// How long one run may take.
     pub(crate) limit: Duration,
+    /// Runs that a mutant must survive.
+    pub(crate) runs: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let limit = Duration::from_secs(60);
-        Self { state: None, shard: (0, 1), sample: None, kernel: None, jobs: 1, limit }
+        Self { state: None, shard: (0, 1), sample: None, kernel: None, jobs: 1, limit, runs: RUNS }
     }
 }
 
@@ -51,6 +53,7 @@ impl Options {
                 "--sample" => options.sample = Some(number(value).ok_or_else(wrong)?),
                 "--jobs" => options.jobs = number(value).ok_or_else(wrong)?,
                 "--limit" => options.limit = Duration::from_secs(number(value).ok_or_else(wrong)? as u64),
+                "--runs" => options.runs = number(value).ok_or_else(wrong)?,
                 "--shard" => {
                     let parts = value.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, number(n)?)));
                     options.shard = parts.filter(|(i, n): &(usize, usize)| i < n).ok_or_else(wrong)?;
@@ -134,18 +137,18 @@ impl Worker {
     }
 
     /// The child's verdict, or what the mutant did to it.
-    fn ask(&mut self, number: usize, limit: Duration) -> Result<Result<Verdict, &'static str>, String> {
+    fn ask(&mut self, number: usize, options: &Options) -> Result<Result<Verdict, &'static str>, String> {
         // What happens before any mutant has run is no mutant's doing.
         let blame = |untouched: bool, what: &'static str| match untouched {
             true => Err(format!("{what} before any mutant ran")),
             false => Ok(Err(what)),
         };
         let mut running = false;
-        if writeln!(self.orders, "{number}").and_then(|()| self.orders.flush()).is_err() {
+        if writeln!(self.orders, "{number} {}", options.runs).and_then(|()| self.orders.flush()).is_err() {
             return blame(self.untouched, "its process died");
         }
         loop {
-            let line = match self.lines.recv_timeout(if running { limit } else { PREPARATION }) {
+            let line = match self.lines.recv_timeout(if running { options.limit } else { PREPARATION }) {
                 Ok(line) if line == RUNNING || line == PREPARING => {
                     running = line == RUNNING;
                     self.untouched &= !running;
@@ -169,14 +172,14 @@ impl Worker {
 }
 
 /// Judges a mutant. One that takes a used child along is tried again on a new one: it may be another's victim.
-fn judge(worker: &mut Option<Worker>, number: usize, limit: Duration) -> Result<Verdict, String> {
+fn judge(worker: &mut Option<Worker>, number: usize, options: &Options) -> Result<Verdict, String> {
     loop {
         let mut one = match worker.take() {
             Some(one) => one,
             None => Worker::start()?,
         };
         let fresh = one.fresh;
-        match one.ask(number, limit)? {
+        match one.ask(number, options)? {
             Ok(verdict) => {
                 if verdict.outcome != LOST {
                     *worker = Some(one);
@@ -210,7 +213,7 @@ pub(crate) fn judge_all(
         let mut worker = None;
         loop {
             let Some(at) = lock().0.pop_front() else { return Ok(()) };
-            let verdict = match judge(&mut worker, at, options.limit) {
+            let verdict = match judge(&mut worker, at, options) {
                 Ok(verdict) => verdict,
                 Err(message) => {
                     // Nothing that is noticed after this would mean anything.

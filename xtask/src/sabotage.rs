@@ -12,6 +12,7 @@ Changes one operator, index or barrier of a kernel at a time, and one thing of a
 comparison notices. A survivor must stand in tests/snapshots/sabotage.txt, with the reason why it changes nothing.
 
     cargo xtask sabotage [--kernel FILTER] [--sample N] [--shard I/N] [--state FILE] [--jobs J] [--limit SECONDS]
+                         [--runs R]
     cargo xtask sabotage report STATE...
 
 --kernel   only mutants whose names contain FILTER: `softmax/forward`, `workgroupBarrier`
@@ -21,6 +22,7 @@ comparison notices. A survivor must stand in tests/snapshots/sabotage.txt, with 
            while the text of the changed file does: remove the file after changes of cases or tolerances
 --jobs     processes at a time, each with a device of its own [1]
 --limit    seconds that one run of a mutant may take before it counts as noticed [60]
+--runs     runs that a mutant must survive, of every kind of build one first: fewer where a run is slow [1024]
 report     what came of all mutants, by the states of all shards and machines
 
 The program that does it is one file: `cargo test --release --test sabotage --no-run` says where. It can be carried to a

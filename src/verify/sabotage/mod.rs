@@ -14,5 +14,5 @@ mod trials;
 pub use gradients::{RuleMutant, rule_mutants, rule_names};
 pub use listing::{Listing, ListingError};
 pub use mutants::{Mutant, mutants};
-pub use saboteur::{Outcome, Phase, SabotageError, Saboteur};
+pub use saboteur::{Outcome, Phase, RUNS, SabotageError, Saboteur};
 pub use trials::{Files, files};

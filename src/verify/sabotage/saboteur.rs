@@ -69,8 +69,8 @@ pub enum Phase {
     Running,
 }
 
-/// Runs that a mutant must survive at most; of builds and shapes there is no end.
-const RUNS: usize = 1024;
+/// Runs that a mutant must survive, unless it is said otherwise; of builds and shapes there is no end.
+pub const RUNS: usize = 1024;
 /// Builds that must refuse a mutant before it counts as one that does not compile.
 const REFUSALS: usize = 6;
 
@@ -108,11 +108,17 @@ impl Saboteur {
         format!("{}, {} {} ({engines})", info.name, info.driver, info.driver_info)
     }
 
-    /// Runs a mutant until a comparison notices it, telling what it is about to do.
+    /// Runs a mutant until a comparison notices it or it has survived `most` runs (of every kind of build one, then of
+    /// every kind another), telling what it is about to do.
     ///
     /// # Errors
     /// When an unchanged kernel fails, or cannot be prepared.
-    pub fn judge(&mut self, mutant: &Mutant, mut tell: impl FnMut(Phase)) -> Result<Outcome, SabotageError> {
+    pub fn judge(
+        &mut self,
+        mutant: &Mutant,
+        most: usize,
+        mut tell: impl FnMut(Phase),
+    ) -> Result<Outcome, SabotageError> {
         let Some(text) = self.files.text(mutant.file) else { return Ok(Outcome::Unreached) };
         let changed = (mutant.file, &*mutant.apply(text).leak());
         let trials = self.index.trials_of(mutant.file)?;
@@ -123,7 +129,7 @@ impl Saboteur {
         let mut leaked = HashMap::new();
         let (mut refused, mut runs): (Vec<String>, usize) = (Vec::new(), 0);
         for &at in &trials {
-            if runs >= RUNS || (runs == 0 && refused.len() >= REFUSALS) {
+            if runs >= most || (runs == 0 && refused.len() >= REFUSALS) {
                 break;
             }
             tell(Phase::Preparing);
