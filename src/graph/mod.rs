@@ -4,6 +4,7 @@
 
 mod backward;
 mod case;
+mod fuse;
 mod interpret;
 mod nodes;
 mod op;
@@ -13,6 +14,7 @@ mod signature;
 
 pub use backward::Sum;
 pub use case::{Case, Draw, Input, numbers};
+pub use fuse::Fused;
 pub use interpret::{Arrays, interpret, round};
 pub(crate) use interpret::{computed, run};
 pub use nodes::{Graph, Node, Source, Value};

@@ -73,6 +73,14 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         Ok(None)
     }
 
+    /// The op that does this one and then `next`, where there is one: `next` has one output and reads output 0 of this
+    /// op, which has `inputs` inputs, as its input `at`. The op in their place takes this one's inputs, then `next`'s
+    /// others; its outputs are this one's, with `next`'s for output 0. [`Graph::fused`] asks.
+    fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        let _ = (next, at, inputs);
+        None
+    }
+
     /// Pairs (input, output) that share memory: the kernel binds the output, read and written, and never the input.
     /// The input must be a stored value, and the output is what is stored from then on.
     fn updates(&self) -> Vec<(usize, usize)> {
@@ -99,6 +107,14 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
     fn work(&self, inputs: &[Tensor], outputs: &[Tensor]) -> u64 {
         let numbers = inputs.iter().chain(outputs).map(|tensor| tensor.shape.count() as u64);
         numbers.fold(self.cost(inputs, outputs).multiply_adds, u64::saturating_add)
+    }
+}
+
+impl dyn Op {
+    /// This op as an `O`, if it is one.
+    #[must_use]
+    pub fn downcast<O: Op>(&self) -> Option<&O> {
+        (self as &dyn Any).downcast_ref()
     }
 }
 

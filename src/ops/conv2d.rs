@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::reshape::Reshape;
 use super::sum_rows::SumRows;
-use super::{BatchNormFixed, MatMul};
+use super::{BatchNormFixed, ConvNorm, MatMul};
 use crate::graph::{Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::Tiles;
-use crate::kernel::{Elem, Recording, Variant, word};
+use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
 use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
@@ -95,6 +95,17 @@ impl Conv2d {
         Ok(Sizes { batch, input: [h, w], in_channels, output, out_channels, kernel, group_in, group_out })
     }
 
+    /// Batch, build and grid of the convolution of inputs 0 and 1 as one product.
+    pub(super) fn forward(self, io: &Io<'_>) -> Option<(u32, Variant, Grid)> {
+        let sizes = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape).ok()?;
+        let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
+        let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.groups);
+        let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
+        let whole = [extent[0], extent[1], depth];
+        let variant = tiles.variant(self.variant(&sizes, io.elem(0)), whole, [true, false]);
+        Some((word(sizes.batch), variant, tiles.grid(extent, self.groups)))
+    }
+
     /// The build for these sizes; strips of 4 where every row of channels is a multiple of 4 long.
     pub(super) fn variant(self, sizes: &Sizes, elem: Elem) -> Variant {
         let strips = sizes.group_in.is_multiple_of(4) && sizes.group_out.is_multiple_of(4);
@@ -147,14 +158,8 @@ impl Op for Conv2d {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Ok(sizes) = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape) else { return };
-        let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
-        let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.groups);
-        let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
-        let whole = [extent[0], extent[1], depth];
-        let variant = tiles.variant(self.variant(&sizes, io.elem(0)), whole, [true, false]);
-        let grid = tiles.grid(extent, self.groups);
-        let (batch, x, weight, y) = (word(sizes.batch), io.input(0), io.input(1), io.output(0));
+        let Some((batch, variant, grid)) = self.forward(io) else { return };
+        let (x, weight, y) = (io.input(0), io.input(1), io.output(0));
         match io.inputs.len() {
             2 => out.dispatch(&Forward { batch, x, weight, y }, variant, grid),
             _ => out.dispatch(&ForwardBias { batch, x, weight, bias: io.input(2), y }, variant, grid),
@@ -197,6 +202,13 @@ impl Op for Conv2d {
                 Ok(Some(vec![Some(graph.apply_one(Reshape { shape: [n, h, w, o].into() }, &[y])?)]))
             }
             _ => Ok(None),
+        }
+    }
+
+    fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        match (inputs, at, next.downcast::<BatchNormFixed>()) {
+            (2, 0, Some(&norm)) => Some(Box::new(ConvNorm::new(*self, norm))),
+            _ => None,
         }
     }
 

@@ -120,6 +120,7 @@ mod batch_norm;
 mod batch_norm_fixed;
 mod conv2d;
 mod conv2d_backward;
+mod conv_norm;
 mod cross_entropy;
 mod fill;
 mod map;
@@ -138,6 +139,7 @@ pub use attend::Attend;
 pub use attend_backward::AttendBackward;
 pub use batch_norm::{BatchNormBackward, BatchNormTrain};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
+pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
@@ -170,6 +172,7 @@ const ENTRIES: &[Entry] = &[
     batch_norm::ENTRY,
     batch_norm_fixed::ENTRY,
     conv2d::ENTRY,
+    conv_norm::ENTRY,
     cross_entropy::ENTRY,
     fill::ENTRY,
     map::ENTRY,

@@ -105,13 +105,26 @@ pub fn training_step_in(
     Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
 }
 
-/// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`.
+/// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`. Fused.
 ///
 /// # Errors
 /// When the images do not fit the model, or `parameters` were made by another model.
 pub fn evaluation(model: &dyn Model, parameters: &mut Parameters, images: [usize; 4]) -> Result<Graph, GraphError> {
+    Ok(evaluation_in(Elem::F32, model, parameters, images)?.fused()?.graph)
+}
+
+/// [`evaluation`] on images and weights of this element type, as the model builds it: nothing is fused.
+///
+/// # Errors
+/// As [`evaluation`].
+pub fn evaluation_in(
+    elem: Elem,
+    model: &dyn Model,
+    parameters: &mut Parameters,
+    images: [usize; 4],
+) -> Result<Graph, GraphError> {
     let mut graph = Graph::new();
-    let images = graph.input("images", Tensor::f32(images));
+    let images = graph.input("images", Tensor::new(images, elem));
     let logits = model.logits(&mut graph, parameters, images, Mode::Evaluate)?;
     graph.output("logits", logits);
     Ok(graph)

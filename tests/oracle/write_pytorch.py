@@ -172,6 +172,24 @@ def normalization():
         case(f"batch_norm-{name}", "batch_norm", attributes, train, inputs(*shape), (0, 1, 2))
         case(f"batch_norm_fixed-{name}", "batch_norm_fixed", {"eps": eps}, fixed, inputs(*shape), (0, 1, 2))
 
+    def behind(stride, padding, groups, relu):
+        def function(x, weight, gain, bias, mean, variance, shortcut=None):
+            y = F.conv2d(to_front(x), weight.permute(3, 2, 0, 1), None, stride, padding, groups=groups)
+            y = to_back(F.batch_norm(y, mean, variance, gain, bias, eps=eps))
+            y = y if shortcut is None else y + shortcut
+            return F.relu(y) if relu else y
+
+        return {"stride": stride, "padding": padding, "groups": groups, "eps": eps, "relu": relu}, function
+
+    for name, arguments, weight, shortcut in [
+        ("plain", ([2, 1], [1, 0], 1, False), (3, 2, 3, 5), None),
+        ("shortcut", ([1, 1], [1, 1], 3, True), (3, 3, 1, 6), (2, 5, 4, 6)),
+    ]:
+        attributes, function = behind(*arguments)
+        given = [numbers(2, 5, 4, 3, seed=12), numbers(*weight, seed=13), *inputs(1, weight[3])[1:]]
+        given += [numbers(*shortcut, seed=14)] if shortcut else []
+        case(f"conv_norm-{name}", "conv_norm", attributes, function, given)
+
 
 def attention():
     """PyTorch 1.13's scaled dot-product attention has no scale of its own choosing: q carries it."""

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::composition::composition;
 use super::flow::Flow;
+use super::fusion::fusion;
 use super::{Built, Pool, Program, ProgramError, Step};
 use crate::graph::{Arrays, Draw, Graph, Source, Value, interpret, numbers};
 use crate::kernel::Elem;
@@ -29,6 +30,8 @@ pub enum Kind {
     Gradient,
     /// An op's composition gives other numbers than the op.
     Composition,
+    /// The graph fused gives other numbers.
+    Fusion,
     /// The planner refuses.
     Plan,
     /// A kernel gives other numbers than its maths, or does not become a pipeline.
@@ -74,6 +77,7 @@ impl fmt::Display for Failure {
             Kind::Build => "is no program",
             Kind::Gradient => "gradient",
             Kind::Composition => "composition",
+            Kind::Fusion => "fusion",
             Kind::Plan => "plan",
             Kind::Kernel => "kernel",
             Kind::EndToEnd => "end to end",
@@ -119,7 +123,16 @@ pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
         Ok(kinked) => kinked,
         Err(failure) => return Paper::Failed(failure),
     };
-    match composition(program, &built, &truth) {
+    let agrees = || {
+        fusion(program, &built, &truth)?;
+        let composed = composition(program, &built, &truth)?;
+        if let Some(composed) = &composed {
+            // What was taken apart is what fusion finds again.
+            fusion(program, composed, &program.truth(composed, 0))?;
+        }
+        Ok(composed)
+    };
+    match agrees() {
         Ok(composed) => Paper::Checked(Box::new(Checked { built, composed, kinked })),
         Err(failure) => Paper::Failed(failure),
     }

@@ -11,6 +11,7 @@ mod composition;
 mod draw;
 mod fit;
 mod flow;
+mod fusion;
 mod machine;
 mod pool;
 mod program;

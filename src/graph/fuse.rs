@@ -1,0 +1,117 @@
+//! Neighbours done at once: a rewrite of the graph that asks its ops, since it knows none of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Graph, GraphError, Node, Op, Source, Tensor, Value};
+
+/// A graph rewritten.
+#[derive(Clone, Debug)]
+pub struct Fused {
+    /// The new graph, with the inputs, stored values and outputs of the old one.
+    pub graph: Graph,
+    /// Where each value of the old graph went.
+    values: HashMap<Value, Value>,
+}
+
+impl Fused {
+    /// The value of the new graph for one of the old; `None` for those that are no longer made.
+    #[must_use]
+    pub fn value(&self, old: Value) -> Option<Value> {
+        self.values.get(&old).copied()
+    }
+}
+
+impl Graph {
+    /// The graph with every pair of nodes made one for which [`Op::then`] has an op, again and again.
+    ///
+    /// The first of a pair must be read by the second alone, and be no output. Gradients are those of the ops that
+    /// remain, so what is to be trained is fused before its gradients are taken.
+    ///
+    /// # Errors
+    /// When a shape rule refuses what it took before: a fault of the op.
+    pub fn fused(&self) -> Result<Fused, GraphError> {
+        let mut pairs = Pairs::of(self);
+        for at in 0..pairs.nodes.len() {
+            while pairs.merge(at) {}
+        }
+        let mut fused = Fused { graph: Self::new(), values: HashMap::new() };
+        for old in self.values() {
+            let tensor = self.tensor(old).clone();
+            let new = match self.source(old) {
+                Source::Input(name) => fused.graph.input(name, tensor),
+                Source::Stored { home, name } => fused.graph.stored(home, name, tensor)?,
+                Source::Node(..) => continue,
+            };
+            fused.values.insert(old, new);
+        }
+        for node in pairs.nodes.into_iter().flatten() {
+            let inputs: Vec<Value> = node.inputs.iter().map(|old| fused.values[old]).collect();
+            let made = fused.graph.scoped(node.scope, |graph| graph.apply_shared(node.op, &inputs))?;
+            fused.values.extend(node.outputs.into_iter().zip(made));
+        }
+        for (name, old) in self.outputs() {
+            fused.graph.output(name, fused.values[old]);
+        }
+        Ok(fused)
+    }
+}
+
+/// The nodes as far as they were fused: one that was taken into a later one leaves its place empty.
+struct Pairs<'a> {
+    graph: &'a Graph,
+    nodes: Vec<Option<Node>>,
+    /// Which node makes a value.
+    maker: HashMap<Value, usize>,
+    /// How often a value is read, or wanted after a run.
+    uses: HashMap<Value, usize>,
+}
+
+impl<'a> Pairs<'a> {
+    fn of(graph: &'a Graph) -> Self {
+        let nodes: Vec<Option<Node>> = graph.nodes().iter().cloned().map(Some).collect();
+        let makes = |(at, node): (usize, &'a Node)| node.outputs.iter().map(move |&value| (value, at));
+        let maker = graph.nodes().iter().enumerate().flat_map(makes).collect();
+        let mut uses = HashMap::new();
+        let read = graph.nodes().iter().flat_map(|node| &node.inputs);
+        read.chain(graph.outputs().iter().map(|(_, value)| value))
+            .for_each(|&value| *uses.entry(value).or_default() += 1);
+        Self { graph, nodes, maker, uses }
+    }
+
+    /// Takes a node that node `at` reads into it, if there is one that can be.
+    fn merge(&mut self, at: usize) -> bool {
+        let Some(next) = &self.nodes[at] else { return false };
+        let found = (0..next.inputs.len()).find_map(|input| {
+            let from = *self.maker.get(&next.inputs[input])?;
+            Some((from, self.merged(from, at, input)?))
+        });
+        let Some((from, merged)) = found else { return false };
+        self.maker.extend(merged.outputs.iter().map(|&value| (value, at)));
+        self.nodes[from] = None;
+        self.nodes[at] = Some(merged);
+        true
+    }
+
+    /// Nodes `from` and `at` as one, which stands where `at` does; `at` reads the other as its input `input`.
+    fn merged(&self, from: usize, at: usize, input: usize) -> Option<Node> {
+        let (first, next) = (self.nodes[from].as_ref()?, self.nodes[at].as_ref()?);
+        let &[made] = &next.outputs[..] else { return None };
+        let (&read, kept) = first.outputs.split_first()?;
+        let unused = |value: &Value| !self.uses.contains_key(value);
+        if read != next.inputs[input] || self.uses[&read] != 1 || !kept.iter().all(unused) {
+            return None;
+        }
+        let op: Arc<dyn Op> = first.op.then(&*next.op, input, first.inputs.len())?.into();
+        let others = next.inputs.iter().enumerate().filter(|(other, _)| *other != input).map(|(_, &value)| value);
+        let inputs: Vec<Value> = first.inputs.iter().copied().chain(others).collect();
+        let outputs: Vec<Value> = [made].into_iter().chain(kept.iter().copied()).collect();
+        let tensors =
+            |values: &[Value]| values.iter().map(|&value| self.graph.tensor(value).clone()).collect::<Vec<Tensor>>();
+        // The first reads its inputs later now: not after something has written them.
+        let written = |node: &Node| node.op.updates().iter().any(|pair| first.inputs.contains(&node.inputs[pair.0]));
+        let untouched = !self.nodes[from + 1..at].iter().flatten().any(written);
+        let fits = op.outputs(&tensors(&inputs)).is_ok_and(|made| made == tensors(&outputs));
+        (untouched && fits).then(|| Node { op, inputs, outputs, scope: first.scope.clone() })
+    }
+}

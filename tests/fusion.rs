@@ -1,0 +1,101 @@
+//! Networks that evaluate, fused: which nodes are left, and that they compute what the unfused ones do. No GPU.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use vistok::graph::{Draw, Graph, Source, Tensor, Value, interpret, numbers};
+use vistok::kernel::Elem;
+use vistok::models::{Parameters, by_name};
+use vistok::ops::{Add, BatchNormFixed, Conv2d, ConvNorm, Map};
+use vistok::reference::{Array, Random};
+use vistok::train::step::{evaluation, evaluation_in};
+
+fn unfused(name: &str, images: [usize; 4]) -> Graph {
+    let model = by_name(name, 5).expect("a preset");
+    evaluation_in(Elem::F32, &*model, &mut Parameters::new(), images).expect("the images fit")
+}
+
+/// Numbers that depend on the name of a leaf alone; those of variances are positive.
+fn leaf(graph: &Graph, value: Value, source: &Source) -> Result<Array<f64>, Infallible> {
+    let name = format!("{source:?}");
+    let draw = if name.contains("variance") { Draw::Between(0.5, 2.0) } else { Draw::Between(-0.5, 0.5) };
+    Ok(numbers(&graph.tensor(value).shape, draw, &mut Random::named(3, &name)))
+}
+
+fn counts(graph: &Graph) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    graph.nodes().iter().for_each(|node| *counts.entry(node.op.name()).or_default() += 1);
+    counts
+}
+
+#[test]
+fn networks_compute_the_same_when_fused() {
+    for (name, images) in
+        [("resnet-small", [2, 9, 7, 3]), ("resnet18", [1, 33, 32, 3]), ("vt-resnet-demo", [2, 28, 28, 1])]
+    {
+        let graph = unfused(name, images);
+        let fused = graph.fused().expect("what was taken is taken").graph;
+        assert!(fused.nodes().len() < graph.nodes().len(), "{name}: nothing was fused");
+        let [truth, found] = [&graph, &fused].map(|graph| {
+            let arrays =
+                interpret(graph, |value, source| leaf(graph, value, source)).unwrap_or_else(|never| match never {});
+            arrays[graph.find_output("logits").expect("logits").index()].clone()
+        });
+        let largest = truth.data.iter().fold(0.0f64, |largest, number| largest.max(number.abs()));
+        let off = truth.zip(&found, |a, b| (a - b).abs()).data.into_iter().fold(0.0, f64::max);
+        assert!(off <= 1e-12 * largest, "{name}: off by {off:e} of {largest:e}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_norms_sums_and_relus() {
+    let graph = unfused("resnet50", [1, 64, 64, 3]);
+    let model = by_name("resnet50", 5).expect("a preset");
+    let fused = evaluation(&*model, &mut Parameters::new(), [1, 64, 64, 3]).expect("the images fit");
+    assert_eq!(counts(&graph)["batch_norm_fixed"], 53);
+    let left: Vec<(&str, usize)> = counts(&fused).into_iter().collect();
+    assert_eq!(left, [("conv2d", 1), ("conv_norm", 53), ("max_pool", 1), ("mean_rows", 1), ("reshape", 3)]);
+    let relus = fused.nodes().iter().filter_map(|node| node.op.downcast::<ConvNorm>()).filter(|op| op.relu).count();
+    assert_eq!(relus, 49); // all but those of the four shortcuts
+}
+
+/// x, weight and four vectors → y = norm(conv(x)), and x.
+fn chain(graph: &mut Graph) -> [Value; 2] {
+    let x = graph.input("x", Tensor::f32([1, 3, 3, 4]));
+    let weight = graph.input("weight", Tensor::f32([1, 1, 4, 4]));
+    let vectors = ["gain", "bias", "mean", "variance"].map(|name| graph.input(name, Tensor::f32([4])));
+    let y = graph.apply_one(Conv2d::new(1, 0), &[x, weight]).expect("it fits");
+    let y = graph.apply_one(BatchNormFixed { eps: 1e-5 }, &[&[y], &vectors[..]].concat()).expect("it fits");
+    [y, x]
+}
+
+fn names(graph: &Graph) -> Vec<&'static str> {
+    graph.fused().expect("it fits").graph.nodes().iter().map(|node| node.op.name()).collect()
+}
+
+#[test]
+fn what_others_read_stays() {
+    let apply = |graph: &mut Graph, op: Map, value| graph.apply_one(op, &[value]).expect("it fits");
+    let mut graph = Graph::new();
+    let [y, _] = chain(&mut graph);
+    let relu = apply(&mut graph, Map::Relu, y);
+    graph.output("relu", relu);
+    assert_eq!(names(&graph), ["conv_norm"]);
+    graph.output("norm", y);
+    assert_eq!(names(&graph), ["conv_norm", "map"], "an output stays");
+
+    let mut graph = Graph::new();
+    let [y, _] = chain(&mut graph);
+    let twice = graph.apply_one(Add, &[y, y]).expect("it fits");
+    graph.output("twice", twice);
+    assert_eq!(names(&graph), ["conv_norm", "add"], "what is read twice stays");
+
+    let mut graph = Graph::new();
+    let [y, x] = chain(&mut graph);
+    let sum = graph.apply_one(Add, &[x, y]).expect("it fits");
+    let gelu = apply(&mut graph, Map::Gelu, sum);
+    graph.output("gelu", gelu);
+    assert_eq!(names(&graph), ["conv_norm", "map"], "GELU is not ReLU");
+    let fused = graph.fused().expect("it fits").graph;
+    assert_eq!(fused.nodes()[0].inputs.len(), 7, "the shortcut comes last");
+}
