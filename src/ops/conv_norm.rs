@@ -197,8 +197,11 @@ fn cases() -> Vec<Case> {
         case(Conv2d::new(1, 1), true, [2, 5, 7, 3], 3, 5, None),
         case(Conv2d::new(2, 1), false, [2, 6, 5, 8], 3, 12, Some([3, 3])),
         case(Conv2d::new(1, 1), true, [2, 4, 4, 32], 3, 32, Some([4, 4])),
+        // Whole in tiles of any size, then sticking out of several.
+        case(Conv2d::new(1, 0), false, [2, 8, 8, 128], 1, 128, None),
         case(Conv2d::new(1, 0), true, [2, 8, 8, 128], 1, 128, Some([8, 8])),
-        case(Conv2d::new(1, 0), true, [2, 9, 8, 8], 1, 132, Some([9, 8])),
+        case(Conv2d::new(1, 0), true, [2, 9, 8, 8], 1, 132, None),
+        case(Conv2d::new(1, 0), false, [2, 9, 8, 8], 1, 132, Some([9, 8])),
         case(Conv2d::new(1, 1).groups(2), true, [2, 4, 3, 6], 3, 10, Some([4, 3])),
         case(Conv2d::new(1, 1).groups(2), false, [2, 5, 4, 8], 3, 16, None),
     ];
