@@ -18,7 +18,7 @@ while [ "$turn" -le "$alternations" ]; do
     echo "== alternation $turn of $alternations"
     # A wrong candidate is named and not timed; the others still count, and the exit status tells.
     "$harness" --json "$folder/ours.$turn.json" ${filter:+"$filter"} || failed=1
-    python3 "$here/peers/pytorch.py" --json "$folder/pytorch.$turn.json" || echo "no PyTorch in this alternation"
+    python3 "$here/peers/seam.py" --json "$folder/pytorch.$turn.json" || echo "no PyTorch in this alternation"
     turn=$((turn + 1))
 done
 python3 "$here/peers/table.py" "$folder" || failed=1

@@ -305,6 +305,36 @@ fn bench_gives_a_row_a_measurement() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn benches_of_suites_models_and_beside_a_peer() -> Outcome {
+    assert!(refusal(&mut vistok(&["bench", "gem", "f16"]))?.contains("there are: ops, gemm"), "a wrong suite");
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("peer.json");
+    let beside = |path: &Path| Ok::<_, &'static str>(vistok(&["bench", "gemm", "--json", "--against", text(path)?]));
+    assert!(refusal(&mut beside(&path)?)?.contains("peer.json"), "a missing file is not named");
+    fs::write(&path, "{\"rows\": [{\"name\": 3}]}")?;
+    assert!(refusal(&mut beside(&path)?)?.contains("a row without its names"), "a broken file is taken");
+    if !has_adapter("bench models") {
+        return Ok(());
+    }
+    let found = document(&mut vistok(&["bench", "models", "resnet-small", "--json"]))?;
+    let rows = found["rows"].as_array().ok_or("no rows")?;
+    assert!(rows.iter().any(|row| row["pass"] == "training") && rows.iter().any(|row| row["pass"] == "forward"));
+    for key in ["throughput_ms", "latency_ms", "recording_ms", "peak_bytes", "dispatches"] {
+        assert!(rows.iter().all(|row| row[key].as_f64() > Some(0.0)), "a row without `{key}`: {found}");
+    }
+    // Times of the first row, under the first row's names, come back beside ours.
+    let row = &document(&mut vistok(&["bench", "gemm", "--json"]))?["rows"][0];
+    let known = ["name", "shape", "element", "pass"].map(|field| (field.to_owned(), row[field].clone()));
+    let mut known: serde_json::Map<_, _> = known.into_iter().collect();
+    known.insert("median_ms".to_owned(), 0.5.into());
+    fs::write(&path, serde_json::json!({ "name": "somebody", "rows": [known] }).to_string())?;
+    let found = document(&mut beside(&path)?)?;
+    assert_eq!(found["rows"][0]["peer_ms"], 0.5);
+    assert!(found["rows"][1]["peer_ms"].is_null());
+    Ok(())
+}
+
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_is_no_reason_to_panic() -> Outcome {

@@ -1,101 +1,176 @@
 #!/usr/bin/env python3
-"""PyTorch's time for the rows of benches/seam.rs: products of matrices and 3x3 convolutions, f32 (no TF32) and f16.
+"""PyTorch's time for the rows of `vistok bench SUITE --json`, for `vistok bench SUITE --against`.
 
-Usage: pytorch.py [--json FILE] [--rounds N]
+Usage: pytorch.py ROWS.json OUT.json [--rounds N]
+
+Ops run in CUDA graphs, f32 without TF32, channels last; what PyTorch has no single call for gets no time. Models run
+launched one by one ("eager"), as a CUDA graph, and by torch.compile; of a row's ways the fastest is its time, and all
+stand in `ways`.
 """
 import argparse
 import json
-import math
 import statistics
 import sys
+import time
 
-SQUARES = [4096, 1024]
-# images, height, width, channels, outputs
-CONVOLUTIONS = [(32, 56, 56, 64, 64), (32, 28, 28, 128, 128), (32, 14, 14, 256, 256)]
-MEASUREMENT_MS = 20.0
+from networks import models
+from timing import captured, milliseconds, prepared
+
 WARM_UP_MS = 500.0
+RUNS = 100
 
 
-def work(torch):
-    """Yields (shape, elem, floating-point operations, a function that does the work once)."""
-    for elem, dtype in [("f32", torch.float32), ("f16", torch.float16)]:
-        def draw(*shape):
-            return (torch.rand(*shape, device="cuda") * 2 - 1).to(dtype)
-
-        for size in SQUARES:
-            a, b, out = draw(size, size), draw(size, size), draw(size, size)
-            yield f"gemm {size}", elem, 2 * size**3, lambda a=a, b=b, out=out: torch.mm(a, b, out=out)
-        for images, height, width, channels, outputs in CONVOLUTIONS:
-            x = draw(images, channels, height, width).to(memory_format=torch.channels_last)
-            weight = draw(outputs, channels, 3, 3).to(memory_format=torch.channels_last)
-            flops = 2 * images * height * width * outputs * channels * 9
-            shape = f"conv3x3 {images}x{height}x{width}x{channels}->{outputs}"
-            yield shape, elem, flops, lambda x=x, weight=weight: torch.nn.functional.conv2d(x, weight, padding=1)
+def front(x):
+    """[N, H, W, C] in memory, [N, C, H, W] by name; tensors of rows stay [rows, C]."""
+    return x.permute(0, 3, 1, 2) if x.dim() == 4 else x.reshape(-1, x.shape[-1])
 
 
-def milliseconds(torch, action):
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    action()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end)
+def weights(w):
+    """[KH, KW, C/groups, O] → [O, C/groups, KH, KW], channels last in memory."""
+    return w.permute(3, 2, 0, 1).contiguous(memory_format=sys.modules["torch"].channels_last)
 
 
-def captured(torch, run):
-    """A CUDA graph of enough runs for one measurement, so that the time is the GPU's and not Python's; and how many."""
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        for _ in range(10):  # cuDNN tries its algorithms here, and may not during the capture
-            run()
-        side.synchronize()
-        once = milliseconds(torch, lambda: [run() for _ in range(10)]) / 10
-    torch.cuda.current_stream().wait_stream(side)
-    turns = max(1, min(2000, math.ceil(MEASUREMENT_MS / max(once, 1e-3))))
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for _ in range(turns):
-            run()
-    return graph, turns
+def call(torch, op, attributes, inputs):
+    """A function that does the op's work once, or None."""
+    F, aten = torch.nn.functional, torch.ops.aten
+
+    def convolution_gradient(dy, x, weight, mask):
+        arguments = attributes["stride"], attributes["padding"], [1, 1], False, [0, 0], attributes["groups"], mask
+        return lambda: aten.convolution_backward(dy, x, weight, None, *arguments)
+
+    def made(shape):
+        return torch.empty(shape, device="cuda", dtype=inputs[0].dtype).uniform_(-1, 1)
+
+    if op == "matmul":
+        a, b = inputs
+        a = a.transpose(-1, -2) if attributes["transpose_a"] else a
+        b = b.transpose(-1, -2) if attributes["transpose_b"] else b
+        return lambda: torch.matmul(a, b)
+    if op in ("conv2d", "conv_norm"):
+        x, weight = front(inputs[0]), weights(inputs[1])
+        arguments = attributes["stride"], attributes["padding"], [1, 1], attributes["groups"]
+        if op == "conv2d":
+            bias = inputs[2].to(x.dtype) if len(inputs) > 2 else None
+            return lambda: F.conv2d(x, weight, bias, *arguments)
+        gain, bias, mean, variance = inputs[2:6]
+        shortcut = front(inputs[6]) if len(inputs) > 6 else None
+
+        def behind():
+            y = F.batch_norm(F.conv2d(x, weight, None, *arguments), mean, variance, gain, bias, eps=attributes["eps"])
+            y = y if shortcut is None else y.add_(shortcut)
+            return y.relu_() if attributes["relu"] else y
+
+        return behind
+    if op == "conv2d_backward_x":
+        return convolution_gradient(front(inputs[0]), front(made(attributes["x"])), weights(inputs[1]), [True, False, False])
+    if op == "conv2d_backward_weight":
+        weight = weights(made(attributes["weight"]))
+        return convolution_gradient(front(inputs[1]), front(inputs[0]), weight, [False, True, False])
+    if op == "batch_norm":
+        x, (gain, bias, mean, variance) = front(inputs[0]), inputs[1:]
+        momentum, eps = attributes["momentum"], attributes["eps"]
+        return lambda: F.batch_norm(x, mean, variance, gain, bias, True, momentum, eps)
+    if op == "batch_norm_backward":
+        x, gain, mean, inv_std, dy = front(inputs[0]), *inputs[1:4], front(inputs[4])
+        return lambda: aten.native_batch_norm_backward(dy, x, gain, None, None, mean, inv_std, True, 1e-5, [True] * 3)
+    if op == "batch_norm_fixed":
+        x, (gain, bias, mean, variance) = front(inputs[0]), inputs[1:]
+        return lambda: F.batch_norm(x, mean, variance, gain, bias, False, 0.0, attributes["eps"])
+    if op == "add":
+        return lambda: inputs[0] + inputs[1]
+    if op == "map":
+        function = {"relu": F.relu, "gelu": F.gelu, "sigmoid": torch.sigmoid}[attributes["function"]]
+        return lambda: function(inputs[0])
+    if op == "map_backward" and attributes["function"] == "relu":
+        return lambda: aten.threshold_backward(inputs[1], inputs[0], 0)
+    if op == "max_pool":
+        x = front(inputs[0])
+        arguments = attributes["kernel"], attributes["stride"], attributes["padding"]
+        return lambda: F.max_pool2d(x, *arguments, return_indices=True)
+    if op == "cross_entropy":
+        return lambda: F.cross_entropy(inputs[0], inputs[1].long())
+    if op == "softmax":
+        return lambda: F.softmax(inputs[0], -1)
+    if op == "mean_rows":
+        return lambda: inputs[0].mean(1)
+    if op == "sum_rows":
+        return lambda: inputs[0].sum(0)
+    if op == "permute":
+        return lambda: inputs[0].permute(attributes["axes"]).contiguous()
+    return None
+
+
+def tensor(torch, given):
+    kinds = {"f32": torch.float32, "f16": torch.float16, "u32": torch.int32}
+    kind = kinds[given["element"]]
+    if kind == torch.int32:
+        return torch.zeros(given["shape"], device="cuda", dtype=kind)
+    # Above 0: some of them are variances.
+    return torch.empty(given["shape"], device="cuda").uniform_(0.1, 1).to(kind)
+
+
+def time_ops(torch, rows, rounds):
+    """Adds `median_ms` to the rows; one at a time, since all their tensors together do not fit."""
+    for row in rows:
+        with torch.inference_mode():
+            run = call(torch, row["op"], row["attributes"], [tensor(torch, one) for one in row["inputs"]])
+            row["median_ms"] = None
+            if run is not None:
+                graph, turns = captured(torch, run, 5.0)
+                for _ in range(3):
+                    graph.replay()
+                times = [milliseconds(torch, graph.replay) / turns for _ in range(rounds)]
+                row["median_ms"] = statistics.median(times)
+        print(f"{row['median_ms']} ms  {row['name']} {row['shape']} {row['element']} {row['pass']}", file=sys.stderr)
+
+
+def wall(torch, run):
+    """Milliseconds of a run when many follow each other, launching included."""
+    began = time.perf_counter()
+    while (time.perf_counter() - began) * 1e3 < WARM_UP_MS:
+        run()
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(RUNS):
+        run()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - began) * 1e3 / RUNS
+
+
+def time_models(torch, rows):
+    for row in rows:
+        ways = {}
+        for name, prepare in models(torch, row):
+            torch.cuda.reset_peak_memory_stats()
+            try:
+                ways[name] = {"ms": wall(torch, prepare()), "peak_bytes": torch.cuda.max_memory_allocated()}
+            except Exception as error:  # a way that does not work here is no reason to lose the others
+                ways[name] = {"ms": None, "error": str(error).splitlines()[0][:200] if str(error) else type(error).__name__}
+            print(f"{ways[name]}  {row['name']} {row['shape']} {row['element']} {row['pass']} {name}", file=sys.stderr)
+            torch.cuda.empty_cache()
+        known = [way["ms"] for way in ways.values() if way["ms"] is not None]
+        row["ways"], row["median_ms"] = ways, min(known, default=None)
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--json")
+    arguments.add_argument("rows")
+    arguments.add_argument("out")
     arguments.add_argument("--rounds", type=int, default=9)
     arguments = arguments.parse_args()
-    try:
-        import torch
-    except ImportError:
-        sys.exit("pytorch.py: no torch here")
-    if not torch.cuda.is_available():
-        sys.exit("pytorch.py: torch sees no CUDA device")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    torch.backends.cudnn.benchmark = True
-    print(f"{torch.cuda.get_device_name()} (PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()})")
-
-    with torch.inference_mode():
-        todo = list(work(torch))  # holds the inputs: a captured graph does not keep them alive
-        rows = [(shape, elem, flops, *captured(torch, run), []) for shape, elem, flops, run in todo]
-        warm = 0.0
-        while warm < WARM_UP_MS:
-            warm += sum(milliseconds(torch, graph.replay) for _, _, _, graph, _, _ in rows)
-        for _ in range(arguments.rounds):
-            for _, _, _, graph, turns, times in rows:
-                times.append(milliseconds(torch, graph.replay) * 1e3 / turns)
-
-    lines = []
-    for shape, elem, flops, _, _, times in rows:
-        median, least = statistics.median(times), min(times)
-        tflops = flops / median / 1e6
-        print(f"{'pytorch':<34} {shape:<30} {elem:>4} {median:>11.2f} {least:>11.2f} {tflops:>9.1f}")
-        lines.append({"name": "pytorch", "shape": shape, "elem": elem, "median_us": median, "min_us": least,
-                      "tflops": tflops})
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+    with open(arguments.rows, encoding="utf-8") as file:
+        document = json.load(file)
+    torch = prepared()
+    fields = ["name", "shape", "element", "pass", "op", "attributes", "inputs", "images"]
+    rows = [{field: row[field] for field in fields if field in row} for row in document["rows"]]
+    if document["suite"] == "models":
+        time_models(torch, rows)
+    else:
+        time_ops(torch, rows, arguments.rounds)
+    name = f"PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}"
+    with open(arguments.out, "w", encoding="utf-8") as file:
+        json.dump({"name": name, "rows": rows}, file, indent=1)
+        file.write("\n")
 
 
 if __name__ == "__main__":

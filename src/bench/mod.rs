@@ -1,9 +1,13 @@
-//! How fast are the kernels? Every op on the shapes of real models, beside what the machine could do at best.
+//! How fast are the kernels? Every op on the shapes of real models, and whole models, beside what the machine could do at best.
 //!
-//! **Absent here**: how results are printed, models, and judging whether a result is right.
+//! **Absent here**: how results are printed, and judging whether a result is right.
 
 mod ceilings;
+mod model;
 mod subject;
+mod suites;
 
 pub use ceilings::{Bound, Ceilings};
+pub use model::{ModelMeasurement, ModelSubject, Task};
 pub use subject::{BenchError, Measurement, Pass, Subject, subjects};
+pub use suites::Suite;

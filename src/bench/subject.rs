@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::gpu::{Bare, Device, Error, Pipelines};
 use crate::graph::{Case, Cost, Graph, GraphError, Node, Op, Tensor, Value};
 use crate::kernel::{Elem, Recording};
+use crate::plan::PlanError;
 use crate::verify;
 
 /// A sample lasts at least this long, so that the start of a pass does not show.
@@ -22,6 +23,9 @@ pub enum BenchError {
     /// The graph refused.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The planner refused.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The machine refused.
     #[error(transparent)]
     Gpu(#[from] Error),
@@ -63,8 +67,10 @@ pub struct Subject {
     pub cost: Cost,
     /// Its kernel calls.
     pub recording: Recording,
-    op: Arc<dyn Op>,
-    inputs: Vec<Tensor>,
+    /// The op of the node: the case's own, or one of its gradient.
+    pub op: Arc<dyn Op>,
+    /// What it is applied to.
+    pub inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
 }
 
@@ -157,10 +163,15 @@ pub(super) fn median(bare: &Bare<'_>) -> Result<Option<Duration>, Error> {
     Ok(times.get(times.len() / 2).copied())
 }
 
-/// Numbers between -1 and 1, mixed so that no multiplication is cheap; zeros for labels and indices, which always fit.
-fn content(tensor: &Tensor) -> Vec<u8> {
+/// Numbers between -1 and 1, mixed so that no multiplication is cheap.
+pub(super) fn spread(count: usize) -> impl Iterator<Item = f64> {
     let numbers = (0u32..).map(|at| f64::from(at.wrapping_mul(0x9e37_79b9) >> 8) / f64::from(1u32 << 23) - 1.0);
-    let numbers = numbers.take(tensor.shape.count());
+    numbers.take(count)
+}
+
+/// Spread numbers; zeros for labels and indices, which always fit.
+fn content(tensor: &Tensor) -> Vec<u8> {
+    let numbers = spread(tensor.shape.count());
     match tensor.elem {
         Elem::F32 => numbers.flat_map(|number| (number as f32).to_le_bytes()).collect(),
         Elem::F16 => numbers.flat_map(|number| half::f16::from_f64(number).to_le_bytes()).collect(),

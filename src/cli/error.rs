@@ -63,6 +63,7 @@ impl From<BenchError> for Error {
     fn from(error: BenchError) -> Self {
         match error {
             BenchError::Graph(error) => error.into(),
+            BenchError::Plan(error) => error.into(),
             BenchError::Gpu(error) => error.into(),
         }
     }

@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("models", &["graph", "ops", "kernel", "reference"]),
     ("train", &["models", "ops", "graph", "plan", "gpu", "kernel", "reference"]),
     ("verify", &["graph", "ops", "plan", "gpu", "reference", "kernel", "models", "train"]),
-    ("bench", &["models", "ops", "graph", "kernel", "plan", "gpu", "reference", "verify"]),
+    ("bench", &["models", "train", "ops", "graph", "kernel", "plan", "gpu", "reference", "verify"]),
     ("cli", &["kernel", "reference", "graph", "ops", "plan", "gpu", "models", "train", "verify", "bench"]),
 ];
 

@@ -1,53 +1,39 @@
-//! `vistok bench`: GPU time of every op on the shapes of real models, beside the floor that the machine sets.
+//! Ops, one a row.
 
 use std::time::Duration;
 
-use clap::Args;
 use serde_json::{Value, json};
-use vistok::bench::{Bound, Ceilings, Measurement, Subject, subjects};
-use vistok::graph::Case;
+use vistok::bench::{Bound, Ceilings, Measurement, Subject, Suite, subjects};
 use vistok::kernel::Elem;
 use vistok::ops;
 
-use super::machine::Machine;
-use super::progress::Progress;
-use super::table::{Align, Table};
-use super::{AdapterArgument, Error, speak};
-
-/// Time every op on the shapes of real models: GPU time, TFLOP/s or GB/s, and how near that is to the floor.
-///
-/// The floor is what the op's bytes and multiply-adds take at the rates of a copy and of a large matrix product, both
-/// measured in the same run. `backward N` computes the gradient of input N. Tensors stay where they are between runs,
-/// so what fits into a cache is read from there and may beat its floor. On a software adapter one small case an op is
-/// run (all that match, with a filter), and counts are what to look at.
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    /// Only what contains this: an op, a layer, f16, part of a shape.
-    filter: Option<String>,
-    /// One JSON document on standard output: `rows` with `name`, `shape`, `element`, `pass`, `median_ms`, `tflops`,
-    /// `gb_per_s`, `floor_ms`, one a measurement.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    adapter: AdapterArgument,
-}
+use super::Arguments;
+use super::peer::{Key, Peer};
+use crate::cli::machine::Machine;
+use crate::cli::progress::Progress;
+use crate::cli::table::{Align, Table};
+use crate::cli::{Error, error, speak};
 
 /// A subject that was measured, or why it was not.
 struct Line {
     subject: Subject,
     measured: Result<Measurement, String>,
     floor: Option<(Duration, Bound)>,
+    /// What the peer took.
+    peer: Option<Duration>,
 }
 
-/// Measures.
-pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
+pub(super) fn run(
+    arguments: &Arguments,
+    (suite, filter): (Suite, Option<&str>),
+    (mut machine, ceilings): (Machine, Option<Ceilings>),
+    peer: Option<&Peer>,
+) -> Result<(), Error> {
     let adapter = arguments.adapter.adapter.as_deref();
-    let (mut machine, ceilings) =
-        Machine::prepare(adapter, |machine| Ok(Ceilings::measure(&machine.device, &machine.pipelines)?))?;
     // Time on a software adapter is that of the CPU and whoever else uses it: no floor is claimed there.
     let software = machine.device.capabilities().software;
     let floors = ceilings.filter(|_| !software);
-    let all = chosen(&machine, arguments.filter.as_deref())?;
+    let all = chosen(&machine, suite, filter)?;
     speak::note(&head(&machine, floors));
     let progress = Progress::new("timing", 0, all.len() as u64);
     let mut lines = Vec::with_capacity(all.len());
@@ -55,19 +41,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         let measured = loop {
             match subject.measure(&machine.device, &machine.pipelines).map_err(Error::from) {
                 Err(error) if error.is_lost_device() => machine = machine.without_fragments(adapter, error)?,
-                measured => break measured.map_err(|error| super::error::one_line(&error)),
+                measured => break measured.map_err(|error| error::one_line(&error)),
             }
         };
         progress.advance(&format!("{} {}", subject.name, subject.pass));
         let floor = floors.map(|ceilings| ceilings.floor(subject.cost, subject.elem));
-        lines.push(Line { subject, measured, floor });
+        let peer = peer.and_then(|peer| peer.time(&key(&subject)));
+        lines.push(Line { subject, measured, floor, peer });
     }
     progress.finish();
-    let text = if software { counts(&lines) } else { times(&lines) };
+    let text = if software { counts(&lines) } else { times(&lines, peer) };
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let document = json!({
             "adapter": machine.name(),
+            "suite": suite.name(),
             "software": software,
             "copy_gb_per_s": floors.map(|ceilings| ceilings.bytes_per_second / 1e9),
             "product_tflops_f32": floors.map(|ceilings| 2.0 * ceilings.f32_per_second / 1e12),
@@ -91,16 +79,9 @@ fn head(machine: &Machine, floors: Option<Ceilings>) -> String {
 }
 
 /// What is measured here and passes the filter.
-fn chosen(machine: &Machine, filter: Option<&str>) -> Result<Vec<Subject>, Error> {
+fn chosen(machine: &Machine, suite: Suite, filter: Option<&str>) -> Result<Vec<Subject>, Error> {
     let capabilities = machine.device.capabilities();
-    let mut cases: Vec<Case> =
-        ops::cases().into_iter().filter(|case| case.real.is_some() != capabilities.software).collect();
-    if capabilities.software && filter.is_none() {
-        // The largest case of each op that the CPU does in a moment.
-        let size = |case: &Case| case.inputs.iter().map(|input| input.shape.count()).sum::<usize>();
-        cases.sort_by_key(|case| (case.op.name(), size(case) > 20_000, size(case).abs_diff(20_000)));
-        cases.dedup_by_key(|case| case.op.name());
-    }
+    let cases = suite.cases(capabilities.software, filter.is_some())?;
     let elems = [Elem::F32, Elem::F16].into_iter().filter(|&elem| elem == Elem::F32 || capabilities.f16);
     let elems: Vec<Elem> = elems.collect();
     let mut all = Vec::new();
@@ -122,6 +103,11 @@ fn chosen(machine: &Machine, filter: Option<&str>) -> Result<Vec<Subject>, Error
     Ok(all)
 }
 
+fn key(subject: &Subject) -> Key {
+    let Subject { name, shape, elem, pass, .. } = subject;
+    [name.clone(), shape.clone(), elem.to_string(), pass.to_string()]
+}
+
 impl Line {
     fn median(&self) -> Option<Duration> {
         self.measured.as_ref().ok().and_then(|measured| measured.median)
@@ -138,28 +124,31 @@ impl Line {
     fn json(&self) -> Value {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let rates = self.rates();
+        let Subject { name, shape, elem, pass, cost, recording, op, inputs, .. } = &self.subject;
+        let attributes = ops::signature(op.name()).ok().and_then(|signature| signature.attributes_of(&**op));
+        let attributes = attributes.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let tensors =
+            inputs.iter().map(|input| json!({ "shape": input.shape.to_vec(), "element": input.elem.to_string() }));
         json!({
-            "name": self.subject.name,
-            "shape": self.subject.shape,
-            "element": self.subject.elem.to_string(),
-            "pass": self.subject.pass.to_string(),
+            "name": name,
+            "shape": shape,
+            "element": elem.to_string(),
+            "pass": pass.to_string(),
+            "op": op.name(),
+            "attributes": attributes,
+            "inputs": tensors.collect::<Vec<Value>>(),
             "median_ms": self.median().map(milliseconds),
             "tflops": rates.and_then(|(flops, _)| flops),
             "gb_per_s": rates.map(|(_, bytes)| bytes),
             "floor_ms": self.floor.map(|(floor, _)| milliseconds(floor)),
             "bound_by": self.floor.map(|(_, bound)| bound.name()),
-            "dispatches": self.subject.recording.dispatches.len(),
-            "bytes": self.subject.cost.bytes,
-            "multiply_adds": self.subject.cost.multiply_adds,
+            "peer_ms": self.peer.map(milliseconds),
+            "dispatches": recording.dispatches.len(),
+            "bytes": cost.bytes,
+            "multiply_adds": cost.multiply_adds,
             "pipelines": self.measured.as_ref().ok().map(|measured| measured.pipelines),
             "reason": self.measured.as_ref().err(),
         })
-    }
-
-    /// What it is: the first four columns.
-    fn subject_cells(&self) -> Vec<String> {
-        let Subject { name, shape, elem, pass, .. } = &self.subject;
-        vec![name.clone(), shape.clone(), elem.to_string(), pass.to_string()]
     }
 
     fn time_cell(&self) -> String {
@@ -174,9 +163,11 @@ impl Line {
 const SUBJECT: [(&str, Align); 4] =
     [("op", Align::Left), ("inputs", Align::Left), ("element", Align::Left), ("pass", Align::Left)];
 
-fn times(lines: &[Line]) -> String {
+fn times(lines: &[Line], peer: Option<&Peer>) -> String {
     let right = ["time", "rate", "floor", "of floor"].map(|head| (head, Align::Right));
-    let mut table = Table::new(&[&SUBJECT[..], &right, &[("bound by", Align::Left)]].concat());
+    let mut columns = [&SUBJECT[..], &right, &[("bound by", Align::Left)]].concat();
+    columns.extend(peer.map(|_| [("peer", Align::Right), ("ours faster", Align::Right)]).into_iter().flatten());
+    let mut table = Table::new(&columns);
     for line in lines {
         let rate = match line.rates() {
             Some((Some(flops), _)) if line.floor.is_none_or(|floor| floor.1 == Bound::Compute) => {
@@ -191,9 +182,12 @@ fn times(lines: &[Line]) -> String {
         let floor = floor.map(|floor| format!("{:.3} ms", floor * 1e3));
         let bound = line.floor.map(|(_, bound)| bound.name().to_owned());
         let cells = [Some(line.time_cell()), Some(rate), floor, share, bound].map(Option::unwrap_or_default);
-        table.row([line.subject_cells(), cells.to_vec()].concat());
+        let beside = peer.map(|_| super::peer::cells(line.median(), line.peer)).into_iter().flatten();
+        table.row(key(&line.subject).into_iter().chain(cells).chain(beside).collect());
     }
-    table.text()
+    let ratios = lines.iter().filter_map(|line| Some((line.peer?, line.median()?)));
+    let summary = peer.map(|peer| peer.summary(ratios)).unwrap_or_default();
+    table.text() + &summary
 }
 
 fn counts(lines: &[Line]) -> String {
@@ -202,8 +196,8 @@ fn counts(lines: &[Line]) -> String {
     for line in lines {
         let pipelines = line.measured.as_ref().map(|measured| measured.pipelines.to_string()).unwrap_or_default();
         let dispatches = line.subject.recording.dispatches.len().to_string();
-        let cells = vec![dispatches, line.subject.cost.bytes.to_string(), pipelines, line.time_cell()];
-        table.row([line.subject_cells(), cells].concat());
+        let cells = [dispatches, line.subject.cost.bytes.to_string(), pipelines, line.time_cell()];
+        table.row(key(&line.subject).into_iter().chain(cells).collect());
     }
     table.text()
 }
