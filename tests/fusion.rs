@@ -1,12 +1,12 @@
-//! Networks that evaluate, fused: which nodes are left, and that they compute what the unfused ones do. No GPU.
+//! Networks fused: which nodes are left, and that they compute and learn what the unfused ones do. No GPU.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use vistok::graph::{Draw, Graph, Source, Tensor, Value, interpret, numbers};
 use vistok::kernel::Elem;
-use vistok::models::{Parameters, by_name};
-use vistok::ops::{Add, BatchNormFixed, Conv2d, ConvNorm, Map};
+use vistok::models::{Mode, Parameters, by_name};
+use vistok::ops::{self, Add, BatchNormFixed, Conv2d, ConvNorm, CrossEntropy, Fill, Map};
 use vistok::reference::{Array, Random};
 use vistok::train::step::{evaluation, evaluation_in};
 
@@ -98,4 +98,55 @@ fn what_others_read_stays() {
     assert_eq!(names(&graph), ["conv_norm", "map"], "GELU is not ReLU");
     let fused = graph.fused().expect("it fits").graph;
     assert_eq!(fused.nodes()[0].inputs.len(), 7, "the shortcut comes last");
+}
+
+/// Loss and the gradients of everything learned, in the order of the parameters' names; of the graph as the model builds
+/// it, or fused before gradients are taken.
+fn gradients(name: &str, images: [usize; 4], fuse: bool) -> (Graph, Vec<(String, Value)>) {
+    let model = by_name(name, 3).expect("a preset");
+    let mut graph = Graph::new();
+    let labels = graph.input("labels", Tensor::new([images[0]], Elem::U32));
+    let images = graph.input("images", Tensor::f32(images));
+    let logits = model.logits(&mut graph, &mut Parameters::new(), images, Mode::Train).expect("the images fit");
+    let loss = graph.apply(CrossEntropy, &[logits, labels]).expect("labels fit")[0];
+    graph.output("loss", loss);
+    if fuse {
+        graph = graph.fused().expect("it fits").graph;
+    }
+    let loss = graph.find_output("loss").expect("the loss");
+    let one = graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[]).expect("one");
+    let learned = |value: &Value| matches!(graph.source(*value), Source::Stored { home: "parameters", .. });
+    let learned: Vec<Value> = graph.values().filter(learned).collect();
+    let found = ops::gradients(&mut graph, &[(loss, one)], &learned).expect("every op has a gradient");
+    let mut named: Vec<(String, Value)> = vec![("loss".to_owned(), loss)];
+    named.extend(learned.iter().zip(found).map(|(&of, gradient)| {
+        (format!("{:?}", graph.source(of)), gradient.expect("the loss depends on every parameter"))
+    }));
+    (graph, named)
+}
+
+#[test]
+fn networks_learn_the_same_when_fused() {
+    for (name, images) in
+        [("resnet-small", [2, 9, 7, 3]), ("resnet18", [2, 33, 32, 3]), ("vt-resnet-demo", [2, 28, 28, 1])]
+    {
+        let [plain, fused] = [false, true].map(|fuse| {
+            let (graph, named) = gradients(name, images, fuse);
+            let leaf = |value: Value, source: &Source| match source {
+                Source::Input(name) if name == "labels" => Ok(Array::from_fn(&[images[0]], |at| at as f64)),
+                _ => leaf(&graph, value, source),
+            };
+            let arrays = interpret(&graph, leaf).unwrap_or_else(|never| match never {});
+            let numbers = named.into_iter().map(|(name, value)| (name, arrays[value.index()].clone()));
+            (counts(&graph), numbers.collect::<Vec<_>>())
+        });
+        let count = |counts: &BTreeMap<&str, usize>| counts.get("map").copied().unwrap_or(0);
+        assert!(count(&fused.0) < count(&plain.0), "{name}: no ReLU was fused");
+        assert_eq!(plain.1.len(), fused.1.len());
+        for ((what, one), (_, other)) in plain.1.iter().zip(&fused.1) {
+            let largest = one.data.iter().fold(1e-6f64, |largest, number| largest.max(number.abs()));
+            let off = one.zip(other, |a, b| (a - b).abs()).data.into_iter().fold(0.0, f64::max);
+            assert!(off <= 1e-9 * largest, "{name}, {what}: off by {off:e} of {largest:e}");
+        }
+    }
 }

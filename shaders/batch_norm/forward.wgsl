@@ -1,6 +1,7 @@
-// y = gain (x - mean) inv_std + bias.
+// y = f(gain (x - mean) inv_std + bias), where f is ReLU or nothing.
 // A workgroup takes a block of rows and a strip of channels; its lanes keep their channel and walk down the rows.
 // needs strip
+// constants RELU=1
 
 struct Params { rows: u32, columns: u32, rows_each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -24,6 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min(start + params.rows_each, params.rows);
     for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
         let at = row * params.columns + column;
-        y[at] = elems((floats(x[at]) - center) * scale + shift);
+        let z = (floats(x[at]) - center) * scale + shift;
+        y[at] = elems(select(z, max(z, floats()), RELU == 1u));
     }
 }

@@ -39,7 +39,7 @@ pub fn norm(b: &mut Builder<'_>, name: &str, x: Value) -> Result<Value, GraphErr
         let [gain, bias, mean, variance] = b.parameters.normalization(b.graph, channels)?;
         let inputs = [x, gain, bias, mean, variance];
         match b.mode {
-            Mode::Train => Ok(b.graph.apply(BatchNormTrain { eps: EPS, momentum: MOMENTUM }, &inputs)?[0]),
+            Mode::Train => Ok(b.graph.apply(BatchNormTrain { eps: EPS, momentum: MOMENTUM, relu: false }, &inputs)?[0]),
             Mode::Evaluate => b.graph.apply_one(BatchNormFixed { eps: EPS }, &inputs),
         }
     })

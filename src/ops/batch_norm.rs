@@ -4,17 +4,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWKWARD, Entry};
+use super::{AWKWARD, Add, BatchNormBackward, Entry, Map, MapBackward};
 use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::{self, Strips, Width};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
-/// x [.., C], gain, bias, running_mean, running_variance `f32 [C]` → y [.., C], mean, inv_std, running_mean',
-/// running_variance' `f32 [C]`; the running averages are updated in place.
+/// x [.., C], gain, bias, running_mean, running_variance `f32 [C]`, perhaps shortcut [.., C] → y [.., C], mean, inv_std,
+/// running_mean', running_variance' `f32 [C]`; the running averages are updated in place.
 ///
 /// mean and variance are taken for each channel over all other axes (n rows); inv_std = 1 / sqrt(variance + eps);
-/// y = gain (x − mean) inv_std + bias. running' = running + momentum (batch − running), where the batch's variance
+/// y = f(gain (x − mean) inv_std + bias + shortcut), where f is ReLU or nothing. running' = running + momentum (batch − running), where the batch's variance
 /// is the unbiased one, divided by n − 1; of a single row, which has none, by 1. Gradients flow from y alone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNormTrain {
@@ -22,13 +22,9 @@ pub struct BatchNormTrain {
     pub eps: f64,
     /// Weight of this batch in the running averages, 0 to 1.
     pub momentum: f64,
+    /// Whether what is negative becomes 0.
+    pub relu: bool,
 }
-
-/// x [.., C], gain, mean, inv_std `f32 [C]`, dy [.., C] → dx [.., C], dgain, dbias `f32 [C]`.
-///
-/// dbias = Σ dy, dgain = Σ dy x̂, dx = gain inv_std (dy − dbias / n − x̂ dgain / n), with x̂ = (x − mean) inv_std.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BatchNormBackward;
 
 kernel! {
     /// A workgroup a block of rows and strip of channels.
@@ -59,30 +55,15 @@ kernel! {
 
 kernel! {
     /// A workgroup a block of rows and strip of channels.
-    struct BackwardSums = "batch_norm/backward_sums" {
+    struct ForwardShortcut = "batch_norm/forward_shortcut" {
         params { rows: u32, columns: u32, rows_each: u32 }
-        read { x, mean, inv_std, dy }
-        write { block_dgain, block_dbias }
+        read { x, gain, bias, mean, inv_std, shortcut }
+        write { y }
     }
 }
 
-kernel! {
-    /// A workgroup a strip of channels.
-    struct BackwardMerge = "batch_norm/backward_merge" {
-        params { blocks: u32, columns: u32 }
-        read { block_dgain, block_dbias }
-        write { dgain, dbias }
-    }
-}
-
-kernel! {
-    /// A workgroup a block of rows and strip of channels.
-    struct BackwardX = "batch_norm/backward_x" {
-        params { rows: u32, columns: u32, rows_each: u32 }
-        read { x, gain, mean, inv_std, dy, dgain, dbias }
-        write { dx }
-    }
-}
+/// Inputs without a shortcut.
+const INPUTS: usize = 5;
 
 /// Channels of x, once it holds floats and every vector is f32 and as long.
 pub(super) fn channels(x: &Tensor, vectors: &[(&str, &Tensor)]) -> Result<usize, String> {
@@ -139,9 +120,13 @@ impl Op for BatchNormTrain {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [x, gain, bias, mean, variance] = inputs else {
-            return Err(format!("takes x, gain, bias, running_mean and running_variance, not {} inputs", inputs.len()));
+        let ([x, gain, bias, mean, variance] | [x, gain, bias, mean, variance, _]) = inputs else {
+            let takes = "x, gain, bias, running_mean, running_variance and perhaps shortcut";
+            return Err(format!("takes {takes}, not {} inputs", inputs.len()));
         };
+        if let Some(shortcut) = inputs.get(INPUTS).filter(|shortcut| *shortcut != x) {
+            return Err(format!("shortcut must be {x} as x and is {shortcut}"));
+        }
         let vectors = [("gain", gain), ("bias", bias), ("running_mean", mean), ("running_variance", variance)];
         let vector = Tensor::f32([channels(x, &vectors)?]);
         Ok(vec![x.clone(), vector.clone(), vector.clone(), vector.clone(), vector])
@@ -178,28 +163,39 @@ impl Op for BatchNormTrain {
             grid,
         );
         let grid = cut.grid();
-        out.dispatch(
-            &Forward {
-                rows,
-                columns,
-                rows_each,
-                x: io.input(0),
-                gain: io.input(1),
-                bias: io.input(2),
-                mean: io.output(1),
-                inv_std: io.output(2),
-                y: io.output(0),
-            },
-            cut.variant,
-            grid,
-        );
+        let variant = cut.variant.constant("RELU", word(usize::from(self.relu)));
+        let (x, gain, bias, mean, inv_std) = (io.input(0), io.input(1), io.input(2), io.output(1), io.output(2));
+        let y = io.output(0);
+        match io.inputs.len() {
+            INPUTS => {
+                out.dispatch(&Forward { rows, columns, rows_each, x, gain, bias, mean, inv_std, y }, variant, grid)
+            }
+            _ => {
+                let shortcut = io.input(INPUTS);
+                let call = ForwardShortcut { rows, columns, rows_each, x, gain, bias, mean, inv_std, shortcut, y };
+                out.dispatch(&call, variant, grid);
+            }
+        }
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
-        let Some(dy) = grads[0] else { return Ok(vec![None; 5]) };
+        let Some(mut dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
+        if self.relu {
+            // y is positive where what ReLU saw was: that need not be kept.
+            dy = graph.apply_one(MapBackward(Map::Relu), &[node.outputs[0], dy])?;
+        }
         let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], node.outputs[2], dy];
         let made = graph.apply(BatchNormBackward, &inputs)?;
-        Ok(made.into_iter().map(Some).chain([None, None]).collect())
+        let shortcut = node.inputs.get(INPUTS).map(|_| Some(dy));
+        Ok(made.into_iter().map(Some).chain([None, None]).chain(shortcut).collect())
+    }
+
+    fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        match (self.relu, inputs, next.downcast::<Map>(), next.downcast::<Add>()) {
+            (false, _, Some(Map::Relu), _) => Some(Box::new(Self { relu: true, ..*self })),
+            (false, INPUTS, _, Some(Add)) => Some(Box::new(*self)),
+            _ => None,
+        }
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {
@@ -213,7 +209,7 @@ impl Op for BatchNormTrain {
 
 impl Maths for BatchNormTrain {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[x, gain, bias, running_mean, running_variance] = inputs else { return Vec::new() };
+        let &[x, gain, bias, running_mean, running_variance] = &inputs[..INPUTS] else { return Vec::new() };
         let channels = gain.data.len();
         let rows = x.data.len() / channels;
         let mean = Array::sum_columns(rows, channels, |at| x.data[at] / T::count(rows));
@@ -224,7 +220,11 @@ impl Maths for BatchNormTrain {
         let inv_std = variance.map(|variance: T| T::of(1.0) / (variance + T::of(self.eps)).sqrt());
         let y = Array::from_fn(&x.shape, |at| {
             let c = at % channels;
-            gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c]
+            let mut y = gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c];
+            if let Some(shortcut) = inputs.get(INPUTS) {
+                y += shortcut.data[at];
+            }
+            if self.relu && y < T::default() { T::default() } else { y }
         });
         let unbiased = variance.map(|variance: T| variance * T::count(rows) / T::count((rows - 1).max(1)));
         let towards = |running: T, batch: T| running + T::of(self.momentum) * (batch - running);
@@ -233,80 +233,15 @@ impl Maths for BatchNormTrain {
     }
 }
 
-impl Op for BatchNormBackward {
-    fn name(&self) -> &'static str {
-        "batch_norm_backward"
-    }
-
-    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [x, gain, mean, inv_std, dy] = inputs else {
-            return Err(format!("takes x, gain, mean, inv_std and dy, not {} inputs", inputs.len()));
-        };
-        let vector = Tensor::f32([channels(x, &[("gain", gain), ("mean", mean), ("inv_std", inv_std)])?]);
-        if dy != x {
-            return Err(format!("dy must be {x} as x and is {dy}"));
-        }
-        Ok(vec![x.clone(), vector.clone(), vector])
-    }
-
-    fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let cut = Cut::of(io);
-        let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
-        let partial = cut.strips.blocks * cut.channels;
-        let (block_dgain, block_dbias) = (out.scratch(partial), out.scratch(partial));
-        let (x, gain, mean, inv_std, dy) = (io.input(0), io.input(1), io.input(2), io.input(3), io.input(4));
-        out.dispatch(
-            &BackwardSums { rows, columns, rows_each, x, mean, inv_std, dy, block_dgain, block_dbias },
-            cut.variant.clone(),
-            cut.grid(),
-        );
-        let (variant, grid) = cut.merging(io);
-        let (dgain, dbias) = (io.output(1), io.output(2));
-        let (blocks, channels) = (word(cut.strips.blocks), word(cut.channels));
-        out.dispatch(
-            &BackwardMerge { blocks, columns: channels, block_dgain, block_dbias, dgain, dbias },
-            variant,
-            grid,
-        );
-        let grid = cut.grid();
-        let dx = io.output(0);
-        out.dispatch(
-            &BackwardX { rows, columns, rows_each, x, gain, mean, inv_std, dy, dgain, dbias, dx },
-            cut.variant,
-            grid,
-        );
-    }
-
-    fn functions(&self) -> &'static [Function] {
-        &[Function::Divide]
-    }
-}
-
-impl Maths for BatchNormBackward {
-    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[x, gain, mean, inv_std, dy] = inputs else { return Vec::new() };
-        let channels = gain.data.len();
-        let rows = x.data.len() / channels;
-        let normal = |at: usize| (x.data[at] - mean.data[at % channels]) * inv_std.data[at % channels];
-        let dgain = Array::sum_columns(rows, channels, |at| dy.data[at] * normal(at));
-        let dbias = Array::sum_columns(rows, channels, |at| dy.data[at]);
-        let dx = Array::from_fn(&x.shape, |at| {
-            let c = at % channels;
-            let slope = dy.data[at] - dbias.data[c] / T::count(rows) - normal(at) * dgain.data[c] / T::count(rows);
-            gain.data[c] * inv_std.data[c] * slope
-        });
-        vec![dx, dgain, dbias]
-    }
-}
-
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[
         Signature::of::<BatchNormTrain>(
             "batch_norm",
-            "over all axes but the last, y = gain (x − mean) inv_std + bias, inv_std = 1 / sqrt(variance + eps); running' = running + momentum (batch − running), with the unbiased variance",
+            "over all axes but the last, y = gain (x − mean) inv_std + bias + shortcut, with relu max(y, 0), inv_std = 1 / sqrt(variance + eps); running' = running + momentum (batch − running), with the unbiased variance",
             &[
                 ("eps", "a number added to the variance"),
                 ("momentum", "the weight of this batch in the running averages, 0 to 1"),
+                ("relu", "true or false"),
             ],
             [
                 &[
@@ -315,6 +250,7 @@ pub(super) const ENTRY: Entry = Entry {
                     ("bias", "f32 [C]"),
                     ("running_mean", "f32 [C]"),
                     ("running_variance", "f32 [C]"),
+                    ("shortcut?", "T [.., C]"),
                 ],
                 &[
                     ("y", "T [.., C]"),
@@ -325,40 +261,32 @@ pub(super) const ENTRY: Entry = Entry {
                 ],
             ],
         ),
-        Signature::of::<BatchNormBackward>(
-            "batch_norm_backward",
-            "dbias = Σ dy, dgain = Σ dy x̂, dx = gain inv_std (dy − dbias / n − x̂ dgain / n), x̂ = (x − mean) inv_std",
-            &[],
-            [
-                &[
-                    ("x", "T [.., C]"),
-                    ("gain", "f32 [C]"),
-                    ("mean", "f32 [C]"),
-                    ("inv_std", "f32 [C]"),
-                    ("dy", "T [.., C]"),
-                ],
-                &[("dx", "T [.., C]"), ("dgain", "f32 [C]"), ("dbias", "f32 [C]")],
-            ],
-        ),
+        super::batch_norm_backward::SIGNATURE,
     ],
     cases,
 };
 
 fn cases() -> Vec<Case> {
-    let case = |shape: &[usize]| {
+    let behind = |shape: &[usize], relu, shortcut: bool| {
         let vector: &[usize] = &shape[shape.len() - 1..];
-        let norm = BatchNormTrain { eps: 1e-5, momentum: 0.1 };
-        let case = Case::new(norm, &[shape, vector, vector, vector, vector]).constant(3).constant(4);
-        (1..5).fold(case, Case::f32)
+        let norm = BatchNormTrain { eps: 1e-5, momentum: 0.1, relu };
+        let mut shapes = vec![shape, vector, vector, vector, vector];
+        shapes.extend(shortcut.then_some(shape));
+        let case = Case::new(norm, &shapes).constant(3).constant(4);
+        (1..INPUTS).fold(case, Case::f32)
     };
+    let case = |shape: &[usize]| behind(shape, false, false);
     let mut cases: Vec<Case> = AWKWARD.iter().map(|&rows| case(&[rows, 3])).collect();
     cases.extend([&[2, 3, 5, 64][..], &[1, 1_500, 5], &[1_031, 33], &[9, 257], &[600, 160]].map(case));
     // Far from zero: a variance taken as a difference of squares would have no digit right.
     // At 1,000 the numerical derivative has too few digits left too, in f64, to judge the rule by.
     cases.push(case(&[257, 8]).draw(0, Draw::Between(30.0, 31.0)));
     cases.push(case(&[257, 12]).draw(0, Draw::Between(1_000.0, 1_001.0)).no_gradient());
+    cases.extend([(true, false), (true, true), (false, true)].map(|(relu, shortcut)| behind(&[33, 3], relu, shortcut)));
+    cases.push(behind(&[2, 3, 11, 64], true, true));
     cases.push(case(&[64, 112, 112, 64]).real("resnet50 stem"));
     cases.push(case(&[64, 56, 56, 256]).real("resnet50 stage1"));
+    cases.push(behind(&[64, 56, 56, 256], true, true).real("resnet50 stage1, shortcut and ReLU"));
     cases.push(case(&[64, 7, 7, 2048]).real("resnet50 stage4"));
     cases
 }

@@ -79,9 +79,13 @@ pub fn training_step_in(
     let labels = Tensor::new([images[0]], Elem::U32);
     let images = graph.input("images", Tensor::new(images, elem));
     let labels = graph.input("labels", labels);
-    let rate = graph.input("rate", Tensor::f32([1]));
+    graph.input("rate", Tensor::f32([1]));
     let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;
     let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
+    graph.output("loss", loss);
+    let mut graph = graph.fused()?.graph;
+    let named = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
+    let (loss, rate) = (named(graph.find_output("loss"), "loss")?, named(graph.find_input("rate"), "rate")?);
     let one = graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?;
     let learned: Vec<Value> = graph
         .values()
@@ -101,7 +105,6 @@ pub fn training_step_in(
         graph.scoped(name.clone(), |graph| graph.apply(rule, &[weight, gradient, velocity, rate]))?;
         gradients.push((name, gradient));
     }
-    graph.output("loss", loss);
     Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
 }
 

@@ -129,7 +129,7 @@ fn wrong_attributes() -> Result<(), Failed> {
     }
     for (file, attributes, faults) in [
         ("permute-0312", r#"{"axes": [0, 3, 1, 2]}"#, &[][..]),
-        ("batch_norm-rows", r#"{"eps": 1e-5, "momentum": 0.9}"#, &["output.3", "output.4"]),
+        ("batch_norm-rows", r#"{"eps": 1e-5, "momentum": 0.9, "relu": false}"#, &["output.3", "output.4"]),
         ("sgd-ahead", r#"{"momentum": 0.9, "weight_decay": 0.1, "nesterov": false}"#, &["output.0"]),
         ("map-gelu", r#"{"function": "sigmoid"}"#, &["output.0", "gradient.0"]),
         ("attend-transformer", r#"{"heads": 1, "scale": 0.7}"#, &[]),

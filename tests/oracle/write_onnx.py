@@ -210,7 +210,7 @@ def batch_norm(test):
     if not test.get("training_mode", 0):
         return "batch_norm_fixed", {"eps": eps}, inputs, [to_back(test.outputs[0])]
     # ONNX weighs the old average, and keeps the biased variance: that output is left out.
-    attributes = {"eps": eps, "momentum": 1 - float(test.get("momentum", 0.9))}
+    attributes = {"eps": eps, "momentum": 1 - float(test.get("momentum", 0.9)), "relu": False}
     return "batch_norm", attributes, inputs, [to_back(test.outputs[0]), None, None, test.outputs[1]]
 
 

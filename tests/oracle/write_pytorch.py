@@ -152,12 +152,13 @@ def pooling():
 def normalization():
     eps, momentum = 1e-5, 0.1
 
-    def train(x, gain, bias, mean, variance):
+    def train(x, gain, bias, mean, variance, shortcut=None):
         flat = x.reshape(-1, x.shape[-1])
         mean, variance = mean.clone(), variance.clone()
-        y = F.batch_norm(flat, mean, variance, gain, bias, training=True, momentum=momentum, eps=eps)
+        y = F.batch_norm(flat, mean, variance, gain, bias, training=True, momentum=momentum, eps=eps).reshape(x.shape)
+        y = y if shortcut is None else F.relu(y + shortcut)
         inv_std = 1 / (flat.var(0, unbiased=False) + eps).sqrt()
-        return y.reshape(x.shape), flat.mean(0), inv_std, mean, variance
+        return y, flat.mean(0), inv_std, mean, variance
 
     def fixed(x, gain, bias, mean, variance):
         return F.batch_norm(x.reshape(-1, x.shape[-1]), mean, variance, gain, bias, eps=eps).reshape(x.shape)
@@ -168,9 +169,12 @@ def normalization():
         return [numbers(*shape, seed=7), *drawn, numbers(vector, seed=11, low=0.2, high=2.0)]
 
     for name, shape in [("pixels", (2, 3, 5, 4)), ("rows", (31, 3))]:
-        attributes = {"eps": eps, "momentum": momentum}
+        attributes = {"eps": eps, "momentum": momentum, "relu": False}
         case(f"batch_norm-{name}", "batch_norm", attributes, train, inputs(*shape), (0, 1, 2))
         case(f"batch_norm_fixed-{name}", "batch_norm_fixed", {"eps": eps}, fixed, inputs(*shape), (0, 1, 2))
+
+    given = [*inputs(2, 3, 5, 4), numbers(2, 3, 5, 4, seed=15)]
+    case("batch_norm-shortcut", "batch_norm", attributes | {"relu": True}, train, given, (0, 1, 2, 5))
 
     def behind(stride, padding, groups, relu):
         def function(x, weight, gain, bias, mean, variance, shortcut=None):

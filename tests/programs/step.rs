@@ -55,7 +55,7 @@ fn layer(
     learned.extend([weight, gain, bias]);
     let conv = Conv2d { stride: [stride; 2], padding: [1, 1], groups: 1 };
     let h = graph.apply_one(conv, &[x, weight])?;
-    let norm = BatchNormTrain { eps: 1e-5, momentum: 0.1 };
+    let norm = BatchNormTrain { eps: 1e-5, momentum: 0.1, relu: false };
     let h = graph.apply(norm, &[h, gain, bias, mean, variance])?[0];
     graph.apply_one(Map::Relu, &[h])
 }

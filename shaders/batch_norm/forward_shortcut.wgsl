@@ -1,0 +1,32 @@
+// y = f(gain (x - mean) inv_std + bias + shortcut), where f is ReLU or nothing.
+// A workgroup takes a block of rows and a strip of channels; its lanes keep their channel and walk down the rows.
+// needs strip
+// constants RELU=1
+
+struct Params { rows: u32, columns: u32, rows_each: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elems>;
+@group(0) @binding(2) var<storage, read> gain: array<floats>;
+@group(0) @binding(3) var<storage, read> bias: array<floats>;
+@group(0) @binding(4) var<storage, read> mean: array<floats>;
+@group(0) @binding(5) var<storage, read> inv_std: array<floats>;
+@group(0) @binding(6) var<storage, read> shortcut: array<elems>;
+@group(0) @binding(7) var<storage, read_write> y: array<elems>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let column = group.x * STRIP + lane % STRIP;
+    if column >= params.columns {
+        return;
+    }
+    let scale = gain[column] * inv_std[column];
+    let center = mean[column];
+    let shift = bias[column];
+    let start = group.y * params.rows_each;
+    let end = min(start + params.rows_each, params.rows);
+    for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
+        let at = row * params.columns + column;
+        let z = (floats(x[at]) - center) * scale + shift + floats(shortcut[at]);
+        y[at] = elems(select(z, max(z, floats()), RELU == 1u));
+    }
+}
