@@ -168,7 +168,7 @@ impl Op for BatchNormTrain {
         let y = io.output(0);
         match io.inputs.len() {
             INPUTS => {
-                out.dispatch(&Forward { rows, columns, rows_each, x, gain, bias, mean, inv_std, y }, variant, grid)
+                out.dispatch(&Forward { rows, columns, rows_each, x, gain, bias, mean, inv_std, y }, variant, grid);
             }
             _ => {
                 let shortcut = io.input(INPUTS);
