@@ -1,13 +1,11 @@
-// y = a + b. One lane an element.
-// needs elem_f32 | elem_f16
-// needs index
-// constants WORKGROUP=256
+// y = a + b.
+// needs flat
 
-struct Params { count: u32 }
+struct Params { strips: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<elem>;
-@group(0) @binding(2) var<storage, read> b: array<elem>;
-@group(0) @binding(3) var<storage, read_write> y: array<elem>;
+@group(0) @binding(1) var<storage, read> a: array<elems>;
+@group(0) @binding(2) var<storage, read> b: array<elems>;
+@group(0) @binding(3) var<storage, read_write> y: array<elems>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -15,8 +13,18 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = folded(group, groups) * WORKGROUP + lane;
-    if at < params.count {
-        y[at] = elem(f32(a[at]) + f32(b[at]));
+    let first = first_strip(group, groups, lane);
+    var first_terms: array<elems, AT_ONCE>;
+    var second_terms: array<elems, AT_ONCE>;
+    for (var i = 0u; i < AT_ONCE; i++) { // unroll
+        let at = min(first + i * WORKGROUP, params.strips - 1u);
+        first_terms[i] = a[at];
+        second_terms[i] = b[at];
+    }
+    for (var i = 0u; i < AT_ONCE; i++) { // unroll
+        let at = first + i * WORKGROUP;
+        if at < params.strips {
+            y[at] = elems(floats(first_terms[i]) + floats(second_terms[i]));
+        }
     }
 }

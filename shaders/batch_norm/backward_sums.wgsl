@@ -20,11 +20,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var dbias = floats();
     if column < params.columns {
         let center = mean[column];
-        for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
-            let at = row * params.columns + column;
-            let slope = floats(dy[at]);
-            dgain += slope * (floats(x[at]) - center);
-            dbias += slope;
+        for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
+            var xs: array<elems, AT_ONCE>;
+            var dys: array<elems, AT_ONCE>;
+            for (var i = 0u; i < AT_ONCE; i++) { // unroll
+                let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
+                xs[i] = x[at];
+                dys[i] = dy[at];
+            }
+            for (var i = 0u; i < AT_ONCE; i++) { // unroll
+                if row + i * ROW_LANES < end {
+                    let slope = floats(dys[i]);
+                    dgain += slope * (floats(xs[i]) - center);
+                    dbias += slope;
+                }
+            }
         }
         dgain *= inv_std[column];
     }

@@ -26,8 +26,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let shift = dbias[column] / rows;
     let start = group.y * params.rows_each;
     let end = min(start + params.rows_each, params.rows);
-    for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
-        let at = row * params.columns + column;
-        dx[at] = elems(scale * (floats(dy[at]) - shift - (floats(x[at]) - center) * tilt));
+    for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
+        var xs: array<elems, AT_ONCE>;
+        var dys: array<elems, AT_ONCE>;
+        for (var i = 0u; i < AT_ONCE; i++) { // unroll
+            let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
+            xs[i] = x[at];
+            dys[i] = dy[at];
+        }
+        for (var i = 0u; i < AT_ONCE; i++) { // unroll
+            if row + i * ROW_LANES < end {
+                let slope = floats(dys[i]) - shift - (floats(xs[i]) - center) * tilt;
+                dx[(row + i * ROW_LANES) * params.columns + column] = elems(scale * slope);
+            }
+        }
     }
 }

@@ -24,9 +24,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let shift = bias[column];
     let start = group.y * params.rows_each;
     let end = min(start + params.rows_each, params.rows);
-    for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
-        let at = row * params.columns + column;
-        let z = (floats(x[at]) - center) * scale + shift + floats(shortcut[at]);
-        y[at] = elems(select(z, max(z, floats()), RELU == 1u));
+    for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
+        var xs: array<elems, AT_ONCE>;
+        var shortcuts: array<elems, AT_ONCE>;
+        for (var i = 0u; i < AT_ONCE; i++) { // unroll
+            let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
+            xs[i] = x[at];
+            shortcuts[i] = shortcut[at];
+        }
+        for (var i = 0u; i < AT_ONCE; i++) { // unroll
+            if row + i * ROW_LANES < end {
+                let z = (floats(xs[i]) - center) * scale + shift + floats(shortcuts[i]);
+                y[(row + i * ROW_LANES) * params.columns + column] = elems(select(z, max(z, floats()), RELU == 1u));
+            }
+        }
     }
 }

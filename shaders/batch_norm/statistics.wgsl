@@ -18,8 +18,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var own = Moments();
     if column < params.columns {
         let first = floats(x[column]);
-        for (var row = start + lane / STRIP; row < end; row += ROW_LANES) {
-            own = with_one(own, floats(x[row * params.columns + column]) - first);
+        for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
+            var xs: array<elems, AT_ONCE>;
+            for (var i = 0u; i < AT_ONCE; i++) { // unroll
+                let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
+                xs[i] = x[at];
+            }
+            for (var i = 0u; i < AT_ONCE; i++) { // unroll
+                if row + i * ROW_LANES < end {
+                    own = with_one(own, floats(xs[i]) - first);
+                }
+            }
         }
     }
     let all = strip_moments(own, lane);

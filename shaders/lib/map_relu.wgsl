@@ -1,7 +1,7 @@
 // ReLU: f(x) = max(x, 0), and its derivative (0 at 0).
-fn f(x: f32) -> f32 {
-    return max(x, 0.0);
+fn f(x: floats) -> floats {
+    return max(x, floats());
 }
-fn df(x: f32) -> f32 {
-    return select(0.0, 1.0, x > 0.0);
+fn df(x: floats) -> floats {
+    return select(floats(), floats(1.0), x > floats());
 }

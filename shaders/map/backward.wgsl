@@ -1,14 +1,12 @@
-// dx = dy f'(x). One lane an element.
-// needs elem_f32 | elem_f16
+// dx = dy f'(x).
 // needs map_relu | map_sigmoid | map_gelu
-// needs index
-// constants WORKGROUP=256
+// needs flat
 
-struct Params { count: u32 }
+struct Params { strips: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> dy: array<elem>;
-@group(0) @binding(3) var<storage, read_write> dx: array<elem>;
+@group(0) @binding(1) var<storage, read> x: array<elems>;
+@group(0) @binding(2) var<storage, read> dy: array<elems>;
+@group(0) @binding(3) var<storage, read_write> dx: array<elems>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -16,8 +14,18 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = folded(group, groups) * WORKGROUP + lane;
-    if at < params.count {
-        dx[at] = elem(f32(dy[at]) * df(f32(x[at])));
+    let first = first_strip(group, groups, lane);
+    var xs: array<elems, AT_ONCE>;
+    var dys: array<elems, AT_ONCE>;
+    for (var i = 0u; i < AT_ONCE; i++) { // unroll
+        let at = min(first + i * WORKGROUP, params.strips - 1u);
+        xs[i] = x[at];
+        dys[i] = dy[at];
+    }
+    for (var i = 0u; i < AT_ONCE; i++) { // unroll
+        let at = first + i * WORKGROUP;
+        if at < params.strips {
+            dx[at] = elems(floats(dys[i]) * df(floats(xs[i])));
+        }
     }
 }

@@ -21,6 +21,7 @@ pieces! {
     "convolution",
     "elem_f16",
     "elem_f32",
+    "flat",
     "fragment_16",
     "fragment_8",
     "gemm",

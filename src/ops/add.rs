@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{AWKWARD, Entry};
 use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::tuning::Flat;
+use crate::kernel::{Elem, Recording};
 use crate::reference::{Array, Real};
 
 /// y = a + b, shapes equal.
@@ -12,9 +13,9 @@ use crate::reference::{Array, Real};
 pub struct Add;
 
 kernel! {
-    /// One lane an element.
+    /// A lane some strips.
     struct Forward = "add/forward" {
-        params { count: u32 }
+        params { strips: u32 }
         read { a, b }
         write { y }
     }
@@ -34,13 +35,8 @@ impl Op for Add {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let count = io.outputs[0].shape.count();
-        let lanes = tuning::lanes(io.machine);
-        out.dispatch(
-            &Forward { count: word(count), a: io.input(0), b: io.input(1), y: io.output(0) },
-            Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
-            Grid::over(count, lanes as usize),
-        );
+        let Flat { strips, variant, grid } = Flat::of(io.machine, io.elem(0), io.outputs[0].shape.count());
+        out.dispatch(&Forward { strips, a: io.input(0), b: io.input(1), y: io.output(0) }, variant, grid);
     }
 
     fn backward(&self, _: &Node, grads: &[Option<Value>], _: &mut Graph) -> Gradients {
@@ -66,6 +62,8 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = AWKWARD.iter().map(|&n| Case::new(Add, &[&[n, 3], &[n, 3]])).collect();
+    // Elements enough for a lane to take several strips, of one and of four.
+    cases.extend([[67, 67], [129, 128]].map(|shape| Case::new(Add, &[&shape, &shape])));
     cases.push(Case::new(Add, &[&[64, 56, 56, 256], &[64, 56, 56, 256]]).real("resnet50 stage2 residual"));
     cases
 }

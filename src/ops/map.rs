@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{AWKWARD, Entry};
 use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::tuning::Flat;
+use crate::kernel::{Elem, Recording};
 use crate::reference::{Array, Real};
 
 /// A function of each element.
@@ -24,18 +25,18 @@ pub enum Map {
 pub struct MapBackward(pub Map);
 
 kernel! {
-    /// One lane an element.
+    /// A lane some strips.
     struct Forward = "map/forward" {
-        params { count: u32 }
+        params { strips: u32 }
         read { x }
         write { y }
     }
 }
 
 kernel! {
-    /// One lane an element.
+    /// A lane some strips.
     struct Backward = "map/backward" {
-        params { count: u32 }
+        params { strips: u32 }
         read { x, dy }
         write { dx }
     }
@@ -100,13 +101,8 @@ impl Op for Map {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let count = io.outputs[0].shape.count();
-        let lanes = tuning::lanes(io.machine);
-        out.dispatch(
-            &Forward { count: word(count), x: io.input(0), y: io.output(0) },
-            Variant::of(io.elem(0)).piece(self.piece()).constant("WORKGROUP", lanes),
-            Grid::over(count, lanes as usize),
-        );
+        let Flat { strips, variant, grid } = Flat::of(io.machine, io.elem(0), io.outputs[0].shape.count());
+        out.dispatch(&Forward { strips, x: io.input(0), y: io.output(0) }, variant.piece(self.piece()), grid);
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
@@ -138,13 +134,9 @@ impl Op for MapBackward {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let count = io.outputs[0].shape.count();
-        let lanes = tuning::lanes(io.machine);
-        out.dispatch(
-            &Backward { count: word(count), x: io.input(0), dy: io.input(1), dx: io.output(0) },
-            Variant::of(io.elem(0)).piece(self.0.piece()).constant("WORKGROUP", lanes),
-            Grid::over(count, lanes as usize),
-        );
+        let Flat { strips, variant, grid } = Flat::of(io.machine, io.elem(0), io.outputs[0].shape.count());
+        let call = Backward { strips, x: io.input(0), dy: io.input(1), dx: io.output(0) };
+        out.dispatch(&call, variant.piece(self.0.piece()), grid);
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -180,6 +172,10 @@ fn cases() -> Vec<Case> {
     let shapes = AWKWARD.iter().flat_map(|&n| Map::ALL.map(|map| (map, n)));
     let mut cases: Vec<Case> =
         shapes.map(|(map, n)| Case::new(map, &[&[n, 5]]).draw(0, Draw::Between(-6.0, 6.0))).collect();
+    // Elements enough for a lane to take several strips, of one and of four.
+    cases.extend(
+        [[67, 67], [129, 128]].map(|shape| Case::new(Map::Sigmoid, &[&shape]).draw(0, Draw::Between(-6.0, 6.0))),
+    );
     // A slope at zero is a matter of choice, and no derivative tells it.
     cases.push(Case::new(MapBackward(Map::Relu), &[&[9, 5], &[9, 5]]).draw(0, Draw::Labels(3)).no_gradient());
     cases.push(Case::new(Map::Relu, &[&[64, 56, 56, 256]]).real("resnet50 stage2"));

@@ -2,7 +2,7 @@
 
 pub mod gemm;
 
-use super::{Capabilities, Variant};
+use super::{Capabilities, Elem, Grid, Variant, word};
 
 /// Lanes of a workgroup for kernels that walk over elements, and for those that reduce a row.
 ///
@@ -46,6 +46,37 @@ impl Width {
 pub const fn width(columns: usize) -> Width {
     if columns.is_multiple_of(4) { Width::Four } else { Width::One }
 }
+
+/// How a tensor is shared out among lanes that take each element by itself (`shaders/lib/flat.wgsl`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flat {
+    /// Its strips: what a lane works on at once.
+    pub strips: u32,
+    /// The build.
+    pub variant: Variant,
+    /// The grid.
+    pub grid: Grid,
+}
+
+impl Flat {
+    /// For so many elements of this type.
+    #[must_use]
+    pub fn of(capabilities: &Capabilities, elem: Elem, count: usize) -> Self {
+        let (lanes, width) = (lanes(capabilities), width(count));
+        let strips = count / width.elements();
+        let busy = if capabilities.software { BUSY_SOFTWARE } else { BUSY };
+        let at_once = if strips < lanes as usize * AT_ONCE * busy { 1 } else { AT_ONCE };
+        let variant = Variant::of(elem).piece(width.piece()).constant("WORKGROUP", lanes);
+        Self {
+            strips: word(strips),
+            variant: variant.constant("AT_ONCE", word(at_once)),
+            grid: Grid::over(strips, lanes as usize * at_once),
+        }
+    }
+}
+
+/// Loads that a lane has under way at a time, where there is enough work for all lanes.
+const AT_ONCE: usize = 4;
 
 /// How a matrix is shared out among workgroups whose lanes lie side by side over columns and walk down rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +122,9 @@ impl Strips {
     /// The build of a kernel on `shaders/lib/strip.wgsl` that is cut like this.
     #[must_use]
     pub fn build(&self, variant: Variant) -> Variant {
-        variant.constant("WORKGROUP", self.lanes).constant("STRIP", self.strip)
+        let deep = self.rows_each >= AT_ONCE * (self.lanes / self.strip) as usize;
+        let variant = variant.constant("WORKGROUP", self.lanes).constant("STRIP", self.strip);
+        variant.constant("AT_ONCE", if deep { word(AT_ONCE) } else { 1 })
     }
 
     /// Partial results, a row a block: every column's are merged by one workgroup.
