@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch's time for the rows of `vistok bench SUITE --json`, for `vistok bench SUITE --against`.
 
-Usage: pytorch.py ROWS.json OUT.json [--rounds N]
+Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,pure,amp]
 
 Ops run in CUDA graphs, f32 without TF32, channels last; what PyTorch has no single call for gets no time. Models run
 launched one by one ("eager"), as a CUDA graph, and by torch.compile; of a row's ways the fastest is its time, and all
@@ -16,8 +16,10 @@ import time
 from networks import models
 from timing import captured, milliseconds, prepared
 
-WARM_UP_MS = 500.0
+WARM_UP_MS = 300.0
+# Runs back to back, and the time after which fewer must do: what `vistok bench models` does.
 RUNS = 100
+ENOUGH_MS = 3000.0
 
 
 def front(x):
@@ -126,21 +128,26 @@ def time_ops(torch, rows, rounds):
 
 def wall(torch, run):
     """Milliseconds of a run when many follow each other, launching included."""
-    began = time.perf_counter()
-    while (time.perf_counter() - began) * 1e3 < WARM_UP_MS:
-        run()
+
+    def lasting(runs):
+        began = time.perf_counter()
+        for _ in range(runs):
+            run()
         torch.cuda.synchronize()
-    began = time.perf_counter()
-    for _ in range(RUNS):
-        run()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - began) * 1e3 / RUNS
+        return (time.perf_counter() - began) * 1e3 / runs
+
+    once, began = lasting(3), time.perf_counter()
+    while (time.perf_counter() - began) * 1e3 < WARM_UP_MS:
+        once = lasting(3)
+    return lasting(max(3, min(RUNS, int(ENOUGH_MS / once))))
 
 
-def time_models(torch, rows):
+def time_models(torch, rows, wanted):
     for row in rows:
         ways = {}
         for name, prepare in models(torch, row):
+            if name not in wanted:
+                continue
             torch.cuda.reset_peak_memory_stats()
             try:
                 ways[name] = {"ms": wall(torch, prepare()), "peak_bytes": torch.cuda.max_memory_allocated()}
@@ -157,6 +164,7 @@ def main():
     arguments.add_argument("rows")
     arguments.add_argument("out")
     arguments.add_argument("--rounds", type=int, default=9)
+    arguments.add_argument("--ways", default="eager,graph,compile,pure,amp")
     arguments = arguments.parse_args()
     with open(arguments.rows, encoding="utf-8") as file:
         document = json.load(file)
@@ -164,7 +172,7 @@ def main():
     fields = ["name", "shape", "element", "pass", "op", "attributes", "inputs", "images"]
     rows = [{field: row[field] for field in fields if field in row} for row in document["rows"]]
     if document["suite"] == "models":
-        time_models(torch, rows)
+        time_models(torch, rows, arguments.ways.split(","))
     else:
         time_ops(torch, rows, arguments.rounds)
     name = f"PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}"

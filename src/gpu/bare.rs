@@ -123,6 +123,12 @@ impl<'a> Bare<'a> {
         Ok(Step { built, group, grid: dispatch.grid })
     }
 
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
     /// Runs the op `times` times in one submission and waits.
     ///
     /// # Errors
