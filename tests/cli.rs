@@ -8,7 +8,7 @@ use serde_json::Value;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const COMMANDS: [&str; 7] = ["devices", "demo", "train", "eval", "verify", "bench", "plan"];
+const COMMANDS: [&str; 8] = ["devices", "demo", "train", "eval", "verify", "bench", "plan", "profile"];
 
 fn vistok(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vistok"));
@@ -332,6 +332,30 @@ fn benches_of_suites_models_and_beside_a_peer() -> Outcome {
     let found = document(&mut beside(&path)?)?;
     assert_eq!(found["rows"][0]["peer_ms"], 0.5);
     assert!(found["rows"][1]["peer_ms"].is_null());
+    Ok(())
+}
+
+#[test]
+fn a_profile_is_a_table_and_a_trace() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let trace = folder.path().join("trace.json");
+    let profile = |out: &Path| -> Result<Command, &'static str> {
+        let mut command = vistok(&["profile", "resnet-small", "--image", "8x8x1", "--json", "--out"]);
+        command.arg(text(out)?);
+        Ok(command)
+    };
+    let nowhere = folder.path().join("nowhere").join("trace.json");
+    assert!(refusal(&mut profile(&nowhere)?)?.contains("give another place with --out"));
+    if !has_adapter("profile") {
+        return Ok(());
+    }
+    let found = document(&mut profile(&trace)?)?;
+    let calls = found["steps"].as_array().ok_or("no steps")?.len();
+    let events: serde_json::Value = serde_json::from_slice(&fs::read(&trace)?)?;
+    let events = events["traceEvents"].as_array().ok_or("no events")?;
+    assert_eq!(events.iter().filter(|event| event["pid"] == 2 && event["ph"] == "X").count(), calls);
+    assert!(calls > 0 && events.iter().any(|event| event["name"] == "record and submit"));
+    assert!(found["kernels"].as_array().is_some_and(|kernels| !kernels.is_empty()));
     Ok(())
 }
 

@@ -102,11 +102,11 @@ impl ModelSubject<'_> {
         Ok(Plan::new(&graph, &layout, device.capabilities(), Options::default())?)
     }
 
-    /// Runs it until its times are known.
+    /// Its graph, and what runs it, with parameters as they start and images that are spread.
     ///
     /// # Errors
     /// When it does not fit, a kernel does not compile, memory does not suffice or the device is lost.
-    pub fn measure(&self, device: &Device, pipelines: &Pipelines) -> Result<ModelMeasurement, BenchError> {
+    pub fn prepare(&self, device: &Device, pipelines: &Pipelines) -> Result<(Graph, Executor), BenchError> {
         let (graph, parameters) = self.graph()?;
         let layout = Layout::of(&[&graph], device.capabilities().offset_alignment)?;
         let plan = Plan::new(&graph, &layout, device.capabilities(), Options::default())?;
@@ -116,7 +116,15 @@ impl ModelSubject<'_> {
         }
         let executor = Executor::new(device, pipelines, plan, &homes)?;
         fill(&executor, &graph)?;
+        Ok((graph, executor))
+    }
 
+    /// Runs it until its times are known.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn measure(&self, device: &Device, pipelines: &Pipelines) -> Result<ModelMeasurement, BenchError> {
+        let (graph, executor) = self.prepare(device, pipelines)?;
         let wait = || device.wait("timing a model");
         let once = |runs: u32| -> Result<Duration, BenchError> {
             let began = Instant::now();

@@ -15,6 +15,7 @@ mod machine;
 mod picture;
 mod plan;
 mod presets;
+mod profile;
 mod progress;
 mod speak;
 mod table;
@@ -44,6 +45,7 @@ enum Command {
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Plan(plan::Arguments),
+    Profile(profile::Arguments),
 }
 
 /// Which adapter computes.
@@ -64,6 +66,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Profile(arguments) => profile::run(&arguments),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
