@@ -2,7 +2,7 @@
 // One workgroup a tile of TILE_M x TILE_N sums: x counts tiles along columns, y along rows, z slices.
 //
 // The kernel says what a, b and y are, in strips of 4 consecutive elements:
-//   extent() -> (rows, cols, depth)             depth_of(slice) -> (first k, end): first a multiple of TILE_K from 0
+//   extent() -> (rows, cols, depth)             depth_of(slice) -> (first k, end): first a multiple of TILE_K from 0; may be empty
 //   outer_a(row, slice) -> OuterA               what can be worked out of a row before the loop over k
 //   load_a(OuterA, k) -> elem4                  A_ALONG_K = 1: a[row, k .. k+4];  0: a[row .. row+4, k]
 //   outer_b(col, slice), load_b                 B_ALONG_K = 1: b[k .. k+4, col];  0: b[k, col .. col+4]
@@ -63,7 +63,7 @@ fn gemm(group: vec3<u32>, lane: u32) {
     var strips_a: array<elem4, STRIPS_A>;
     var strips_b: array<elem4, STRIPS_B>;
     let depth = depth_of(slice);
-    if AHEAD == 1u {
+    if AHEAD == 1u && depth.x < depth.y {
         for (var i = 0u; i < STRIPS_A; i++) { // unroll
             strips_a[i] = load_a(outers_a[i], depth.x + at_a.y + i * DEEPER_A);
         }

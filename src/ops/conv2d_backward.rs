@@ -67,13 +67,19 @@ impl Op for Conv2dBackwardX {
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let Ok(sizes) = self.conv.sizes(&self.x, &io.inputs[1].shape) else { return };
-        let extent = [sizes.batch * sizes.input[0] * sizes.input[1], sizes.group_in];
-        let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_out;
-        let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.conv.groups);
+        // Pixels are cut into phases by the stride; each has taps of its own, of which one is the least to be whole.
+        let stride = self.conv.stride;
+        let [height, width] = [0, 1].map(|axis| sizes.input[axis].div_ceil(stride[axis]));
+        let extent = [sizes.batch * height * width, sizes.group_in];
+        let phases = stride[0] * stride[1];
+        let taps = if phases == 1 { sizes.kernel[0] * sizes.kernel[1] } else { 1 };
+        let slices = self.conv.groups * phases;
+        let tiles = Tiles::choose(io.machine, io.elem(0), extent, slices);
+        let whole = [extent[0], extent[1], taps * sizes.group_out];
         out.dispatch(
             &BackwardX { batch: word(sizes.batch), dy: io.input(0), weight: io.input(1), dx: io.output(0) },
-            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [extent[0], extent[1], depth], [true, true]),
-            tiles.grid(extent, self.conv.groups),
+            tiles.variant(self.conv.variant(&sizes, io.elem(0)), whole, [true, true]),
+            tiles.grid(extent, slices),
         );
     }
 

@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+mod bench;
+
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const COMMANDS: [&str; 8] = ["devices", "demo", "train", "eval", "verify", "bench", "plan", "profile"];
@@ -286,76 +288,6 @@ fn verify_compares_a_whole_model() -> Outcome {
         assert!(rows.iter().any(|row| row["name"] == name), "no row for {name}");
     }
     assert!(rows.iter().all(|row| row["status"] == "passed" && row["allowed"].as_f64() > Some(0.0)), "{found}");
-    Ok(())
-}
-
-#[test]
-fn bench_gives_a_row_a_measurement() -> Outcome {
-    if !has_adapter("bench --json") {
-        return Ok(());
-    }
-    // An update has one node and no gradient: the least that there is to measure, on any adapter.
-    let found = document(&mut vistok(&["bench", "sgd", "--json"]))?;
-    let rows = found["rows"].as_array().ok_or("no rows")?;
-    assert!(!rows.is_empty());
-    for key in ["name", "shape", "element", "pass", "median_ms", "tflops", "gb_per_s", "floor_ms"] {
-        assert!(rows.iter().all(|row| row.get(key).is_some()), "a row without `{key}`");
-    }
-    assert!(rows.iter().all(|row| row["median_ms"].is_null() || row["median_ms"].as_f64() > Some(0.0)), "{found}");
-    Ok(())
-}
-
-#[test]
-fn benches_of_suites_models_and_beside_a_peer() -> Outcome {
-    assert!(refusal(&mut vistok(&["bench", "gem", "f16"]))?.contains("there are: ops, gemm"), "a wrong suite");
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("peer.json");
-    let beside = |path: &Path| Ok::<_, &'static str>(vistok(&["bench", "gemm", "--json", "--against", text(path)?]));
-    assert!(refusal(&mut beside(&path)?)?.contains("peer.json"), "a missing file is not named");
-    fs::write(&path, "{\"rows\": [{\"name\": 3}]}")?;
-    assert!(refusal(&mut beside(&path)?)?.contains("a row without its names"), "a broken file is taken");
-    if !has_adapter("bench models") {
-        return Ok(());
-    }
-    let found = document(&mut vistok(&["bench", "models", "resnet-small", "--json"]))?;
-    let rows = found["rows"].as_array().ok_or("no rows")?;
-    assert!(rows.iter().any(|row| row["pass"] == "training") && rows.iter().any(|row| row["pass"] == "forward"));
-    for key in ["throughput_ms", "latency_ms", "recording_ms", "peak_bytes", "dispatches"] {
-        assert!(rows.iter().all(|row| row[key].as_f64() > Some(0.0)), "a row without `{key}`: {found}");
-    }
-    // Times of the first row, under the first row's names, come back beside ours.
-    let row = &document(&mut vistok(&["bench", "gemm", "--json"]))?["rows"][0];
-    let known = ["name", "shape", "element", "pass"].map(|field| (field.to_owned(), row[field].clone()));
-    let mut known: serde_json::Map<_, _> = known.into_iter().collect();
-    known.insert("median_ms".to_owned(), 0.5.into());
-    fs::write(&path, serde_json::json!({ "name": "somebody", "rows": [known] }).to_string())?;
-    let found = document(&mut beside(&path)?)?;
-    assert_eq!(found["rows"][0]["peer_ms"], 0.5);
-    assert!(found["rows"][1]["peer_ms"].is_null());
-    Ok(())
-}
-
-#[test]
-fn a_profile_is_a_table_and_a_trace() -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let trace = folder.path().join("trace.json");
-    let profile = |out: &Path| -> Result<Command, &'static str> {
-        let mut command = vistok(&["profile", "resnet-small", "--image", "8x8x1", "--json", "--out"]);
-        command.arg(text(out)?);
-        Ok(command)
-    };
-    let nowhere = folder.path().join("nowhere").join("trace.json");
-    assert!(refusal(&mut profile(&nowhere)?)?.contains("give another place with --out"));
-    if !has_adapter("profile") {
-        return Ok(());
-    }
-    let found = document(&mut profile(&trace)?)?;
-    let calls = found["steps"].as_array().ok_or("no steps")?.len();
-    let events: serde_json::Value = serde_json::from_slice(&fs::read(&trace)?)?;
-    let events = events["traceEvents"].as_array().ok_or("no events")?;
-    assert_eq!(events.iter().filter(|event| event["pid"] == 2 && event["ph"] == "X").count(), calls);
-    assert!(calls > 0 && events.iter().any(|event| event["name"] == "record and submit"));
-    assert!(found["kernels"].as_array().is_some_and(|kernels| !kernels.is_empty()));
     Ok(())
 }
 
