@@ -16,12 +16,15 @@ const ROWS: u32 = KERNEL_H * KERNEL_W * GROUP_IN;
 struct OuterA { row: u32, group: u32 }
 struct OuterB { col: u32, channel: u32 }
 
-fn extent() -> vec3<u32> {
-    return vec3(ROWS, GROUP_OUT, params.batch * OUT_H * OUT_W);
+fn pixels() -> u32 {
+    return params.batch * OUT_H * OUT_W;
+}
+fn extent() -> vec2<u32> {
+    return vec2(ROWS, GROUP_OUT);
 }
 fn depth_of(slice: u32) -> vec2<u32> {
     let first = slice % params.slices * params.slice_depth;
-    return vec2(first, min(first + params.slice_depth, extent().z));
+    return vec2(first, min(first + params.slice_depth, pixels()));
 }
 
 fn outer_a(row: u32, slice: u32) -> OuterA {
@@ -50,7 +53,7 @@ fn outer_b(col: u32, slice: u32) -> OuterB {
 fn load_b(outer: OuterB, k: u32) -> elem4 {
     var strip = elem4();
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if EDGES == 0u || ((outer.col + i * PACK < GROUP_OUT) & (k < params.batch * OUT_H * OUT_W)) {
+        if EDGES == 0u || ((outer.col + i * PACK < GROUP_OUT) & (k < pixels())) {
             strip = with_pack(strip, i, dy[(k * OUT_C + outer.channel) / PACK + i]);
         }
     }

@@ -45,8 +45,8 @@ fn pixel_of(row: u32, phase: vec2<u32>) -> vec3<u32> {
 struct OuterA { image: u32, y: i32, x: i32, channel: u32, columns: u32 }
 struct OuterB { col: u32, channel: u32, phase: vec2<u32>, taps: vec2<u32> }
 
-fn extent() -> vec3<u32> {
-    return vec3(params.batch * PHASE_H * PHASE_W, GROUP_IN, KERNEL_H * KERNEL_W * GROUP_OUT);
+fn extent() -> vec2<u32> {
+    return vec2(params.batch * PHASE_H * PHASE_W, GROUP_IN);
 }
 fn depth_of(slice: u32) -> vec2<u32> {
     let taps = taps_of(phase_of(slice));

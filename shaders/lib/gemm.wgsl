@@ -2,7 +2,7 @@
 // One workgroup a tile of TILE_M x TILE_N sums: x counts tiles along columns, y along rows, z slices.
 //
 // The kernel says what a, b and y are, in strips of 4 consecutive elements:
-//   extent() -> (rows, cols, depth)             depth_of(slice) -> (first k, end): first a multiple of TILE_K from 0; may be empty
+//   extent() -> (rows, cols)                    depth_of(slice) -> (first k, end): first a multiple of TILE_K from 0; may be empty
 //   outer_a(row, slice) -> OuterA               what can be worked out of a row before the loop over k
 //   load_a(OuterA, k) -> elem4                  A_ALONG_K = 1: a[row, k .. k+4];  0: a[row .. row+4, k]
 //   outer_b(col, slice), load_b                 B_ALONG_K = 1: b[k .. k+4, col];  0: b[k, col .. col+4]
@@ -40,7 +40,7 @@ fn emit(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
 
 fn gemm(group: vec3<u32>, lane: u32) {
     let size = extent();
-    let tiles = (size.xy + vec2(TILE_M - 1u, TILE_N - 1u)) / vec2(TILE_M, TILE_N);
+    let tiles = (size + vec2(TILE_M - 1u, TILE_N - 1u)) / vec2(TILE_M, TILE_N);
     let tile = group.y * tiles.y + group.x;
     let first_row = tile / (BAND * tiles.y) * BAND;
     let rows = min(BAND, tiles.x - first_row);

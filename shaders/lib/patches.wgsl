@@ -7,8 +7,8 @@ const DEPTH: u32 = KERNEL_H * KERNEL_W * GROUP_IN;
 struct OuterA { image: u32, y: i32, x: i32, channel: u32 }
 struct OuterB { col: u32, channel: u32 }
 
-fn extent() -> vec3<u32> {
-    return vec3(params.batch * OUT_H * OUT_W, GROUP_OUT, DEPTH);
+fn extent() -> vec2<u32> {
+    return vec2(params.batch * OUT_H * OUT_W, GROUP_OUT);
 }
 fn depth_of(slice: u32) -> vec2<u32> {
     return vec2(0u, DEPTH);

@@ -19,8 +19,8 @@ const STRIDE_B: u32 = B_ALONG_K + (1u - B_ALONG_K) * COLS;
 struct OuterA { row: u32, at: u32 }
 struct OuterB { col: u32, at: u32 }
 
-fn extent() -> vec3<u32> {
-    return vec3(ROWS, COLS, DEPTH);
+fn extent() -> vec2<u32> {
+    return vec2(ROWS, COLS);
 }
 fn depth_of(slice: u32) -> vec2<u32> {
     return vec2(0u, DEPTH);

@@ -7,7 +7,7 @@ use super::reshape::Reshape;
 use super::sum_rows::SumRows;
 use super::{BatchNormFixed, ConvNorm, MatMul};
 use crate::graph::{Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
-use crate::kernel::tuning::gemm::Tiles;
+use crate::kernel::tuning::gemm::{Rows, Tiles};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
@@ -99,7 +99,7 @@ impl Conv2d {
     pub(super) fn forward(self, io: &Io<'_>) -> Option<(u32, Variant, Grid)> {
         let sizes = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape).ok()?;
         let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
-        let tiles = Tiles::choose(io.machine, io.elem(0), extent, self.groups);
+        let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Patches, extent, self.groups);
         let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
         let whole = [extent[0], extent[1], depth];
         let variant = tiles.variant(self.variant(&sizes, io.elem(0)), whole, [true, false]);

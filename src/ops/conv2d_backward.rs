@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::conv2d::{Conv2d, Sizes};
 use crate::graph::{Cost, Io, Maths, Op, Shape, Signature, Tensor};
-use crate::kernel::tuning::{self, gemm::Tiles};
+use crate::kernel::tuning::{
+    self,
+    gemm::{Rows, Tiles},
+};
 use crate::kernel::{Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
@@ -74,7 +77,7 @@ impl Op for Conv2dBackwardX {
         let phases = stride[0] * stride[1];
         let taps = if phases == 1 { sizes.kernel[0] * sizes.kernel[1] } else { 1 };
         let slices = self.conv.groups * phases;
-        let tiles = Tiles::choose(io.machine, io.elem(0), extent, slices);
+        let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Patches, extent, slices);
         let whole = [extent[0], extent[1], taps * sizes.group_out];
         out.dispatch(
             &BackwardX { batch: word(sizes.batch), dy: io.input(0), weight: io.input(1), dx: io.output(0) },

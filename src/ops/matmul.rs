@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::reshape::Reshape;
 use crate::graph::{Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
-use crate::kernel::tuning::gemm::Tiles;
+use crate::kernel::tuning::gemm::{Rows, Tiles};
 use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
@@ -91,7 +91,7 @@ impl Op for MatMul {
         let along_a = if self.transpose_a { rows } else { depth };
         let along_b = if self.transpose_b { depth } else { cols };
         let strips = [along_a, along_b, cols].iter().all(|length| length % 4 == 0);
-        let tiles = Tiles::choose(io.machine, io.elem(0), [rows, cols], batch);
+        let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Matrix, [rows, cols], batch);
         let variant = Variant::of(io.elem(0))
             .piece(if strips { "pack_4" } else { "pack_1" })
             .constant("ROWS", word(rows))

@@ -42,7 +42,15 @@ const SIXTEEN: &[Cut] = &[
     ([64, 64, 32], [2, 2], false, ENOUGH_TILES / 2),
     ([32, 32, 32], [2, 2], false, 0),
 ];
-const EIGHT: &[Cut] = &[([64, 64, 32], [2, 2], false, ENOUGH_TILES), ([32, 32, 16], [2, 2], false, 0)];
+/// The same for patches of images, whose addresses cost more than their loads: twice the lanes share them, and where tiles
+/// are few, small ones fetched ahead hide what is left.
+const SIXTEEN_PATCHES: &[Cut] = &[
+    ([128, 128, 64], [2, 4], false, 2 * ENOUGH_TILES),
+    ([128, 64, 32], [2, 2], false, 2 * ENOUGH_TILES),
+    ([64, 64, 32], [2, 2], true, ENOUGH_TILES / 2),
+    ([32, 32, 32], [2, 2], false, 0),
+];
+const EIGHT: &[Cut] = &[([64, 64, 32], [2, 2], true, ENOUGH_TILES), ([32, 32, 16], [2, 2], false, 0)];
 /// On software adapters, where small tiles keep sums in registers.
 const SOFTWARE: usize = 32;
 
@@ -52,21 +60,35 @@ const ENOUGH_TILES: usize = 96;
 /// Products that a sliced sum has at least.
 const DEEP: usize = 512;
 
+/// What the rows of the first factor are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Rows of a matrix.
+    Matrix,
+    /// Patches of images.
+    Patches,
+}
+
 /// The engine for an element type on such a machine, and its ways of cutting.
-fn engine(machine: &Capabilities, elem: Elem) -> (Engine, &'static [Cut]) {
+fn engine(machine: &Capabilities, elem: Elem, rows: Rows) -> (Engine, &'static [Cut]) {
     match (machine.fragment, machine.subgroup) {
         (Some(fragment), Some(lanes)) if elem == Elem::F16 => {
-            (Engine::Cooperative(fragment, lanes), if fragment == Fragment::Sixteen { SIXTEEN } else { EIGHT })
+            let table = match (fragment, rows) {
+                (Fragment::Sixteen, Rows::Matrix) => SIXTEEN,
+                (Fragment::Sixteen, Rows::Patches) => SIXTEEN_PATCHES,
+                (Fragment::Eight, _) => EIGHT,
+            };
+            (Engine::Cooperative(fragment, lanes), table)
         }
         _ => (Engine::Scalar, SCALAR),
     }
 }
 
 impl Tiles {
-    /// The tiles for `slices` products of this many rows and columns.
+    /// The tiles for `slices` products of this many rows, which are `kind`, and columns.
     #[must_use]
-    pub fn choose(machine: &Capabilities, elem: Elem, [rows, cols]: [usize; 2], slices: usize) -> Self {
-        let (engine, table) = engine(machine, elem);
+    pub fn choose(machine: &Capabilities, elem: Elem, kind: Rows, [rows, cols]: [usize; 2], slices: usize) -> Self {
+        let (engine, table) = engine(machine, elem, kind);
         if let Some(tiles) = machine.tiles.filter(|tiles| tiles.engine == engine) {
             return tiles;
         }
@@ -86,9 +108,14 @@ impl Tiles {
     /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape.
     #[must_use]
     pub fn all(machine: &Capabilities, elem: Elem) -> Vec<Self> {
-        let (engine, table) = engine(machine, elem);
-        let each = table.iter().map(|&(tile, share, ahead, _)| Self { tile, share, ahead, engine });
-        each.filter(|tiles| tiles.fits(machine)).collect()
+        let mut all: Vec<Self> = Vec::new();
+        for kind in [Rows::Matrix, Rows::Patches] {
+            let (engine, table) = engine(machine, elem, kind);
+            let each = table.iter().map(|&(tile, share, ahead, _)| Self { tile, share, ahead, engine });
+            let new: Vec<Self> = each.filter(|tiles| tiles.fits(machine) && !all.contains(tiles)).collect();
+            all.extend(new);
+        }
+        all
     }
 
     fn fits(&self, machine: &Capabilities) -> bool {
@@ -98,7 +125,7 @@ impl Tiles {
     /// The tiles for products whose sums are long and may be sliced: then the number of tiles is no reason for small ones.
     #[must_use]
     pub fn choose_deep(machine: &Capabilities, elem: Elem, extent: [usize; 2], depth: usize, slices: usize) -> Self {
-        Self::choose(machine, elem, extent, slices * (depth / DEEP).max(1))
+        Self::choose(machine, elem, Rows::Matrix, extent, slices * (depth / DEEP).max(1))
     }
 
     /// Lanes of a workgroup.
