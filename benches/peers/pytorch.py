@@ -3,9 +3,10 @@
 
 Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,pure,amp]
 
-Ops run in CUDA graphs, f32 without TF32, channels last; what PyTorch has no single call for gets no time. Models run
-launched one by one ("eager"), as a CUDA graph, and by torch.compile; of a row's ways the fastest is its time, and all
-stand in `ways`.
+Ops run in CUDA graphs, f32 without TF32, channels last; what PyTorch has no call for gets no time. Models run forward
+launched one by one ("eager"), as a CUDA graph, and by torch.compile; their training is launched one by one, in the
+row's element type ("pure") and, for f16, by autocast with scaled losses ("amp"). Of a row's ways the fastest is its
+time, and all stand in `ways`. The file is written after every row.
 """
 import argparse
 import json
@@ -69,9 +70,15 @@ def call(torch, op, attributes, inputs):
         weight = weights(made(attributes["weight"]))
         return convolution_gradient(front(inputs[1]), front(inputs[0]), weight, [False, True, False])
     if op == "batch_norm":
-        x, (gain, bias, mean, variance) = front(inputs[0]), inputs[1:]
-        momentum, eps = attributes["momentum"], attributes["eps"]
-        return lambda: F.batch_norm(x, mean, variance, gain, bias, True, momentum, eps)
+        x, (gain, bias, mean, variance) = front(inputs[0]), inputs[1:5]
+        shortcut = front(inputs[5]) if len(inputs) > 5 else None
+
+        def normalized():
+            y = F.batch_norm(x, mean, variance, gain, bias, True, attributes["momentum"], attributes["eps"])
+            y = y if shortcut is None else y.add_(shortcut)
+            return y.relu_() if attributes["relu"] else y
+
+        return normalized
     if op == "batch_norm_backward":
         x, gain, mean, inv_std, dy = front(inputs[0]), *inputs[1:4], front(inputs[4])
         return lambda: aten.native_batch_norm_backward(dy, x, gain, None, None, mean, inv_std, True, 1e-5, [True] * 3)
@@ -90,7 +97,8 @@ def call(torch, op, attributes, inputs):
         arguments = attributes["kernel"], attributes["stride"], attributes["padding"]
         return lambda: F.max_pool2d(x, *arguments, return_indices=True)
     if op == "cross_entropy":
-        return lambda: F.cross_entropy(inputs[0], inputs[1].long())
+        labels = inputs[1].long()
+        return lambda: F.cross_entropy(inputs[0], labels)
     if op == "softmax":
         return lambda: F.softmax(inputs[0], -1)
     if op == "mean_rows":
@@ -111,18 +119,25 @@ def tensor(torch, given):
     return torch.empty(given["shape"], device="cuda").uniform_(0.1, 1).to(kind)
 
 
-def time_ops(torch, rows, rounds):
-    """Adds `median_ms` to the rows; one at a time, since all their tensors together do not fit."""
+def time_op(torch, row, rounds):
+    """Milliseconds of a row, or None; one at a time, since the tensors of all together do not fit."""
+    with torch.inference_mode():
+        run = call(torch, row["op"], row["attributes"], [tensor(torch, one) for one in row["inputs"]])
+        if run is None:
+            return None
+        graph, turns = captured(torch, run, 5.0)
+        for _ in range(3):
+            graph.replay()
+        return statistics.median(milliseconds(torch, graph.replay) / turns for _ in range(rounds))
+
+
+def time_ops(torch, rows, rounds, written):
     for row in rows:
-        with torch.inference_mode():
-            run = call(torch, row["op"], row["attributes"], [tensor(torch, one) for one in row["inputs"]])
-            row["median_ms"] = None
-            if run is not None:
-                graph, turns = captured(torch, run, 5.0)
-                for _ in range(3):
-                    graph.replay()
-                times = [milliseconds(torch, graph.replay) / turns for _ in range(rounds)]
-                row["median_ms"] = statistics.median(times)
+        try:
+            row["median_ms"] = time_op(torch, row, rounds)
+        except Exception as error:  # one row is no reason to lose the others
+            row["median_ms"], row["error"] = None, str(error).splitlines()[0][:200]
+        written()
         print(f"{row['median_ms']} ms  {row['name']} {row['shape']} {row['element']} {row['pass']}", file=sys.stderr)
 
 
@@ -142,7 +157,7 @@ def wall(torch, run):
     return lasting(max(3, min(RUNS, int(ENOUGH_MS / once))))
 
 
-def time_models(torch, rows, wanted):
+def time_models(torch, rows, wanted, written):
     for row in rows:
         ways = {}
         for name, prepare in models(torch, row):
@@ -157,6 +172,7 @@ def time_models(torch, rows, wanted):
             torch.cuda.empty_cache()
         known = [way["ms"] for way in ways.values() if way["ms"] is not None]
         row["ways"], row["median_ms"] = ways, min(known, default=None)
+        written()
 
 
 def main():
@@ -171,14 +187,17 @@ def main():
     torch = prepared()
     fields = ["name", "shape", "element", "pass", "op", "attributes", "inputs", "images"]
     rows = [{field: row[field] for field in fields if field in row} for row in document["rows"]]
-    if document["suite"] == "models":
-        time_models(torch, rows, arguments.ways.split(","))
-    else:
-        time_ops(torch, rows, arguments.rounds)
     name = f"PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}"
-    with open(arguments.out, "w", encoding="utf-8") as file:
-        json.dump({"name": name, "rows": rows}, file, indent=1)
-        file.write("\n")
+
+    def written():
+        with open(arguments.out, "w", encoding="utf-8") as file:
+            json.dump({"name": name, "rows": rows}, file, indent=1)
+            file.write("\n")
+
+    if document["suite"] == "models":
+        time_models(torch, rows, arguments.ways.split(","), written)
+    else:
+        time_ops(torch, rows, arguments.rounds, written)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ impl ModelSubject<'_> {
             dispatches: steps.len(),
             pipelines: builds.len(),
             peak_bytes: executor.plan().peak_bytes(),
-            multiply_adds: multiply_adds(&graph),
+            multiply_adds: multiply_adds(&graph, executor.plan()),
         })
     }
 }
@@ -187,10 +187,11 @@ fn fill(executor: &Executor, graph: &Graph) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Of every node.
-fn multiply_adds(graph: &Graph) -> u64 {
+/// Of every node that runs.
+fn multiply_adds(graph: &Graph, plan: &Plan) -> u64 {
     let tensors = |values: &[crate::graph::Value]| -> Vec<Tensor> {
         values.iter().map(|&value| graph.tensor(value).clone()).collect()
     };
-    graph.nodes().iter().map(|node| node.op.cost(&tensors(&node.inputs), &tensors(&node.outputs)).multiply_adds).sum()
+    let nodes = plan.nodes().iter().map(|planned| &graph.nodes()[planned.node]);
+    nodes.map(|node| node.op.cost(&tensors(&node.inputs), &tensors(&node.outputs)).multiply_adds).sum()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::gpu::{Bare, Device, Error, Pipelines};
-use crate::graph::{Case, Cost, Graph, GraphError, Node, Op, Tensor, Value};
+use crate::graph::{Case, Cost, Graph, GraphError, Io, Node, Op, Tensor, Value};
 use crate::kernel::{Elem, Recording};
 use crate::plan::PlanError;
 use crate::verify;
@@ -123,6 +123,13 @@ fn subject(
 }
 
 impl Subject {
+    /// Writes its kernel calls down anew, for another device.
+    pub fn record_for(&mut self, device: &Device) {
+        self.recording = Recording::default();
+        let (inputs, outputs, machine) = (&self.inputs, &self.outputs, device.capabilities());
+        self.op.record(&Io { inputs, outputs, machine }, &mut self.recording);
+    }
+
     /// Memory and pipelines for it; inputs hold numbers that any op takes.
     ///
     /// # Errors

@@ -71,6 +71,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let file_error = |source| Error::File { path: arguments.out.display().to_string(), source, remedy };
     let folder = arguments.out.parent().filter(|folder| !folder.as_os_str().is_empty());
     files::probe(folder.unwrap_or(std::path::Path::new("."))).map_err(file_error)?;
+    if arguments.out.is_dir() || arguments.out.file_name().is_none() {
+        return Err(file_error(std::io::ErrorKind::IsADirectory.into()));
+    }
     let mut spans: Vec<Span> = Vec::new();
     let began = Instant::now();
     let adapter = arguments.adapter.adapter.as_deref();

@@ -26,7 +26,8 @@ impl Graph {
     /// The graph with every pair of nodes made one for which [`Op::then`] has an op, again and again.
     ///
     /// The first of a pair must be read by the second alone, and be no output. Gradients are those of the ops that
-    /// remain, so what is to be trained is fused before its gradients are taken.
+    /// remain: a graph that trains is fused before its gradients are taken. Convolutions behind which statistics are
+    /// fixed become an op for evaluation, which has none; take gradients of such a graph first.
     ///
     /// # Errors
     /// When a shape rule refuses what it took before: a fault of the op.
@@ -109,9 +110,21 @@ impl<'a> Pairs<'a> {
         let tensors =
             |values: &[Value]| values.iter().map(|&value| self.graph.tensor(value).clone()).collect::<Vec<Tensor>>();
         // The first reads its inputs later now: not after something has written them.
-        let written = |node: &Node| node.op.updates().iter().any(|pair| first.inputs.contains(&node.inputs[pair.0]));
+        let reads: Vec<Value> = first.inputs.iter().map(|&value| self.root(value)).collect();
+        let written =
+            |node: &Node| node.op.updates().iter().any(|pair| reads.contains(&self.root(node.inputs[pair.0])));
         let untouched = !self.nodes[from + 1..at].iter().flatten().any(written);
         let fits = op.outputs(&tensors(&inputs)).is_ok_and(|made| made == tensors(&outputs));
         (untouched && fits).then(|| Node { op, inputs, outputs, scope: first.scope.clone() })
+    }
+
+    /// The value that a view looks at, or the value itself.
+    fn root(&self, mut value: Value) -> Value {
+        while let Some(node) = self.maker.get(&value).and_then(|&at| self.nodes[at].as_ref())
+            && node.op.is_view()
+        {
+            value = node.inputs[0];
+        }
+        value
     }
 }

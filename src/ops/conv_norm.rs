@@ -100,7 +100,7 @@ impl Op for ConvNorm {
     fn backward(&self, _: &Node, _: &[Option<Value>], _: &mut Graph) -> Gradients {
         Err(GraphError::NoGradient {
             op: self.name().to_owned(),
-            why: "it keeps nothing of what its gradient needs; take gradients before the graph is fused",
+            why: "it is for evaluation; take gradients before such a graph is fused",
         })
     }
 
@@ -158,7 +158,7 @@ impl Maths for ConvNorm {
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[Signature::of::<ConvNorm>(
         "conv_norm",
-        "y = gain (x ∗ weight − mean) / sqrt(variance + eps) + bias + shortcut, and with relu max(y, 0); no gradient: graphs are fused after theirs are taken",
+        "y = gain (x ∗ weight − mean) / sqrt(variance + eps) + bias + shortcut, and with relu max(y, 0); for evaluation: it has no gradient",
         &[
             ("stride", "[rows, columns] from patch to patch"),
             ("padding", "[rows, columns] of zeros on each side"),

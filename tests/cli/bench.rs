@@ -42,7 +42,7 @@ fn benches_of_suites_models_and_beside_a_peer() -> Outcome {
     }
     // Times of the first row, under the first row's names, come back beside ours.
     let row = &document(&mut vistok(&["bench", "gemm", "--json"]))?["rows"][0];
-    let known = ["name", "shape", "element", "pass"].map(|field| (field.to_owned(), row[field].clone()));
+    let known = ["name", "shape", "element", "pass", "attributes"].map(|field| (field.to_owned(), row[field].clone()));
     let mut known: serde_json::Map<_, _> = known.into_iter().collect();
     known.insert("median_ms".to_owned(), 0.5.into());
     fs::write(&path, serde_json::json!({ "name": "somebody", "rows": [known] }).to_string())?;
@@ -61,6 +61,7 @@ fn a_profile_is_a_table_and_a_trace() -> Outcome {
         command.arg(text(out)?);
         Ok(command)
     };
+    assert!(refusal(&mut profile(folder.path())?)?.contains("give another place with --out"), "a folder is no file");
     let nowhere = folder.path().join("nowhere").join("trace.json");
     assert!(refusal(&mut profile(&nowhere)?)?.contains("give another place with --out"));
     if !has_adapter("profile") {

@@ -12,6 +12,8 @@ use vistok::verify::sabotage::{Outcome, Phase, Saboteur};
 /// The lines that say what the child is about to do.
 pub(crate) const PREPARING: &str = "preparing";
 pub(crate) const RUNNING: &str = "running";
+/// What stands behind the number of runs that a mutant survived, where there are more.
+pub(crate) const OF_MORE: &str = " runs, of more";
 /// An outcome that only a new child can tell from `noticed`.
 pub(crate) const LOST: &str = "lost";
 
@@ -51,7 +53,8 @@ pub(crate) fn serve(adapter: Option<&str>) -> Result<(), String> {
                     Outcome::Noticed(detail) => ("noticed", detail),
                     Outcome::Lost(detail) => (LOST, detail),
                     Outcome::Refused(reason) => ("refused", reason),
-                    Outcome::Survived(runs) => ("survived", format!("{runs} runs")),
+                    Outcome::Survived(survived) if survived >= runs => ("survived", format!("{survived}{OF_MORE}")),
+                    Outcome::Survived(all) => ("survived", format!("{all} runs")),
                     Outcome::Unreached => ("unreached", "no run of this machine is built of it".to_owned()),
                 };
                 say(&json!({ "outcome": outcome, "detail": detail }).to_string());

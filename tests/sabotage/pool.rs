@@ -12,7 +12,7 @@ use serde_json::Value;
 use vistok::reference::Random;
 use vistok::verify::sabotage::{Files, Mutant, RUNS};
 
-use crate::judge::{LOST, PREPARING, RUNNING};
+use crate::judge::{LOST, OF_MORE, PREPARING, RUNNING};
 use crate::state::{self, Verdict, Verdicts};
 
 /// Which mutants are judged, and how.
@@ -202,7 +202,10 @@ pub(crate) fn judge_all(
     mutants: &[Mutant],
     chosen: &[usize],
 ) -> Result<Verdicts, String> {
-    let known = options.state.as_ref().map_or(Ok(Verdicts::new()), |path| state::read(path, files))?;
+    let mut known = options.state.as_ref().map_or(Ok(Verdicts::new()), |path| state::read(path, files))?;
+    // Who survived fewer runs than are asked for now is judged again.
+    let runs = |verdict: &Verdict| verdict.detail.strip_suffix(OF_MORE).and_then(|number| number.parse::<usize>().ok());
+    known.retain(|_, verdict| runs(verdict).is_none_or(|runs| runs >= options.runs));
     let open: VecDeque<usize> = chosen.iter().copied().filter(|&at| !known.contains_key(&mutants[at].name)).collect();
     let (total, started) = (open.len(), Instant::now());
     println!("{} mutants, {} of them judged before", chosen.len(), chosen.len() - total);

@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, filter: Option<&str>, peer: Option<&Pee
             for (&batch, &elem) in batches.iter().flat_map(|batch| elems.iter().map(move |elem| (batch, elem))) {
                 let images = [batch, *height, *width, *channels];
                 let shape = format!("{batch}x{height}x{width}x{channels}");
-                let key = [model.name().to_owned(), shape, elem.to_string(), task.to_string()];
+                let key = [model.name().to_owned(), shape, elem.to_string(), task.to_string(), String::new()];
                 all.push((key, ModelSubject { model: &**model, images, elem, task }));
             }
         }
@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, filter: Option<&str>, peer: Option<&Pee
                 measured => break measured.map_err(|error| error::one_line(&error)),
             }
         };
-        progress.advance(&key.join(" "));
+        progress.advance(key.join(" ").trim_end());
         let peer = peer.and_then(|peer| peer.time(&key));
         lines.push(Line { key, images: subject.images, measured, peer });
     }
@@ -103,7 +103,7 @@ impl Line {
 
     fn json(&self) -> Value {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        let [name, shape, element, pass] = &self.key;
+        let [name, shape, element, pass, _] = &self.key;
         let measured = self.measured.as_ref().ok();
         json!({
             "name": name,
@@ -128,7 +128,7 @@ fn text(lines: &[Line], peer: Option<&Peer>) -> String {
     let left = ["model", "images", "element", "pass"].map(|head| (head, Align::Left));
     let right = ["a run", "images/s", "TFLOP/s", "latency", "recording", "dispatches", "builds", "MiB"];
     let mut columns: Vec<(&str, Align)> = left.into_iter().chain(right.map(|head| (head, Align::Right))).collect();
-    columns.extend(peer.map(|_| [("peer", Align::Right), ("ours faster", Align::Right)]).into_iter().flatten());
+    columns.extend(peer.map(|_| super::peer::COLUMNS).into_iter().flatten());
     let mut table = Table::new(&columns);
     for line in lines {
         let cells = match &line.measured {
@@ -150,7 +150,7 @@ fn text(lines: &[Line], peer: Option<&Peer>) -> String {
             }
         };
         let beside = peer.map(|_| super::peer::cells(line.throughput(), line.peer)).into_iter().flatten();
-        let cells: Vec<String> = line.key.iter().cloned().chain(cells).collect();
+        let cells: Vec<String> = line.key[..left.len()].iter().cloned().chain(cells).collect();
         let blanks = std::iter::repeat_n(String::new(), left.len() + right.len() - cells.len());
         table.row(cells.iter().cloned().chain(blanks).chain(beside).collect());
     }

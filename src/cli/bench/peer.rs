@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::Error;
+use crate::cli::table::Align;
 
-/// What names a row: name, shape, element and pass.
-pub(super) type Key = [String; 4];
+/// What names a row: name, shape, element, pass, and an op's attributes: of strided convolutions shapes do not tell.
+pub(super) type Key = [String; 5];
 
 /// The file of `--against`.
 pub(super) struct Peer {
@@ -39,12 +40,17 @@ impl Peer {
             let [Some(name), Some(shape), Some(element), Some(pass)] = key else {
                 return Err(wrong(&format!("a row without its names: {row}")));
             };
+            let key = [name, shape, element, pass, attributes(row.get("attributes"))];
             // What the peer could not run has no time.
             let time = row
                 .get("median_ms")
                 .and_then(Value::as_f64)
                 .and_then(|time| Duration::try_from_secs_f64(time / 1e3).ok());
-            times.extend(time.map(|time| ([name, shape, element, pass], time)));
+            if let Some(time) = time
+                && times.insert(key, time).is_some()
+            {
+                return Err(wrong(&format!("two rows are one: {row}")));
+            }
         }
         let name = document.get("name").and_then(Value::as_str).unwrap_or("the peer").to_owned();
         Ok(Self { name, times })
@@ -69,6 +75,14 @@ impl Peer {
             self.name
         )
     }
+}
+
+/// The heads of [`cells`].
+pub(super) const COLUMNS: [(&str, Align); 2] = [("peer", Align::Right), ("ours faster", Align::Right)];
+
+/// Attributes as part of a key: nothing where there are none.
+pub(super) fn attributes(attributes: Option<&Value>) -> String {
+    attributes.filter(|attributes| !attributes.is_null()).map(Value::to_string).unwrap_or_default()
 }
 
 /// Its time and the ratio, for a table.

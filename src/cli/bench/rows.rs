@@ -37,10 +37,15 @@ pub(super) fn run(
     speak::note(&head(&machine, floors));
     let progress = Progress::new("timing", 0, all.len() as u64);
     let mut lines = Vec::with_capacity(all.len());
-    for subject in all {
+    for mut subject in all {
+        // A device may have been lost, and another taken its place.
+        subject.record_for(&machine.device);
         let measured = loop {
             match subject.measure(&machine.device, &machine.pipelines).map_err(Error::from) {
-                Err(error) if error.is_lost_device() => machine = machine.without_fragments(adapter, error)?,
+                Err(error) if error.is_lost_device() => {
+                    machine = machine.without_fragments(adapter, error)?;
+                    subject.record_for(&machine.device);
+                }
                 measured => break measured.map_err(|error| error::one_line(&error)),
             }
         };
@@ -50,7 +55,7 @@ pub(super) fn run(
         lines.push(Line { subject, measured, floor, peer });
     }
     progress.finish();
-    let text = if software { counts(&lines) } else { times(&lines, peer) };
+    let text = if software { counts(&lines, peer) } else { times(&lines, peer) };
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let document = json!({
@@ -104,8 +109,20 @@ fn chosen(machine: &Machine, suite: Suite, filter: Option<&str>) -> Result<Vec<S
 }
 
 fn key(subject: &Subject) -> Key {
+    let [name, shape, elem, pass] = names(subject);
+    [name, shape, elem, pass, super::peer::attributes(attributes(subject).as_ref())]
+}
+
+/// The first four columns.
+fn names(subject: &Subject) -> [String; 4] {
     let Subject { name, shape, elem, pass, .. } = subject;
     [name.clone(), shape.clone(), elem.to_string(), pass.to_string()]
+}
+
+/// What the op is made from, as a case file would say it.
+fn attributes(subject: &Subject) -> Option<Value> {
+    let signature = ops::signature(subject.op.name()).ok()?;
+    serde_json::from_str(&signature.attributes_of(&*subject.op)?).ok()
 }
 
 impl Line {
@@ -125,8 +142,6 @@ impl Line {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let rates = self.rates();
         let Subject { name, shape, elem, pass, cost, recording, op, inputs, .. } = &self.subject;
-        let attributes = ops::signature(op.name()).ok().and_then(|signature| signature.attributes_of(&**op));
-        let attributes = attributes.and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let tensors =
             inputs.iter().map(|input| json!({ "shape": input.shape.to_vec(), "element": input.elem.to_string() }));
         json!({
@@ -135,7 +150,7 @@ impl Line {
             "element": elem.to_string(),
             "pass": pass.to_string(),
             "op": op.name(),
-            "attributes": attributes,
+            "attributes": attributes(&self.subject),
             "inputs": tensors.collect::<Vec<Value>>(),
             "median_ms": self.median().map(milliseconds),
             "tflops": rates.and_then(|(flops, _)| flops),
@@ -166,7 +181,7 @@ const SUBJECT: [(&str, Align); 4] =
 fn times(lines: &[Line], peer: Option<&Peer>) -> String {
     let right = ["time", "rate", "floor", "of floor"].map(|head| (head, Align::Right));
     let mut columns = [&SUBJECT[..], &right, &[("bound by", Align::Left)]].concat();
-    columns.extend(peer.map(|_| [("peer", Align::Right), ("ours faster", Align::Right)]).into_iter().flatten());
+    columns.extend(peer.map(|_| super::peer::COLUMNS).into_iter().flatten());
     let mut table = Table::new(&columns);
     for line in lines {
         let rate = match line.rates() {
@@ -183,21 +198,27 @@ fn times(lines: &[Line], peer: Option<&Peer>) -> String {
         let bound = line.floor.map(|(_, bound)| bound.name().to_owned());
         let cells = [Some(line.time_cell()), Some(rate), floor, share, bound].map(Option::unwrap_or_default);
         let beside = peer.map(|_| super::peer::cells(line.median(), line.peer)).into_iter().flatten();
-        table.row(key(&line.subject).into_iter().chain(cells).chain(beside).collect());
+        table.row(names(&line.subject).into_iter().chain(cells).chain(beside).collect());
     }
-    let ratios = lines.iter().filter_map(|line| Some((line.peer?, line.median()?)));
-    let summary = peer.map(|peer| peer.summary(ratios)).unwrap_or_default();
-    table.text() + &summary
+    table.text() + &summary(lines, peer)
 }
 
-fn counts(lines: &[Line]) -> String {
+fn counts(lines: &[Line], peer: Option<&Peer>) -> String {
     let right = ["dispatches", "bytes", "new pipelines", "time"].map(|head| (head, Align::Right));
-    let mut table = Table::new(&[&SUBJECT[..], &right].concat());
+    let mut columns = [&SUBJECT[..], &right].concat();
+    columns.extend(peer.map(|_| super::peer::COLUMNS).into_iter().flatten());
+    let mut table = Table::new(&columns);
     for line in lines {
         let pipelines = line.measured.as_ref().map(|measured| measured.pipelines.to_string()).unwrap_or_default();
         let dispatches = line.subject.recording.dispatches.len().to_string();
         let cells = [dispatches, line.subject.cost.bytes.to_string(), pipelines, line.time_cell()];
-        table.row(key(&line.subject).into_iter().chain(cells).collect());
+        let beside = peer.map(|_| super::peer::cells(line.median(), line.peer)).into_iter().flatten();
+        table.row(names(&line.subject).into_iter().chain(cells).chain(beside).collect());
     }
-    table.text()
+    table.text() + &summary(lines, peer)
+}
+
+fn summary(lines: &[Line], peer: Option<&Peer>) -> String {
+    let ratios = lines.iter().filter_map(|line| Some((line.peer?, line.median()?)));
+    peer.map(|peer| peer.summary(ratios)).unwrap_or_default()
 }

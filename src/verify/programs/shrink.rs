@@ -126,10 +126,16 @@ fn without_gradients(program: &Program) -> Vec<Step> {
     program.steps.iter().zip(firsts).map(given).collect()
 }
 
+/// Each update dropped; and what it reads wanted instead, since the fault may stand before it.
 fn without_updates(program: &Program) -> Vec<Program> {
     let updates = |step: &Step| matches!(step, Step::Apply { op, .. } if !op.updates().is_empty());
     let at = (0..program.steps.len()).rev().filter(|&at| updates(&program.steps[at]));
-    at.filter_map(|at| renumbered(program, |step| step != at, &HashMap::new())).collect()
+    let without = |at: usize| {
+        let outputs = program.outputs.iter().chain(program.steps[at].uses()).copied().collect();
+        let wanting = Program { outputs, ..program.clone() };
+        [program, &wanting].map(|program| renumbered(program, |step| step != at, &HashMap::new()))
+    };
+    at.flat_map(without).flatten().collect()
 }
 
 /// Each op's values given from outside, or by an earlier value of the same type.
