@@ -294,6 +294,7 @@ fn cases() -> Vec<Case> {
         Case::new(conv([2, 1], [0, 2], 1), &[&[2, 8, 5, 5], &[2, 4, 5, 33]]),
         // Strides cut dx into phases: some that no tap sees, some that reach out of the image, and whole tiles of them.
         Case::new(conv([3, 3], [1, 1], 1), &[&[1, 8, 7, 4], &[2, 2, 4, 8]]),
+        Case::new(conv([2, 1], [1, 0], 1), &[&[1, 5, 3, 4], &[3, 1, 4, 4]]),
         Case::new(conv([3, 2], [2, 0], 2), &[&[2, 7, 9, 6], &[4, 3, 3, 8]]),
         Case::new(Conv2d::new(2, 1), &[&[2, 16, 16, 128], &[3, 3, 128, 64]]),
         // Pixels enough for a weight's gradient to be summed in three slices on a GPU.
