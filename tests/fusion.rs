@@ -92,6 +92,13 @@ fn what_others_read_stays() {
 
     let mut graph = Graph::new();
     let [y, x] = chain(&mut graph);
+    let relu = apply(&mut graph, Map::Relu, y);
+    let sum = graph.apply_one(Add, &[relu, x]).expect("it fits");
+    graph.output("sum", sum);
+    assert_eq!(names(&graph), ["conv_norm", "add"], "a shortcut comes before ReLU");
+
+    let mut graph = Graph::new();
+    let [y, x] = chain(&mut graph);
     let sum = graph.apply_one(Add, &[x, y]).expect("it fits");
     let gelu = apply(&mut graph, Map::Gelu, sum);
     graph.output("gelu", gelu);

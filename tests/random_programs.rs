@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         Trial::test("a wrong gradient is found and shrunk", planted::wrong_gradient),
         Trial::test("a gradient that is no number is found and shrunk", planted::senseless_gradient),
         Trial::test("a wrong composition is found and shrunk", planted::wrong_composition),
+        Trial::test("a wrong fusion is found and shrunk", planted::wrong_fusion),
         Trial::test("a thousand programs pass on paper", variety::many_pass_on_paper),
     ];
     let place = match &bench.opened {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::BenchError;
+use super::{BenchError, WARM_UP};
 use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::graph::{Graph, Source, Tensor};
 use crate::kernel::Elem;
@@ -17,8 +17,6 @@ const RUNS: u32 = 100;
 const ENOUGH: Duration = Duration::from_secs(3);
 /// The least runs.
 const LEAST: u32 = 3;
-/// Clocks rise under load.
-const WARM_UP: Duration = Duration::from_millis(300);
 /// Single runs, of which the median is taken.
 const SINGLE: usize = 11;
 
@@ -97,9 +95,7 @@ impl ModelSubject<'_> {
     /// # Errors
     /// When the images do not fit the model, or a value the machine.
     pub fn plan(&self, device: &Device) -> Result<Plan, BenchError> {
-        let (graph, _) = self.graph()?;
-        let layout = Layout::of(&[&graph], device.capabilities().offset_alignment)?;
-        Ok(Plan::new(&graph, &layout, device.capabilities(), Options::default())?)
+        planned(&self.graph()?.0, device)
     }
 
     /// Its graph, and what runs it, with parameters as they start and images that are spread.
@@ -108,9 +104,8 @@ impl ModelSubject<'_> {
     /// When it does not fit, a kernel does not compile, memory does not suffice or the device is lost.
     pub fn prepare(&self, device: &Device, pipelines: &Pipelines) -> Result<(Graph, Executor), BenchError> {
         let (graph, parameters) = self.graph()?;
-        let layout = Layout::of(&[&graph], device.capabilities().offset_alignment)?;
-        let plan = Plan::new(&graph, &layout, device.capabilities(), Options::default())?;
-        let homes = Homes::new(device, &layout)?;
+        let plan = planned(&graph, device)?;
+        let homes = Homes::new(device, plan.layout())?;
         for parameter in parameters.iter() {
             homes.write_f32(parameter.home, &parameter.name, &parameter.initial(0))?;
         }
@@ -168,6 +163,11 @@ impl ModelSubject<'_> {
             multiply_adds: multiply_adds(&graph, executor.plan()),
         })
     }
+}
+
+fn planned(graph: &Graph, device: &Device) -> Result<Plan, BenchError> {
+    let layout = Layout::of(&[graph], device.capabilities().offset_alignment)?;
+    Ok(Plan::new(graph, &layout, device.capabilities(), Options::default())?)
 }
 
 /// Images that are spread, labels of 0, a small rate.

@@ -4,15 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::WARM_UP;
 use crate::gpu::{Bare, Device, Error, Pipelines};
 use crate::graph::{Case, Cost, Graph, GraphError, Io, Node, Op, Tensor, Value};
 use crate::kernel::{Elem, Recording};
 use crate::plan::PlanError;
 use crate::verify;
 
-/// A GPU that waited for the next tensors to be uploaded has let its clock fall, to a third and less: it is worked for so
-/// long before anything counts.
-const WARM_UP: Duration = Duration::from_millis(300);
 /// A sample lasts at least this long, so that the start of a pass does not show.
 const SAMPLE: Duration = Duration::from_millis(5);
 /// The median is taken of so many samples.

@@ -1,11 +1,11 @@
 //! `vistok profile`: where the time of a model goes, as a table and as a trace for chrome://tracing or Perfetto.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
-use vistok::bench::{ModelSubject, Task};
+use vistok::bench::{ModelSubject, Task, WARM_UP};
 use vistok::gpu::{Executor, StepTime};
 use vistok::graph::{Cost, Graph, Tensor};
 use vistok::kernel::Elem;
@@ -45,8 +45,6 @@ pub(super) struct Arguments {
     adapter: AdapterArgument,
 }
 
-/// Clocks rise under load.
-const WARM_UP: Duration = Duration::from_millis(300);
 /// Timed runs, of which the one with the median total is shown.
 const RUNS: usize = 5;
 /// The longest calls that the table shows.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWKWARD, Add, BatchNormBackward, Entry, Map, MapBackward};
+use super::{AWKWARD, BatchNormBackward, Entry, Map, MapBackward, with_tail};
 use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::{self, Strips, Width};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
@@ -47,15 +47,6 @@ kernel! {
 kernel! {
     /// A workgroup a block of rows and strip of channels.
     struct Forward = "batch_norm/forward" {
-        params { rows: u32, columns: u32, rows_each: u32 }
-        read { x, gain, bias, mean, inv_std }
-        write { y }
-    }
-}
-
-kernel! {
-    /// A workgroup a block of rows and strip of channels.
-    struct ForwardShortcut = "batch_norm/forward_shortcut" {
         params { rows: u32, columns: u32, rows_each: u32 }
         read { x, gain, bias, mean, inv_std, shortcut }
         write { y }
@@ -163,19 +154,25 @@ impl Op for BatchNormTrain {
             grid,
         );
         let grid = cut.grid();
-        let variant = cut.variant.constant("RELU", word(usize::from(self.relu)));
-        let (x, gain, bias, mean, inv_std) = (io.input(0), io.input(1), io.input(2), io.output(1), io.output(2));
-        let y = io.output(0);
-        match io.inputs.len() {
-            INPUTS => {
-                out.dispatch(&Forward { rows, columns, rows_each, x, gain, bias, mean, inv_std, y }, variant, grid);
-            }
-            _ => {
-                let shortcut = io.input(INPUTS);
-                let call = ForwardShortcut { rows, columns, rows_each, x, gain, bias, mean, inv_std, shortcut, y };
-                out.dispatch(&call, variant, grid);
-            }
-        }
+        let shortcut = io.inputs.len() > INPUTS;
+        let flags = [("RELU", self.relu), ("SHORTCUT", shortcut)];
+        let variant = flags.into_iter().fold(cut.variant, |variant, (name, flag)| variant.constant(name, flag.into()));
+        out.dispatch(
+            &Forward {
+                rows,
+                columns,
+                rows_each,
+                x: io.input(0),
+                gain: io.input(1),
+                bias: io.input(2),
+                mean: io.output(1),
+                inv_std: io.output(2),
+                shortcut: io.input(if shortcut { INPUTS } else { 0 }),
+                y: io.output(0),
+            },
+            variant,
+            grid,
+        );
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
@@ -191,11 +188,8 @@ impl Op for BatchNormTrain {
     }
 
     fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
-        match (self.relu, inputs, next.downcast::<Map>(), next.downcast::<Add>()) {
-            (false, _, Some(Map::Relu), _) => Some(Box::new(Self { relu: true, ..*self })),
-            (false, INPUTS, _, Some(Add)) => Some(Box::new(*self)),
-            _ => None,
-        }
+        let relu = with_tail(self.relu, inputs > INPUTS, next)?;
+        Some(Box::new(Self { relu, ..*self }))
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {

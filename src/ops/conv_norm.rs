@@ -1,14 +1,14 @@
 //! A convolution and what stands behind it in a network that evaluates, in one pass: batch normalization with fixed
-//! statistics, perhaps the sum with a shortcut, perhaps ReLU. [`fuse`](crate::graph::Graph::fused) makes it of those.
+//! statistics, perhaps the sum with a shortcut, perhaps ReLU. [`Graph::fused`] makes it of those.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Add, BatchNormFixed, Conv2d, Entry, Map};
+use super::{Add, BatchNormFixed, Conv2d, Entry, Map, with_tail};
 use crate::graph::{
     Case, Composition, Cost, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor,
     Value,
 };
-use crate::kernel::{Recording, word};
+use crate::kernel::Recording;
 use crate::reference::{Array, Real};
 
 /// y = f(gain (x ∗ weight − mean) / sqrt(variance + eps) + bias + shortcut): x, weight as [`Conv2d`] has them, without
@@ -31,14 +31,6 @@ pub struct ConvNorm {
 
 kernel! {
     struct Forward = "conv_norm/forward" {
-        params { batch: u32, eps: f32 }
-        read { x, weight, gain, bias, mean, variance }
-        write { y }
-    }
-}
-
-kernel! {
-    struct ForwardShortcut = "conv_norm/forward_shortcut" {
         params { batch: u32, eps: f32 }
         read { x, weight, gain, bias, mean, variance, shortcut }
         write { y }
@@ -83,18 +75,13 @@ impl Op for ConvNorm {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Some((batch, variant, grid)) = self.conv().forward(io) else { return };
-        let variant = variant.constant("RELU", word(usize::from(self.relu)));
-        let (eps, x, weight, y) = (self.eps as f32, io.input(0), io.input(1), io.output(0));
-        let [gain, bias, mean, variance] = [2, 3, 4, 5].map(|at| io.input(at));
-        match io.inputs.len() {
-            INPUTS => out.dispatch(&Forward { batch, eps, x, weight, gain, bias, mean, variance, y }, variant, grid),
-            _ => {
-                let shortcut = io.input(INPUTS);
-                let call = ForwardShortcut { batch, eps, x, weight, gain, bias, mean, variance, shortcut, y };
-                out.dispatch(&call, variant, grid);
-            }
-        }
+        let Some((batch, build, grid)) = self.conv().forward(io) else { return };
+        let shortcut = io.inputs.len() > INPUTS;
+        let flags = [("RELU", self.relu), ("SHORTCUT", shortcut)];
+        let build = flags.into_iter().fold(build, |variant, (name, flag)| variant.constant(name, flag.into()));
+        let [x, weight, gain, bias, mean, variance] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
+        let (eps, shortcut, y) = (self.eps as f32, io.input(if shortcut { INPUTS } else { 0 }), io.output(0));
+        out.dispatch(&Forward { batch, eps, x, weight, gain, bias, mean, variance, shortcut, y }, build, grid);
     }
 
     fn backward(&self, _: &Node, _: &[Option<Value>], _: &mut Graph) -> Gradients {
@@ -119,13 +106,9 @@ impl Op for ConvNorm {
         Ok(Some(vec![Some(y)]))
     }
 
-    fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
-        let _ = at; // a sum does not care which of its inputs it is
-        match (self.relu, inputs, next.downcast::<Map>(), next.downcast::<Add>()) {
-            (false, _, Some(Map::Relu), _) => Some(Box::new(Self { relu: true, ..*self })),
-            (false, INPUTS, _, Some(Add)) => Some(Box::new(*self)),
-            _ => None,
-        }
+    fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        let relu = with_tail(self.relu, inputs > INPUTS, next)?;
+        Some(Box::new(Self { relu, ..*self }))
     }
 
     fn functions(&self) -> &'static [Function] {

@@ -157,7 +157,7 @@ pub use sgd::Sgd;
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
-use crate::graph::{Case, Graph, GraphError, Signature, SignatureError, Value};
+use crate::graph::{Case, Graph, GraphError, Op, Signature, SignatureError, Value};
 
 /// What an op's file says of it beside the op itself.
 struct Entry {
@@ -217,6 +217,17 @@ pub fn signature(name: &str) -> Result<&'static Signature, SignatureError> {
 /// When an op on the way has no gradient.
 pub fn gradients(graph: &mut Graph, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>, GraphError> {
     graph.backward(seeds, wrt, &|graph, a, b| graph.apply_one(Add, &[a, b]))
+}
+
+/// What an op that ends in `+ shortcut` and ReLU, each if wanted, becomes with `next` behind it: whether it ends in ReLU
+/// then. `None` where it cannot take `next` in. A sum does not care which of its two terms the op is.
+fn with_tail(relu: bool, shortcut: bool, next: &dyn Op) -> Option<bool> {
+    let adds = next.downcast::<Add>().is_some();
+    match (relu, shortcut, next.downcast::<Map>()) {
+        (false, _, Some(Map::Relu)) => Some(true),
+        (false, false, None) if adds => Some(false),
+        _ => None,
+    }
 }
 
 /// Element counts that tiles, folded grids and tails stumble over.

@@ -31,6 +31,9 @@ fn benches_of_suites_models_and_beside_a_peer() -> Outcome {
     assert!(refusal(&mut beside(&path)?)?.contains("peer.json"), "a missing file is not named");
     fs::write(&path, "{\"rows\": [{\"name\": 3}]}")?;
     assert!(refusal(&mut beside(&path)?)?.contains("a row without its names"), "a broken file is taken");
+    let row = serde_json::json!({ "name": "a", "shape": "b", "element": "f32", "pass": "forward", "median_ms": 1.0 });
+    fs::write(&path, serde_json::json!({ "rows": [row, row] }).to_string())?;
+    assert!(refusal(&mut beside(&path)?)?.contains("two rows are one"), "which of the two times counts?");
     if !has_adapter("bench models") {
         return Ok(());
     }

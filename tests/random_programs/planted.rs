@@ -23,6 +23,8 @@ enum Wrong {
     /// A gradient that is NaN.
     Senseless,
     Composition,
+    /// Whatever of one input stands behind it is left out.
+    Fusion,
     Kernel,
 }
 
@@ -92,6 +94,9 @@ impl Op for Twice {
         let wrong = self.0 == Wrong::Composition && graph.tensor(once).shape.count() > 1;
         Ok(Some(vec![Some(if wrong { graph.apply_one(Add, &[once, inputs[0]])? } else { once })]))
     }
+    fn then(&self, _: &dyn Op, _: usize, _: usize) -> Option<Box<dyn Op>> {
+        (self.0 == Wrong::Fusion).then(|| Box::new(self.clone()) as Box<dyn Op>)
+    }
 }
 
 impl Maths for Twice {
@@ -122,6 +127,10 @@ impl Maths for Lost {
 
 fn pool(wrong: Wrong) -> Pool {
     let mut cases = ops::cases();
+    if wrong == Wrong::Fusion {
+        // Of all ops few take the one value of another alone: among these few it happens often enough.
+        cases.retain(|case| ["map", "add"].contains(&case.op.name()));
+    }
     cases.extend([1, 3, 8].map(|rows| Case::new(Twice(wrong), &[&[rows, 4]])));
     Pool::new(cases, |shape| Arc::new(Reshape { shape }))
 }
@@ -173,6 +182,10 @@ pub(crate) fn senseless_gradient() -> Result<(), Failed> {
 
 pub(crate) fn wrong_composition() -> Result<(), Failed> {
     on_paper(Wrong::Composition, Kind::Composition)
+}
+
+pub(crate) fn wrong_fusion() -> Result<(), Failed> {
+    on_paper(Wrong::Fusion, Kind::Fusion)
 }
 
 pub(crate) fn wrong_kernel(bench: &Bench) -> Result<(), Failed> {
