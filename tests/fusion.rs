@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use vistok::graph::{Draw, Graph, Source, Tensor, Value, interpret, numbers};
 use vistok::kernel::Elem;
 use vistok::models::{Mode, Parameters, by_name};
-use vistok::ops::{self, Add, BatchNormFixed, Conv2d, ConvNorm, CrossEntropy, Fill, Map};
+use vistok::ops::{self, Add, BatchNormFixed, Conv2d, ConvNorm, CrossEntropy, Fill, Map, Reshape, Sgd};
 use vistok::reference::{Array, Random};
 use vistok::train::step::{evaluation, evaluation_in};
 
@@ -155,5 +155,33 @@ fn networks_learn_the_same_when_fused() {
             let off = one.zip(other, |a, b| (a - b).abs()).data.into_iter().fold(0.0, f64::max);
             assert!(off <= 1e-9 * largest, "{name}, {what}: off by {off:e} of {largest:e}");
         }
+    }
+}
+
+#[test]
+fn nothing_is_read_after_it_was_written() {
+    for seen in [false, true] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", Tensor::f32([1, 3, 3, 4]));
+        let shape = [1, 1, 4, 4];
+        let [weight, velocity] = ["weight", "velocity"]
+            .map(|name| graph.stored("parameters", name, Tensor::f32(shape)).expect("a first one"));
+        // A convolution that reads the weight, or a view of it.
+        let read = match seen {
+            true => graph.apply_one(Reshape { shape: shape.into() }, &[weight]).expect("it fits"),
+            false => weight,
+        };
+        let y = graph.apply_one(Conv2d::new(1, 0), &[x, read]).expect("it fits");
+        let [gradient, rate] = [("gradient", Tensor::f32(shape)), ("rate", Tensor::f32([1]))]
+            .map(|(name, tensor)| graph.input(name, tensor));
+        let sgd = Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+        graph.apply(sgd, &[weight, gradient, velocity, rate]).expect("it fits");
+        let vectors = ["gain", "bias", "mean", "variance"].map(|name| graph.input(name, Tensor::f32([4])));
+        let y = graph.apply_one(BatchNormFixed { eps: 1e-5 }, &[&[y], &vectors[..]].concat()).expect("it fits");
+        graph.output("y", y);
+        assert!(
+            !names(&graph).contains(&"conv_norm"),
+            "it would see the weight as the update left it (a view: {seen})"
+        );
     }
 }
