@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min(start + params.rows_each, params.rows);
     for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
         var xs: array<elems, AT_ONCE>;
-        var shortcuts: array<elems, AT_ONCE>;
+        var shortcuts: array<elems, AT_ONCE>; // zeros, where there is none
         for (var i = 0u; i < AT_ONCE; i++) { // unroll
             let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
             xs[i] = x[at];
@@ -36,10 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         for (var i = 0u; i < AT_ONCE; i++) { // unroll
             if row + i * ROW_LANES < end {
-                var z = (floats(xs[i]) - center) * scale + shift;
-                if SHORTCUT == 1u {
-                    z += floats(shortcuts[i]);
-                }
+                let z = (floats(xs[i]) - center) * scale + shift + floats(shortcuts[i]);
                 y[(row + i * ROW_LANES) * params.columns + column] = elems(select(z, max(z, floats()), RELU == 1u));
             }
         }
