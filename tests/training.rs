@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Device, Executor, Homes, OpenOptions, Pipelines};
 use vistok::graph::{Graph, Tensor};
+use vistok::kernel::Elem;
+use vistok::models::parameters::COPIES;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
 use vistok::models::{Parameters, Probe, ResNet, VtResNet};
@@ -19,7 +21,7 @@ use vistok::reference::Random;
 use vistok::train::batches::{Augmentation, Normalization};
 use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::Images;
-use vistok::train::step::training_step;
+use vistok::train::step::{LOSS_SCALE, training_step};
 use vistok::train::{Ended, Evaluator, Report, Schedule, Settings, Trainer};
 
 type Outcome = Result<(), Failed>;
@@ -32,7 +34,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 12] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -41,6 +43,10 @@ fn main() -> ExitCode {
         ("weights alone can be read, by another run too", evaluates),
         ("weight files that do not belong are refused", refuses),
         ("a stopped run saves where it stands", stops),
+        ("mixed precision: learns as f32 does", learns_mixed),
+        ("mixed precision: an overflow changes no weight, and halves the scale", skips),
+        ("mixed precision: networks compute with copies of the weights", copies),
+        ("mixed precision: resumed equals straight on, bitwise", resumes_mixed),
     ];
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());
@@ -48,7 +54,9 @@ fn main() -> ExitCode {
     let trials = tests.map(|(name, test)| match (&adapter, required) {
         (Ok(device), _) => {
             let device = device.clone();
+            let lacks = name.starts_with("mixed precision") && !device.capabilities().f16;
             Trial::test(name, move || test(&Bench { pipelines: Pipelines::new(&device, None), device }))
+                .with_ignored_flag(lacks)
         }
         (Err(reason), true) => {
             let reason = reason.clone();
@@ -86,6 +94,7 @@ const SGD: Sgd = Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true };
 
 fn settings(steps: u64) -> Settings {
     Settings {
+        elem: Elem::F32,
         batch: 8,
         seed: 5,
         steps,
@@ -112,9 +121,9 @@ fn require(holds: bool, otherwise: impl Into<String>) -> Outcome {
 }
 
 /// A network that has seen 8 images 80 times, and its losses.
-fn by_heart(bench: &Bench) -> Result<(Trainer, Vec<f32>), Failed> {
+fn by_heart(bench: &Bench, elem: Elem) -> Result<(Trainer, Vec<f32>), Failed> {
     let images = noise(8);
-    let settings = Settings { augmentation: Augmentation::default(), ..settings(80) };
+    let settings = Settings { augmentation: Augmentation::default(), elem, ..settings(80) };
     let mut trainer = Trainer::new(&bench.device, &bench.pipelines, &tiny(), &images, settings)?;
     let mut losses = Vec::new();
     trainer.train(&images, &AtomicBool::new(false), |report| losses.push(report.loss))?;
@@ -122,14 +131,17 @@ fn by_heart(bench: &Bench) -> Result<(Trainer, Vec<f32>), Failed> {
 }
 
 fn overfits(bench: &Bench) -> Outcome {
-    let (_, losses) = by_heart(bench)?;
+    falls(&by_heart(bench, Elem::F32)?.1)
+}
+
+fn falls(losses: &[f32]) -> Outcome {
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     require(first > 0.7, format!("the first loss is {first} already"))?;
     require(last < 0.05, format!("the loss fell from {first} to {last} only"))
 }
 
 fn sees_through_tokens(bench: &Bench) -> Outcome {
-    let (trainer, _) = by_heart(bench)?;
+    let (trainer, _) = by_heart(bench, Elem::F32)?;
     let accuracy = |mean_tokens: bool| {
         let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
         let images = graph.input("images", Tensor::f32([8, 8, 8, 1]));
@@ -151,14 +163,18 @@ fn sees_through_tokens(bench: &Bench) -> Outcome {
 }
 
 fn resumes(bench: &Bench) -> Outcome {
+    resumes_in(bench, Elem::F32)
+}
+
+fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("half.safetensors");
-    let mut straight = trainer(bench, settings(10))?;
+    let mut straight = trainer(bench, Settings { elem, ..settings(10) })?;
     let whole = train(&mut straight)?;
-    let mut half = trainer(bench, settings(5))?;
+    let mut half = trainer(bench, Settings { elem, ..settings(5) })?;
     train(&mut half)?;
     half.save(&file)?;
-    let mut rest = trainer(bench, Settings { seed: 5, ..settings(10) })?;
+    let mut rest = trainer(bench, Settings { elem, seed: 5, ..settings(10) })?;
     rest.resume(&file)?;
     let reports = train(&mut rest)?;
     require(reports[..] == whole[5..], "the losses of the second half differ")?;
@@ -293,4 +309,64 @@ fn stops(bench: &Bench) -> Outcome {
 
 fn entries(folder: &Path) -> Result<usize, Failed> {
     Ok(std::fs::read_dir(folder)?.count())
+}
+
+fn learns_mixed(bench: &Bench) -> Outcome {
+    let (trainer, losses) = by_heart(bench, Elem::F16)?;
+    falls(&losses)?;
+    let (scale, skipped) = trainer.loss_scale()?.ok_or("mixed precision scales its loss")?;
+    require(scale >= 1.0 && skipped < 20, format!("{skipped} of 80 steps skipped, scale {scale}"))?;
+    // A batch learned by heart in f32 ends where this one does, as far as either says anything.
+    let (_, single) = by_heart(bench, Elem::F32)?;
+    let mean = |losses: &[f32]| losses[60..].iter().sum::<f32>() / 20.0;
+    let (mixed, single) = (mean(&losses), mean(&single));
+    require((mixed - single).abs() < 0.02, format!("the last twenty losses: {mixed} mixed, {single} in f32"))
+}
+
+fn skips(bench: &Bench) -> Outcome {
+    const TOO_LARGE: f32 = 16_777_216.0;
+    let mut trainer = trainer(bench, Settings { elem: Elem::F16, ..settings(3) })?;
+    trainer.homes().write_f32(LOSS_SCALE, "scale", &[TOO_LARGE])?;
+    trainer.homes().write_f32(LOSS_SCALE, "steps", &[7.0])?;
+    let kept = |trainer: &Trainer| {
+        let mut kept = Vec::new();
+        for home in
+            trainer.homes().layout().homes().iter().filter(|home| !["statistics", LOSS_SCALE].contains(&home.name))
+        {
+            for stored in &home.tensors {
+                kept.push(trainer.homes().read_bytes(home.name, &stored.name)?);
+            }
+        }
+        Ok::<_, Failed>(kept)
+    };
+    let before = kept(&trainer)?;
+    let losses = train(&mut trainer)?;
+    require(losses.iter().all(|report| report.loss.is_finite()), "an overflow of gradients is none of the loss")?;
+    require(kept(&trainer)? == before, "a weight, a copy or a velocity changed")?;
+    let found = trainer.loss_scale()?;
+    require(found == Some((TOO_LARGE / 8.0, 3)), format!("three steps too large left scale and skipped at {found:?}"))?;
+    let steps = trainer.homes().read_f32(LOSS_SCALE, "steps")?;
+    require(steps == [0.0], format!("{steps:?} steps without overflow"))
+}
+
+fn copies(bench: &Bench) -> Outcome {
+    let mut trainer = trainer(bench, Settings { elem: Elem::F16, ..settings(20) })?;
+    let before = trainer.homes().snapshot()?;
+    train(&mut trainer)?;
+    require(trainer.homes().snapshot()? != before, "twenty steps changed nothing")?;
+    let homes = trainer.homes();
+    let copies = homes.layout().homes().iter().find(|home| home.name == COPIES).ok_or("no copies")?;
+    require(copies.tensors.len() > 10, "every weight has a copy")?;
+    for stored in &copies.tensors {
+        let (copy, weight) = (homes.read_f32(COPIES, &stored.name)?, homes.read_f32("parameters", &stored.name)?);
+        // Half a unit in the last place where rounding is to nearest, a whole one where it is not.
+        let apart = |(copy, weight): (&f32, &f32)| (copy - weight).abs() > weight.abs() / 1024.0 + 6.0e-8;
+        let exact = copy == weight;
+        require(!exact && !copy.iter().zip(&weight).any(apart), format!("the copy of `{}`", stored.name))?;
+    }
+    Ok(())
+}
+
+fn resumes_mixed(bench: &Bench) -> Outcome {
+    resumes_in(bench, Elem::F16)
 }

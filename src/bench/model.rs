@@ -10,7 +10,7 @@ use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
 use crate::ops::Sgd;
 use crate::plan::{Layout, Options, Plan};
-use crate::train::step::{evaluation_in, training_step_in};
+use crate::train::step::{evaluation_in, initialize, training_step_in};
 
 /// The most runs back to back, and the time after which fewer must do.
 const RUNS: u32 = 100;
@@ -45,7 +45,8 @@ pub struct ModelSubject<'a> {
     pub model: &'a dyn Model,
     /// The batch `[N, H, W, C]`.
     pub images: [usize; 4],
-    /// What images, weights and everything between them are held in; sums are f32.
+    /// What images, weights and everything between them are held in; sums are f32. Training in f16 is of mixed precision
+    /// ([`step`](crate::train::step)).
     pub elem: Elem,
     /// What it is run for.
     pub task: Task,
@@ -106,9 +107,7 @@ impl ModelSubject<'_> {
         let (graph, parameters) = self.graph()?;
         let plan = planned(&graph, device)?;
         let homes = Homes::new(device, plan.layout())?;
-        for parameter in parameters.iter() {
-            homes.write_f32(parameter.home, &parameter.name, &parameter.initial(0))?;
-        }
+        initialize(&homes, &parameters, 0)?;
         let executor = Executor::new(device, pipelines, plan, &homes)?;
         fill(&executor, &graph)?;
         Ok((graph, executor))

@@ -10,7 +10,7 @@ use vistok::train::data::Dataset;
 use vistok::train::{Settings, Trainer, recipe};
 
 use super::folder::Folder;
-use super::learning::{Course, time_table, times, train};
+use super::learning::{self, Course, scaling, time_table, times, train};
 use super::machine::Machine;
 use super::train::WEIGHTS;
 use super::{AdapterArgument, Error, interrupt, speak};
@@ -30,6 +30,9 @@ pub(super) struct Arguments {
     /// Where initial weights, the order of images and their augmentation come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Compute in f16, and keep weights in f32 beside it (mixed precision).
+    #[arg(long)]
+    f16: bool,
     /// One JSON document on standard output: `test_accuracy`, `baseline_accuracy`, `train_seconds`, `adapter`, and
     /// `gpu_ms_by_kernel` of one training step.
     #[arg(long)]
@@ -43,7 +46,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
     let dataset = Dataset::load(None)?;
     let model = VtResNet::demo(dataset.train.classes);
-    let settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
+    let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
+    settings.elem = learning::elem(arguments.f16);
     let stop = interrupt::stop_flag();
     let (machine, mut trainer) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
         let (device, pipelines) = (&machine.device, &machine.pipelines);
@@ -62,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let baseline = linear_baseline(&dataset.train, &dataset.test, arguments.seed)?;
     let times = times(&machine, &trainer)?;
 
-    let mut text = summary(&settings, &course, [accuracy, baseline], dataset.test.count());
+    let mut text = summary(&settings, &course, [accuracy, baseline], dataset.test.count()) + &scaling(&trainer)?;
     match &times {
         Some(times) => text += &format!("\nGPU time of one training step, by kernel\n\n{}", time_table(times)),
         None => text += "\nThis adapter has no timestamps, so GPU time by kernel is unknown.\n",

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use vistok::gpu::KernelTime;
+use vistok::kernel::Elem;
 use vistok::train::data::Images;
 use vistok::train::{Ended, Settings, Trainer};
 use vistok::wgpu;
@@ -59,6 +60,17 @@ pub(super) fn train(
 /// What is kept of an interrupted run that saves checkpoints.
 pub(super) fn kept(file: &Path, each: &str) -> String {
     format!("{} holds the run so far: {each} continues it", file.display())
+}
+
+/// What training holds images and activations in.
+pub(super) const fn elem(f16: bool) -> Elem {
+    if f16 { Elem::F16 } else { Elem::F32 }
+}
+
+/// What became of the loss's scale, where it has one.
+pub(super) fn scaling(trainer: &Trainer) -> Result<String, Error> {
+    let Some((scale, skipped)) = trainer.loss_scale()? else { return Ok(String::new()) };
+    Ok(format!("Mixed precision: {skipped} steps were skipped, the loss is scaled by {scale} now\n"))
 }
 
 /// GPU milliseconds of one training step by kernel, the longest first; `None` where the device has no timestamps.

@@ -8,7 +8,7 @@ use vistok::train::data::Dataset;
 use vistok::train::{Resumed, Trainer, recipe};
 
 use super::folder::Folder;
-use super::learning::{kept, train};
+use super::learning::{self, kept, scaling, train};
 use super::machine::Machine;
 use super::{AdapterArgument, Error, interrupt, presets, speak};
 
@@ -41,6 +41,9 @@ pub(super) struct Arguments {
     /// none yet.
     #[arg(long)]
     resume: bool,
+    /// Compute in f16, and keep weights in f32 beside it (mixed precision).
+    #[arg(long)]
+    f16: bool,
     /// One JSON document on standard output: `test_accuracy`, `train_seconds`, `adapter`, `weights`.
     #[arg(long)]
     json: bool,
@@ -55,6 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let dataset = Dataset::load(Some(&arguments.data))?;
     let model = presets::model(&arguments.model, dataset.train.classes)?;
     let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
+    settings.elem = learning::elem(arguments.f16);
     let pass = (dataset.train.count() / settings.batch.max(1)) as u64;
     settings.checkpoint = Some((file.clone(), arguments.checkpoint_every.unwrap_or(pass)));
     let exists = file.try_exists().unwrap_or(true);
@@ -83,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         dataset.test.count(),
         trainer.about().step,
         file.display(),
-    );
+    ) + &scaling(&trainer)?;
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let weights = file.display().to_string();

@@ -19,6 +19,8 @@ pub enum Draw {
     Distinct,
     /// Whole numbers from −2 to 2, and among them NaN and both infinities.
     Extreme,
+    /// Normal, but for the last, which is infinite.
+    Overflow,
 }
 
 /// One input of a case.
@@ -152,14 +154,15 @@ pub fn numbers(shape: &Shape, draw: Draw, random: &mut Random) -> Array<f64> {
         return Array::from_fn(shape, |at| (order[at] as f64 - count as f64 / 2.0) / 4.0);
     }
     // A number takes so many words of the stream, so that all cores can draw at once.
-    let words = if draw == Draw::Normal { 2 } else { 1 };
+    let words = if matches!(draw, Draw::Normal | Draw::Overflow) { 2 } else { 1 };
     let start = random.clone();
     random.skip(words * shape.count() as u64);
-    Array::from_rows(shape, PIECE, |piece, numbers| {
+    let last = shape.count().saturating_sub(1);
+    let mut drawn = Array::from_rows(shape, PIECE, |piece, numbers| {
         let mut random = start.clone();
         random.skip(words * (piece * PIECE) as u64);
         numbers.fill_with(|| match draw {
-            Draw::Normal => 0.25 + random.normal(),
+            Draw::Normal | Draw::Overflow => 0.25 + random.normal(),
             Draw::Between(low, high) => low + (high - low) * random.uniform(),
             Draw::Labels(classes) => random.below(classes) as f64,
             Draw::Distinct => 0.0,
@@ -170,5 +173,9 @@ pub fn numbers(shape: &Shape, draw: Draw, random: &mut Random) -> Array<f64> {
                 other => other as f64 - 5.0,
             },
         });
-    })
+    });
+    if let (Draw::Overflow, Some(number)) = (draw, drawn.data.get_mut(last)) {
+        *number = f64::INFINITY;
+    }
+    drawn
 }

@@ -19,6 +19,7 @@ pieces! {
     "bits_16",
     "bits_32",
     "convolution",
+    "descent",
     "elem_f16",
     "elem_f32",
     "flat",

@@ -1,12 +1,15 @@
 //! The named parameters of a model: shapes, homes, how they start, and which are drawn to zero.
 
 use crate::graph::{Graph, GraphError, Tensor, Value};
+use crate::kernel::Elem;
 use crate::reference::Random;
 
 /// The home of what is learned by gradients.
 pub const PARAMETERS: &str = "parameters";
 /// The home of running averages.
 pub const STATISTICS: &str = "statistics";
+/// The home of f16 copies of weights, where the weights themselves are f32: networks compute with the copies.
+pub const COPIES: &str = "copies";
 
 /// The numbers that a parameter starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +82,7 @@ impl Parameter {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
     all: Vec<Parameter>,
+    copied: bool,
 }
 
 impl Parameters {
@@ -88,13 +92,25 @@ impl Parameters {
         Self::default()
     }
 
+    /// None yet. Weights of f16 will be kept in f32, under their names, and the network is given a copy of each, which
+    /// has the same name in [`COPIES`].
+    #[must_use]
+    pub fn copied() -> Self {
+        Self { copied: true, ..Self::default() }
+    }
+
     /// A weight, under the graph's present scope: learned, drawn to zero.
     ///
     /// # Errors
     /// When the name is taken by a parameter of another kind.
     pub fn weight(&mut self, graph: &mut Graph, name: &str, tensor: Tensor, init: Init) -> Result<Value, GraphError> {
         let name = graph.scoped_name(name);
-        self.declare(graph, Parameter { name, home: PARAMETERS, tensor, init, decays: true, normalizes: false })
+        let copy = if self.copied && tensor.elem == Elem::F16 { Some(tensor.clone()) } else { None };
+        let tensor = if copy.is_some() { Tensor::f32(tensor.shape) } else { tensor };
+        let parameter =
+            Parameter { name: name.clone(), home: PARAMETERS, tensor, init, decays: true, normalizes: false };
+        let weight = self.declare(graph, parameter)?;
+        copy.map_or(Ok(weight), |copy| graph.stored(COPIES, &name, copy))
     }
 
     /// A bias, f32 `[length]`: learned, not drawn to zero.

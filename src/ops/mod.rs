@@ -124,6 +124,7 @@ mod conv2d_backward;
 mod conv_norm;
 mod cross_entropy;
 mod fill;
+mod loss_scale;
 mod map;
 mod matmul;
 mod max_pool;
@@ -146,6 +147,7 @@ pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use fill::Fill;
+pub use loss_scale::LossScale;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
 pub use max_pool::{MaxPool, MaxPoolBackward};
@@ -153,7 +155,7 @@ pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use permute::Permute;
 pub use repeat::{Repeat, RepeatBackward};
 pub use reshape::Reshape;
-pub use sgd::Sgd;
+pub use sgd::{Sgd, SgdMixed};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
@@ -177,6 +179,7 @@ const ENTRIES: &[Entry] = &[
     conv_norm::ENTRY,
     cross_entropy::ENTRY,
     fill::ENTRY,
+    loss_scale::ENTRY,
     map::ENTRY,
     matmul::ENTRY,
     max_pool::ENTRY,

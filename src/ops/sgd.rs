@@ -3,15 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use crate::graph::{Case, Io, Maths, Op, Signature, Tensor};
+use crate::graph::{Case, Draw, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
-/// w, g of one type, velocity f32 of their shape, rate `f32 [1]` → w', velocity'; w and velocity are updated in place.
+/// w, g of one type, velocity f32 of their shape, rate `f32 [1]`, perhaps factor `f32 [1]` → w', velocity'; w and
+/// velocity are updated in place.
 ///
-/// g' = g + weight_decay w; velocity' = momentum velocity + g'; w' = w − rate velocity', or with Nesterov's momentum
-/// w − rate (g' + momentum velocity'). The rule of PyTorch's `torch.optim.SGD` without dampening (the rate stands
-/// outside the velocity, unlike Sutskever et al. 2013); velocity starts at zero.
+/// g' = factor g + weight_decay w; velocity' = momentum velocity + g'; w' = w − rate velocity', or with Nesterov's
+/// momentum w − rate (g' + momentum velocity'). The rule of PyTorch's `torch.optim.SGD` without dampening (the rate
+/// stands outside the velocity, unlike Sutskever et al. 2013); velocity starts at zero. The factor undoes the scale of
+/// the loss, and 0 leaves w and velocity as they are, whatever g is: [`LossScale`](super::LossScale) makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sgd {
     /// How much of the velocity is kept from step to step, 0 to 1.
@@ -22,13 +24,73 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
+/// w f32, g of any type, velocity f32, rate `f32 [1]`, factor `f32 [1]`, copy of g's type, all but rate and factor of
+/// one shape → w', velocity', copy'; w, velocity and copy are updated in place.
+///
+/// [`Sgd`] for mixed precision: copy' is w' in g's type, which is what networks compute with, and w keeps what is too
+/// small for it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SgdMixed(pub Sgd);
+
 kernel! {
     /// One lane an element, or four.
     struct Update = "sgd/update" {
         params { count: u32, momentum: f32, weight_decay: f32, nesterov: u32 }
-        read { g, rate }
+        read { g, rate, factor }
         write { w, velocity }
     }
+}
+
+kernel! {
+    /// One lane an element, or four.
+    struct UpdateMixed = "sgd/update_mixed" {
+        params { count: u32, momentum: f32, weight_decay: f32, nesterov: u32 }
+        read { g, rate, factor }
+        write { w, velocity, copied }
+    }
+}
+
+impl Sgd {
+    /// The update of a weight of this type; g may be of another, velocity must be f32 and rate and factor one f32.
+    fn updated(w: &Tensor, g: &Tensor, velocity: &Tensor, ones: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        if [w.elem, g.elem].contains(&Elem::U32) {
+            return Err("weights and gradient must be f32 or f16, not u32".to_owned());
+        }
+        if g.shape != w.shape {
+            return Err(format!("the gradient must be {} as the weights and is {g}", w.shape));
+        }
+        let wants = Tensor::f32(w.shape.clone());
+        if *velocity != wants {
+            return Err(format!("velocity must be {wants} and is {velocity}"));
+        }
+        if let Some(wrong) = ones.iter().find(|tensor| **tensor != Tensor::f32([1])) {
+            return Err(format!("rate and factor must be f32 [1], and one is {wrong}"));
+        }
+        Ok(vec![w.clone(), velocity.clone()])
+    }
+
+    fn moved<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let &[w, g, velocity, rate, ref factor @ ..] = inputs else { return Vec::new() };
+        let (factor, rate) = (factor.first().map_or(T::of(1.0), |factor| factor.data[0]), rate.data[0]);
+        if factor == T::default() {
+            return vec![w.clone(), velocity.clone()];
+        }
+        let (momentum, decay) = (T::of(self.momentum), T::of(self.weight_decay));
+        let slope = g.zip(w, |g, w| factor * g + decay * w);
+        let velocity = velocity.zip(&slope, |v, slope| momentum * v + slope);
+        let step = slope.zip(&velocity, |slope, v| if self.nesterov { slope + momentum * v } else { v });
+        vec![w.zip(&step, |w, step| w - rate * step), velocity]
+    }
+}
+
+/// Strips of a tensor, the build for them, and the grid: a lane a strip.
+fn shared_out(io: &Io<'_>, elem: Elem) -> (u32, Variant, Grid) {
+    let count = io.outputs[0].shape.count();
+    let (lanes, width) = (tuning::lanes(io.machine), tuning::width(count));
+    let strips = count / width.elements();
+    let variant = Variant::of(elem).piece(width.piece()).constant("WORKGROUP", lanes);
+    (word(strips), variant, Grid::over(strips, lanes as usize))
 }
 
 impl Op for Sgd {
@@ -37,42 +99,33 @@ impl Op for Sgd {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [w, g, velocity, rate] = inputs else {
-            return Err(format!("takes weights, gradient, velocity and rate, not {} inputs", inputs.len()));
+        let ([w, g, velocity, ones @ ..], 4 | 5) = (inputs, inputs.len()) else {
+            let takes = "takes weights, gradient, velocity, rate and perhaps factor";
+            return Err(format!("{takes}, not {} inputs", inputs.len()));
         };
-        if w.elem == Elem::U32 {
-            return Err("weights must be f32 or f16, not u32".to_owned());
+        if g.elem != w.elem {
+            return Err(format!("the gradient must be {w} as the weights and is {g}; SgdMixed takes another type"));
         }
-        if g != w {
-            return Err(format!("the gradient must be {w} as the weights and is {g}"));
-        }
-        let wants = Tensor::f32(w.shape.clone());
-        if *velocity != wants {
-            return Err(format!("velocity must be {wants} and is {velocity}"));
-        }
-        if *rate != Tensor::f32([1]) {
-            return Err(format!("the rate must be f32 [1] and is {rate}"));
-        }
-        Ok(vec![w.clone(), velocity.clone()])
+        Self::updated(w, g, velocity, ones)
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let count = io.outputs[0].shape.count();
-        let (lanes, width) = (tuning::lanes(io.machine), tuning::width(count));
-        let count = count / width.elements();
+        let (count, variant, grid) = shared_out(io, io.elem(0));
+        let scaled = io.inputs.len() > 4;
         out.dispatch(
             &Update {
-                count: word(count),
+                count,
                 momentum: self.momentum as f32,
                 weight_decay: self.weight_decay as f32,
                 nesterov: u32::from(self.nesterov),
                 g: io.input(1),
                 rate: io.input(3),
+                factor: io.input(if scaled { 4 } else { 3 }),
                 w: io.output(0),
                 velocity: io.output(1),
             },
-            Variant::of(io.elem(0)).piece(width.piece()).constant("WORKGROUP", lanes),
-            Grid::over(count, lanes as usize),
+            variant.constant("SCALED", u32::from(scaled)),
+            grid,
         );
     }
 
@@ -83,34 +136,121 @@ impl Op for Sgd {
 
 impl Maths for Sgd {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[w, g, velocity, rate] = inputs else { return Vec::new() };
-        let (momentum, decay, rate) = (T::of(self.momentum), T::of(self.weight_decay), rate.data[0]);
-        let slope = g.zip(w, |g, w| g + decay * w);
-        let velocity = velocity.zip(&slope, |v, slope| momentum * v + slope);
-        let step = slope.zip(&velocity, |slope, v| if self.nesterov { slope + momentum * v } else { v });
-        vec![w.zip(&step, |w, step| w - rate * step), velocity]
+        self.moved(inputs)
     }
 }
 
+impl Op for SgdMixed {
+    fn name(&self) -> &'static str {
+        "sgd_mixed"
+    }
+
+    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let [w, g, velocity, rate, factor, copy] = inputs else {
+            let takes = "takes weights, gradient, velocity, rate, factor and copy";
+            return Err(format!("{takes}, not {} inputs", inputs.len()));
+        };
+        if w.elem != Elem::F32 || copy != g {
+            return Err(format!("weights must be f32 and are {w}; the copy must be {g} as the gradient and is {copy}"));
+        }
+        let mut made = Sgd::updated(w, g, velocity, &[rate.clone(), factor.clone()])?;
+        made.push(copy.clone());
+        Ok(made)
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let (count, variant, grid) = shared_out(io, io.elem(1));
+        out.dispatch(
+            &UpdateMixed {
+                count,
+                momentum: self.0.momentum as f32,
+                weight_decay: self.0.weight_decay as f32,
+                nesterov: u32::from(self.0.nesterov),
+                g: io.input(1),
+                rate: io.input(3),
+                factor: io.input(4),
+                w: io.output(0),
+                velocity: io.output(1),
+                copied: io.output(2),
+            },
+            variant,
+            grid,
+        );
+    }
+
+    fn updates(&self) -> Vec<(usize, usize)> {
+        vec![(0, 0), (2, 1), (5, 2)]
+    }
+}
+
+impl Maths for SgdMixed {
+    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
+        let [state @ .., copy] = inputs else { return Vec::new() };
+        let mut made = self.0.moved(state);
+        // The op's output is rounded to the copy's type, as every output is.
+        let skipped = inputs[4].data[0] == T::default();
+        made.push(if skipped { (*copy).clone() } else { made[0].clone() });
+        made
+    }
+}
+
+const ATTRIBUTES: &[(&str, &str)] =
+    &[("momentum", "a number"), ("weight_decay", "a number"), ("nesterov", "true or false")];
+
 pub(super) const ENTRY: Entry = Entry {
-    signatures: &[Signature::of::<Sgd>(
-        "sgd",
-        "g' = g + weight_decay w; velocity' = momentum velocity + g'; w' = w − rate velocity', with Nesterov's momentum w − rate (g' + momentum velocity')",
-        &[("momentum", "a number"), ("weight_decay", "a number"), ("nesterov", "true or false")],
-        [
-            &[("w", "T [..]"), ("g", "T [..]"), ("velocity", "f32 [..]"), ("rate", "f32 [1]")],
-            &[("w'", "T [..]"), ("velocity'", "f32 [..]")],
-        ],
-    )],
+    signatures: &[
+        Signature::of::<Sgd>(
+            "sgd",
+            "g' = factor g + weight_decay w; velocity' = momentum velocity + g'; w' = w − rate velocity', with Nesterov's momentum w − rate (g' + momentum velocity'); nothing changes where factor is 0",
+            ATTRIBUTES,
+            [
+                &[
+                    ("w", "T [..]"),
+                    ("g", "T [..]"),
+                    ("velocity", "f32 [..]"),
+                    ("rate", "f32 [1]"),
+                    ("factor?", "f32 [1]"),
+                ],
+                &[("w'", "T [..]"), ("velocity'", "f32 [..]")],
+            ],
+        ),
+        Signature::of::<SgdMixed>(
+            "sgd_mixed",
+            "w' and velocity' as sgd has them; copy' = w' in the copy's type; nothing changes where factor is 0",
+            ATTRIBUTES,
+            [
+                &[
+                    ("w", "f32 [..]"),
+                    ("g", "T [..]"),
+                    ("velocity", "f32 [..]"),
+                    ("rate", "f32 [1]"),
+                    ("factor", "f32 [1]"),
+                    ("copy", "T [..]"),
+                ],
+                &[("w'", "f32 [..]"), ("velocity'", "f32 [..]"), ("copy'", "T [..]")],
+            ],
+        ),
+    ],
     cases,
 };
 
 fn cases() -> Vec<Case> {
-    let case = |sgd, shape: &[usize]| Case::new(sgd, &[shape, shape, shape, &[1]]).f32(2).f32(3).no_gradient();
     let heavy = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
     let ahead = Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true };
     let plain = Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    let case = |sgd, shape: &[usize]| Case::new(sgd, &[shape, shape, shape, &[1]]).f32(2).f32(3).no_gradient();
+    let scaled =
+        |sgd, shape: &[usize]| Case::new(sgd, &[shape, shape, shape, &[1], &[1]]).f32(2).f32(3).f32(4).no_gradient();
+    let mixed = |sgd, shape: &[usize]| {
+        let case = Case::new(SgdMixed(sgd), &[shape, shape, shape, &[1], &[1], shape]);
+        [0, 2, 3, 4].into_iter().fold(case, Case::f32).no_gradient()
+    };
+    // An overflow: the factor is 0, and the gradient must not be looked at.
+    let overflow = |case: Case| case.draw(1, Draw::Extreme).draw(4, Draw::Between(0.0, 0.0));
     let mut cases = vec![case(plain, &[1]), case(heavy, &[3, 3, 5, 7]), case(ahead, &[257]), case(ahead, &[4, 64])];
+    cases.extend([scaled(ahead, &[257]), scaled(heavy, &[4, 64]), overflow(scaled(heavy, &[5, 3]))]);
+    cases.extend([mixed(heavy, &[257]), mixed(ahead, &[4, 64]), overflow(mixed(ahead, &[5, 4]))]);
     cases.push(case(heavy, &[3, 3, 512, 512]).real("resnet50 stage4 3x3"));
+    cases.push(mixed(heavy, &[3, 3, 512, 512]).real("resnet50 stage4 3x3"));
     cases
 }

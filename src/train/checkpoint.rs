@@ -8,9 +8,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::batches::Normalization;
 use super::files;
-use super::step::MOMENTUM;
 use crate::gpu::{self, Homes};
 use crate::kernel::Elem;
+use crate::models::parameters::{PARAMETERS, STATISTICS};
 use crate::plan::{Layout, Stored};
 
 /// The one entry of the file's metadata: lines `key = value`, in the order of the alphabet. One entry, because the
@@ -152,7 +152,7 @@ impl About {
 pub enum Which {
     /// All: to continue a run.
     All,
-    /// All but the optimizer's: to evaluate.
+    /// Parameters and running averages: to evaluate.
     Weights,
 }
 
@@ -258,7 +258,7 @@ impl Checkpoint {
         let file = || self.file.clone();
         let tensors = SafeTensors::deserialize(&self.bytes)
             .map_err(|error| CheckpointError::Format { file: file(), reason: error.to_string() })?;
-        let reads = |home: &str| which == Which::All || home != MOMENTUM;
+        let reads = |home: &str| which == Which::All || [PARAMETERS, STATISTICS].contains(&home);
         let mut found: BTreeMap<&str, TensorView<'a>> = tensors.iter().collect();
         found.retain(|key, _| reads(key.split('/').next().unwrap_or_default()));
         let mut matching = Vec::new();

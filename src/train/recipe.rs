@@ -4,6 +4,7 @@ use super::batches::Augmentation;
 use super::data::Images;
 use super::schedule::Schedule;
 use super::trainer::Settings;
+use crate::kernel::Elem;
 use crate::ops::Sgd;
 
 /// Images in a batch: half the size learns as well and takes longer.
@@ -18,6 +19,7 @@ pub fn demo(train: &Images, epochs: Option<u64>, seed: u64) -> Settings {
     let batch = BATCH.min(train.count().max(1));
     let steps = epochs.unwrap_or(EPOCHS).saturating_mul((train.count() / batch) as u64);
     Settings {
+        elem: Elem::F32,
         batch,
         seed,
         steps,

@@ -1,23 +1,42 @@
 //! A whole training step as one graph: forward, loss, gradients, update; and the graph that evaluates.
+//!
+//! # Mixed precision
+//!
+//! With [`Elem::F16`] a step is of mixed precision. What is held in which type:
+//!
+//! | | in |
+//! |---|---|
+//! | images, activations, their gradients; copies of weights, gradients of weights | f16 |
+//! | weights, velocities, gains and biases, their gradients | f32 |
+//! | statistics of batches and running averages, the loss, log-sums of softmax | f32 |
+//! | every sum and every function inside a kernel | f32 |
+//!
+//! The loss is scaled, by how much is decided on the GPU ([`LossScale`]): a step whose gradients overflow changes no
+//! weight and no velocity, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
 
+use crate::gpu::{Error, Homes};
 use crate::graph::{Draw, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
-use crate::models::parameters::PARAMETERS;
+use crate::models::parameters::{COPIES, PARAMETERS};
 use crate::models::{Mode, Model, Parameters};
-use crate::ops::{self, CrossEntropy, Fill, Sgd};
+use crate::ops::{self, CrossEntropy, Fill, LossScale, Sgd, SgdMixed};
 use crate::reference::{Array, Random};
 
 /// The home of the optimizer's velocities.
 pub const MOMENTUM: &str = "momentum";
+/// The home of what the loss is scaled by: `scale`, `steps` since it last changed, steps `skipped` in all.
+pub const LOSS_SCALE: &str = "loss_scale";
+/// The scale at the start, as in PyTorch: the first steps may well be skipped.
+const FIRST_SCALE: f32 = 65_536.0;
 
-/// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]` and `rate` `[1]`; output `loss` `[1]`.
+/// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]` and `rate` `[1]`; output `loss` `[1]`, not scaled.
 #[derive(Clone, Debug)]
 pub struct TrainingStep {
     /// The graph.
     pub graph: Graph,
     /// The model's parameters.
     pub parameters: Parameters,
-    /// Every learned parameter's name and gradient; mark one as an output to read it after a run.
+    /// Every learned parameter's name and gradient, scaled as the loss is; mark one as an output to read it after a run.
     pub gradients: Vec<(String, Value)>,
     /// How many classes labels tell apart.
     pub classes: usize,
@@ -36,6 +55,11 @@ impl TrainingStep {
     #[must_use]
     pub fn sample(&self, value: Value, source: &Source, seed: u64) -> Array<f64> {
         let shape = &self.graph.tensor(value).shape;
+        let source = match source {
+            // A copy of what the weight is.
+            Source::Stored { home: COPIES, name } => &Source::Stored { home: PARAMETERS, name: name.clone() },
+            source => source,
+        };
         let (Source::Input(name) | Source::Stored { name, .. }) = source else { return Array::zeros(shape) };
         let mut random = Random::named(seed, &format!("{source:?}"));
         let mut drawn = |draw| numbers(shape, draw, &mut random);
@@ -43,6 +67,7 @@ impl TrainingStep {
             Source::Input(name) if name == "labels" => drawn(Draw::Labels(self.classes)),
             Source::Input(name) if name == "rate" => drawn(Draw::Between(0.01, 0.1)),
             Source::Stored { home, .. } if *home == MOMENTUM => drawn(Draw::Between(-0.1, 0.1)),
+            Source::Stored { home, .. } if *home == LOSS_SCALE => drawn(Draw::Between(2.0, 1024.0)),
             Source::Stored { home, .. } => {
                 let known = self.parameters.iter().find(|known| (known.home, &known.name) == (*home, name));
                 let Some(known) = known else { return drawn(Draw::Normal) };
@@ -64,8 +89,7 @@ pub fn training_step(model: &dyn Model, images: [usize; 4], sgd: Sgd) -> Result<
     training_step_in(Elem::F32, model, images, sgd)
 }
 
-/// [`training_step`] on images and weights of this element type. Losses are not scaled: of small gradients f16 keeps
-/// little.
+/// [`training_step`] on images of this element type; of mixed precision where that is f16.
 ///
 /// # Errors
 /// As [`training_step`].
@@ -75,7 +99,7 @@ pub fn training_step_in(
     images: [usize; 4],
     sgd: Sgd,
 ) -> Result<TrainingStep, GraphError> {
-    let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
+    let (mut graph, mut parameters) = (Graph::new(), Parameters::copied());
     let labels = Tensor::new([images[0]], Elem::U32);
     let images = graph.input("images", Tensor::new(images, elem));
     let labels = graph.input("labels", labels);
@@ -84,28 +108,92 @@ pub fn training_step_in(
     let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
     graph.output("loss", loss);
     let mut graph = graph.fused()?.graph;
-    let named = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
-    let (loss, rate) = (named(graph.find_output("loss"), "loss")?, named(graph.find_input("rate"), "rate")?);
-    let one = graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?;
-    let learned: Vec<Value> = graph
-        .values()
-        .filter(|&value| matches!(graph.source(value), Source::Stored { home, .. } if *home == PARAMETERS))
-        .collect();
-    let found = ops::gradients(&mut graph, &[(loss, one)], &learned)?;
+    let found = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
+    let (loss, rate) = (found(graph.find_output("loss"), "loss")?, found(graph.find_input("rate"), "rate")?);
+    let seed = match elem {
+        Elem::F16 => graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?,
+        _ => graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?,
+    };
+    let learned = Learned::all(&mut graph, &parameters)?;
+    let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();
     let mut gradients = Vec::with_capacity(learned.len());
-    for (weight, gradient) in learned.into_iter().zip(found) {
-        let Source::Stored { name, .. } = graph.source(weight).clone() else { continue };
-        let Some(gradient) = gradient else {
-            return Err(GraphError::Name(format!("the loss does not depend on parameter `{name}`")));
-        };
-        let decays = parameters.learned().any(|parameter| parameter.name == name && parameter.decays);
-        let rule = Sgd { weight_decay: if decays { sgd.weight_decay } else { 0.0 }, ..sgd };
-        let velocity = Tensor::f32(graph.tensor(weight).shape.clone());
-        let velocity = graph.stored(MOMENTUM, &name, velocity)?;
-        graph.scoped(name.clone(), |graph| graph.apply(rule, &[weight, gradient, velocity, rate]))?;
-        gradients.push((name, gradient));
+    for (weight, gradient) in learned.iter().zip(ops::gradients(&mut graph, &[(loss, seed)], &wrt)?) {
+        let missing = || GraphError::Name(format!("the loss does not depend on parameter `{}`", weight.name));
+        gradients.push((weight.name.clone(), gradient.ok_or_else(missing)?));
+    }
+    let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
+    for (weight, &(_, gradient)) in learned.iter().zip(&gradients) {
+        weight.update(&mut graph, gradient, (sgd, rate, factor))?;
     }
     Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
+}
+
+/// A learned parameter in a graph.
+struct Learned {
+    name: String,
+    value: Value,
+    /// What the network computes with, where that is not the parameter itself.
+    copy: Option<Value>,
+    decays: bool,
+}
+
+impl Learned {
+    fn all(graph: &mut Graph, parameters: &Parameters) -> Result<Vec<Self>, GraphError> {
+        let all = parameters.learned().map(|parameter| {
+            let value = graph.stored(PARAMETERS, &parameter.name, parameter.tensor.clone())?;
+            let copy = Source::Stored { home: COPIES, name: parameter.name.clone() };
+            let copy = graph.values().find(|&value| *graph.source(value) == copy);
+            Ok(Self { name: parameter.name.clone(), value, copy, decays: parameter.decays })
+        });
+        all.collect()
+    }
+
+    fn update(
+        &self,
+        graph: &mut Graph,
+        gradient: Value,
+        (sgd, rate, factor): (Sgd, Value, Option<Value>),
+    ) -> Result<(), GraphError> {
+        let rule = Sgd { weight_decay: if self.decays { sgd.weight_decay } else { 0.0 }, ..sgd };
+        let velocity = Tensor::f32(graph.tensor(self.value).shape.clone());
+        let velocity = graph.stored(MOMENTUM, &self.name, velocity)?;
+        let inputs = [self.value, gradient, velocity, rate].into_iter().chain(factor).chain(self.copy);
+        let inputs: Vec<Value> = inputs.collect();
+        graph.scoped(self.name.clone(), |graph| match self.copy {
+            Some(_) => graph.apply(SgdMixed(rule), &inputs),
+            None => graph.apply(rule, &inputs),
+        })?;
+        Ok(())
+    }
+}
+
+/// What undoes the scale in these gradients, or is 0 where one has overflown.
+fn loss_scale(graph: &mut Graph, gradients: &[(String, Value)]) -> Result<Value, GraphError> {
+    let mut inputs = Vec::with_capacity(3 + gradients.len());
+    for name in ["scale", "steps", "skipped"] {
+        inputs.push(graph.stored(LOSS_SCALE, name, Tensor::f32([1]))?);
+    }
+    inputs.extend(gradients.iter().map(|&(_, gradient)| gradient));
+    Ok(graph.apply(LossScale::default(), &inputs)?[0])
+}
+
+/// Writes what a run starts with: parameters and their copies as drawn from this seed, and the scale of the loss.
+///
+/// # Errors
+/// When the homes lack one, or the device is lost.
+pub fn initialize(homes: &Homes, parameters: &Parameters, seed: u64) -> Result<(), Error> {
+    let has = |home: &str, name: &str| homes.layout().find(home, name).is_some();
+    for parameter in parameters.iter() {
+        let numbers = parameter.initial(seed);
+        homes.write_f32(parameter.home, &parameter.name, &numbers)?;
+        if has(COPIES, &parameter.name) {
+            homes.write_f32(COPIES, &parameter.name, &numbers)?;
+        }
+    }
+    match has(LOSS_SCALE, "scale") {
+        true => homes.write_f32(LOSS_SCALE, "scale", &[FIRST_SCALE]),
+        false => Ok(()),
+    }
 }
 
 /// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`. Fused.

@@ -9,8 +9,9 @@ use super::data::{Images, digest};
 use super::error::TrainError;
 use super::evaluate::{Evaluator, fits};
 use super::schedule::Schedule;
-use super::step::{TrainingStep, evaluation, training_step};
+use super::step::{LOSS_SCALE, TrainingStep, evaluation, initialize, training_step_in};
 use crate::gpu::{Device, Executor, Homes, Pipelines};
+use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
 use crate::ops::Sgd;
 use crate::plan::{Layout, Options, Plan};
@@ -18,6 +19,8 @@ use crate::plan::{Layout, Options, Plan};
 /// How to train.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// What images, activations and gradients are held in: f32, or f16 for mixed precision ([`step`](super::step)).
+    pub elem: Elem,
     /// Images in a batch.
     pub batch: usize,
     /// Where initial weights, the order of images and their augmentation come from.
@@ -32,6 +35,15 @@ pub struct Settings {
     pub augmentation: Augmentation,
     /// Where to save, and after how many steps each time; also when training is stopped or done.
     pub checkpoint: Option<(PathBuf, u64)>,
+}
+
+impl Settings {
+    /// What two runs that end in the same weights have in common, beside batch, seed and images.
+    fn recipe(&self) -> String {
+        let Self { schedule, sgd, augmentation, elem, .. } = self;
+        let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
+        format!("{schedule:?} {sgd:?} {augmentation:?}{mixed}")
+    }
 }
 
 /// What is said after each step.
@@ -100,14 +112,12 @@ impl Trainer {
         let image = [train.height, train.width, train.channels];
         fits(train, image, model.classes())?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let TrainingStep { graph, mut parameters, .. } = training_step(model, images, settings.sgd)?;
+        let TrainingStep { graph, mut parameters, .. } = training_step_in(settings.elem, model, images, settings.sgd)?;
         let evaluation = evaluation(model, &mut parameters, images)?;
         let machine = device.capabilities();
         let layout = Layout::of(&[&graph, &evaluation], machine.offset_alignment)?;
         let homes = Homes::new(device, &layout)?;
-        for parameter in parameters.iter() {
-            homes.write_f32(parameter.home, &parameter.name, &parameter.initial(settings.seed))?;
-        }
+        initialize(&homes, &parameters, settings.seed)?;
         let plan = Plan::new(&graph, &layout, machine, Options::default())?;
         let about = About {
             model: model.name().to_owned(),
@@ -117,7 +127,7 @@ impl Trainer {
             batch: settings.batch,
             seed: settings.seed,
             step: 0,
-            recipe: format!("{:?} {:?} {:?}", settings.schedule, settings.sgd, settings.augmentation),
+            recipe: settings.recipe(),
             images: train.digest(),
             machine: machine_line(device, &plan),
         };
@@ -168,6 +178,19 @@ impl Trainer {
     #[must_use]
     pub fn saved(&self) -> Option<u64> {
         self.saved
+    }
+
+    /// What the loss is scaled by, and how many steps were skipped because gradients overflowed; `None` without mixed
+    /// precision. Waits for the GPU.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn loss_scale(&self) -> Result<Option<(f32, u64)>, TrainError> {
+        if self.settings.elem != Elem::F16 {
+            return Ok(None);
+        }
+        let read = |name| Ok::<_, TrainError>(self.homes().read_f32(LOSS_SCALE, name)?[0]);
+        Ok(Some((read("scale")?, read("skipped")? as u64)))
     }
 
     /// Writes all homes and where the run stands.

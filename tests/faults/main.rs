@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Device, OpenOptions, Pipelines, Snapshot};
+use vistok::kernel::Elem;
 use vistok::models::VtResNet;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
@@ -111,6 +112,7 @@ impl Run {
     fn new(checkpoint: Option<(&Path, u64)>) -> Result<Self, Failed> {
         let device = open()?;
         let settings = Settings {
+            elem: Elem::F32,
             batch: 8,
             seed: 5,
             steps: STEPS,

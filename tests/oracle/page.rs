@@ -66,10 +66,12 @@ fn shapes() -> Result<(), Failed> {
         let mut letters = HashMap::new();
         for (side, values) in [(signature.inputs, &node.inputs), (signature.outputs, &node.outputs)] {
             let needed = side.iter().filter(|(name, _)| !name.ends_with('?')).count();
-            if !(needed..=side.len()).contains(&values.len()) {
+            let repeated = side.last().filter(|(name, _)| name.ends_with('*'));
+            let most = if repeated.is_some() { usize::MAX } else { side.len() };
+            if !(needed..=most).contains(&values.len()) {
                 return Err(Failed::from(format!("{signature}: a node has {} tensors there", values.len())));
             }
-            for (named, value) in side.iter().zip(values) {
+            for (named, value) in side.iter().chain(repeated.into_iter().cycle()).zip(values) {
                 fits(named, graph.tensor(*value), &mut letters)
                     .map_err(|problem| format!("{signature}: {problem}, in {:?}", node.op))?;
             }
@@ -86,8 +88,9 @@ fn fits((name, written): &Named, tensor: &Tensor, letters: &mut HashMap<String, 
         known if known == size => Ok(()),
         known => Err(format!("{name} is {tensor}, where {letter} is {size} and was {known}")),
     };
-    bind(elem, tensor.elem as usize)?;
-    if elem != "T" && elem != tensor.elem.to_string() {
+    if elem == "T" {
+        bind(elem, tensor.elem as usize)?;
+    } else if !elem.split(" or ").any(|elem| elem == tensor.elem.to_string()) {
         return Err(format!("{name} is {tensor} and is written {written}"));
     }
     let (open, axes) = match axes[..] {

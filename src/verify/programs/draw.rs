@@ -239,7 +239,7 @@ impl Drawing<'_> {
         let draw = match slot.input.draw {
             Draw::Labels(classes) => Draw::Labels(sizes.known(classes)),
             // A NaN would run through the whole program, and say nothing of what it met.
-            Draw::Extreme => Draw::Normal,
+            Draw::Extreme | Draw::Overflow => Draw::Normal,
             draw => draw,
         };
         let kept = self.random.below(2) == 0 && tensor.elem != Elem::U32;

@@ -44,6 +44,7 @@ fn written(draw: Draw) -> String {
         Draw::Normal => "normal".to_owned(),
         Draw::Distinct => "distinct".to_owned(),
         Draw::Extreme => "extreme".to_owned(),
+        Draw::Overflow => "overflow".to_owned(),
         Draw::Between(low, high) => format!("between {low} {high}"),
         Draw::Labels(classes) => format!("labels {classes}"),
     }
@@ -119,6 +120,7 @@ fn leaf(home: Option<&'static str>, text: &str) -> Result<Leaf, String> {
         ["normal"] => Draw::Normal,
         ["distinct"] => Draw::Distinct,
         ["extreme"] => Draw::Extreme,
+        ["overflow"] => Draw::Overflow,
         ["between", low, high] => Draw::Between(number(low)?, number(high)?),
         ["labels", classes] => Draw::Labels(whole(classes, "a number of classes")? as usize),
         _ => return Err(usage.to_owned()),

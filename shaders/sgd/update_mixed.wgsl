@@ -1,0 +1,31 @@
+// As sgd/update, on f32 weights whose copy is rounded anew: g and copied hold what the forward pass computes with.
+// One lane an element, or four; w, velocity and copied stay as they are where the factor is 0.
+// needs descent
+// needs index
+// constants WORKGROUP=256
+
+struct Params { count: u32, momentum: f32, weight_decay: f32, nesterov: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> g: array<elems>;
+@group(0) @binding(2) var<storage, read> rate: array<f32>;
+@group(0) @binding(3) var<storage, read> factor: array<f32>;
+@group(0) @binding(4) var<storage, read_write> w: array<floats>;
+@group(0) @binding(5) var<storage, read_write> velocity: array<floats>;
+@group(0) @binding(6) var<storage, read_write> copied: array<elems>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = folded(group, groups) * WORKGROUP + lane;
+    if at >= params.count || factor[0] == 0.0 {
+        return;
+    }
+    let rule = Descent(params.momentum, params.weight_decay, params.nesterov != 0u, rate[0]);
+    let moved = descend(rule, w[at], factor[0] * floats(g[at]), velocity[at]);
+    w[at] = moved.w;
+    velocity[at] = moved.velocity;
+    copied[at] = elems(moved.w);
+}
