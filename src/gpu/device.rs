@@ -289,7 +289,17 @@ impl Device {
     /// # Errors
     /// When the device was lost.
     pub fn wait(&self, during: &str) -> Result<(), Error> {
-        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.wait_until(wgpu::PollType::wait_indefinitely(), during)
+    }
+
+    /// Waits until the GPU has done this submission, and not for those after it.
+    pub(super) fn wait_for(&self, submission: &wgpu::SubmissionIndex, during: &str) -> Result<(), Error> {
+        let submission_index = Some(submission.clone());
+        self.wait_until(wgpu::PollType::Wait { submission_index, timeout: None }, during)
+    }
+
+    fn wait_until(&self, until: wgpu::PollType, during: &str) -> Result<(), Error> {
+        let waited = self.device.poll(until);
         self.check(during)?;
         waited.map(|_| ()).map_err(|error| Error::Lost { during: during.to_owned(), reason: error.to_string() })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::bind::HostBuffer;
 use super::memory::{VALUES, allocate, write};
 use super::pipelines::Built;
-use super::staging::{Location, Staging};
+use super::staging::{Location, Pending, Staging};
 use super::{Device, Error, Homes, Pipelines, numbers};
 use crate::graph::{Tensor, Value};
 use crate::kernel::{Access, Grid};
@@ -35,6 +35,12 @@ pub(super) struct Ready {
     group: wgpu::BindGroup,
     params_at: u32,
     grid: Grid,
+}
+
+/// Numbers on their way from the GPU: [`Executor::finish`] waits for them.
+pub struct Reading {
+    pending: Pending,
+    tensor: Tensor,
 }
 
 /// The `Params` of all steps, in one buffer.
@@ -198,6 +204,25 @@ impl Executor {
         let (part, tensor) = self.locate(value)?;
         let bytes = self.staging.read_async(&self.device, part).await?;
         numbers::to_f32(&format!("reading v{}", value.index()), tensor, &bytes)
+    }
+
+    /// Starts to read the output (or input) of this name as the run submitted last will leave it, and waits for nothing:
+    /// what is submitted from now on does not change what [`finish`](Self::finish) then gives.
+    ///
+    /// # Errors
+    /// As [`read_named`](Self::read_named).
+    pub fn start_reading(&self, name: &str) -> Result<Reading, Error> {
+        let (part, tensor) = self.locate(self.named(name)?)?;
+        Ok(Reading { pending: self.staging.start(&self.device, part)?, tensor: tensor.clone() })
+    }
+
+    /// Waits for the numbers, and not for what was submitted after they were asked for.
+    ///
+    /// # Errors
+    /// When the device was lost, or the value holds whole numbers.
+    pub fn finish(&self, reading: &Reading) -> Result<Vec<f32>, Error> {
+        let bytes = self.staging.wait(&self.device, &reading.pending)?;
+        numbers::to_f32("finishing to read", &reading.tensor, &bytes)
     }
 
     /// The numbers of an output (or input) of this name.

@@ -19,7 +19,7 @@ pub use bare::{Bare, Guard};
 pub use bind::HostBuffer;
 pub use device::{Checks, Device, OpenOptions, adapters};
 pub use error::Error;
-pub use executor::Executor;
+pub use executor::{Executor, Reading};
 pub use inspect::BadValue;
 pub use memory::{Homes, Snapshot};
 pub use pipelines::Pipelines;

@@ -37,7 +37,8 @@ struct Mapping {
 }
 
 /// A copy on its way.
-struct Pending {
+pub(super) struct Pending {
+    submission: wgpu::SubmissionIndex,
     staging: wgpu::Buffer,
     bytes: usize,
     mapping: Arc<(Mutex<Mapping>, Condvar)>,
@@ -51,12 +52,17 @@ impl Staging {
     /// Copies a part to the CPU and waits for it.
     pub(super) fn read(&self, device: &Device, part: Location<'_>) -> Result<Vec<u8>, Error> {
         let pending = self.start(device, part)?;
-        device.wait("reading back")?;
+        self.wait(device, &pending)
+    }
+
+    /// Waits for a copy.
+    pub(super) fn wait(&self, device: &Device, pending: &Pending) -> Result<Vec<u8>, Error> {
+        device.wait_for(&pending.submission, "reading back")?;
         let (mapping, called) = &*pending.mapping;
         let open = mapping.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = called.wait_timeout_while(open, CALLBACK, |mapping| mapping.result.is_none());
         let result = waited.unwrap_or_else(PoisonError::into_inner).0.result.take();
-        self.finish(&pending, result.unwrap_or(Err(wgpu::BufferAsyncError)))
+        self.finish(pending, result.unwrap_or(Err(wgpu::BufferAsyncError)))
     }
 
     /// Copies a part to the CPU. Outside the browser the future drives the device itself whenever it is polled.
@@ -86,7 +92,8 @@ impl Staging {
         self.finish(&pending, result)
     }
 
-    fn start(&self, device: &Device, part: Location<'_>) -> Result<Pending, Error> {
+    /// Submits a copy of what the part holds after all that was submitted so far.
+    pub(super) fn start(&self, device: &Device, part: Location<'_>) -> Result<Pending, Error> {
         if device.is_rehearsal() {
             return Err(Error::Rehearsal);
         }
@@ -94,7 +101,7 @@ impl Staging {
         let staging = self.take(device, size)?;
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(part.buffer, part.offset, &staging, 0, size);
-        device.queue.submit([encoder.finish()]);
+        let submission = device.queue.submit([encoder.finish()]);
         let mapping = Arc::<(Mutex<Mapping>, Condvar)>::default();
         let mapped = mapping.clone();
         staging.map_async(wgpu::MapMode::Read, 0..size, move |result| {
@@ -108,7 +115,7 @@ impl Staging {
                 waker.wake();
             }
         });
-        Ok(Pending { staging, bytes: part.bytes, mapping })
+        Ok(Pending { submission, staging, bytes: part.bytes, mapping })
     }
 
     fn finish(&self, pending: &Pending, result: Result<(), wgpu::BufferAsyncError>) -> Result<Vec<u8>, Error> {

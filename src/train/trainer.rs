@@ -10,7 +10,7 @@ use super::error::TrainError;
 use super::evaluate::{Evaluator, fits};
 use super::schedule::Schedule;
 use super::step::{LOSS_SCALE, TrainingStep, evaluation, initialize, training_step_in};
-use crate::gpu::{Device, Executor, Homes, Pipelines};
+use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
 use crate::ops::Sgd;
@@ -93,8 +93,8 @@ pub struct Trainer {
     about: About,
     /// The step that the checkpoint's file holds, as far as this run knows.
     saved: Option<u64>,
-    /// Whether a step was begun and not seen to end: then nobody knows which step the weights are of.
-    torn: bool,
+    /// Steps submitted. Where more than are known to have ended, nobody knows which step the weights are of.
+    submitted: u64,
 }
 
 impl Trainer {
@@ -133,7 +133,7 @@ impl Trainer {
         };
         let step = Executor::new(device, pipelines, plan, &homes)?;
         let evaluator = Evaluator::new(device, pipelines, &evaluation, &homes)?;
-        Ok(Self { step, evaluator, parameters, settings, about, saved: None, torn: false })
+        Ok(Self { step, evaluator, parameters, settings, about, saved: None, submitted: 0 })
     }
 
     /// The training step's executor.
@@ -216,10 +216,9 @@ impl Trainer {
         }
         file.check(self.homes().layout(), Which::All)?;
         // From the first byte written to the last, the weights are of neither run.
-        self.torn = true;
+        self.submitted = u64::MAX;
         file.load(self.homes(), Which::All)?;
-        self.torn = false;
-        self.about.step = there.step;
+        (self.submitted, self.about.step) = (there.step, there.step);
         if self.settings.checkpoint.as_ref().is_some_and(|(own, _)| own == path) {
             self.saved = Some(there.step);
         }
@@ -242,48 +241,70 @@ impl Trainer {
         mut report: impl FnMut(&Report),
     ) -> Result<Ended, TrainError> {
         fits(images, self.about.image, self.about.classes)?;
+        self.whole()?;
         let Settings { batch, seed, steps, augmentation, .. } = self.settings;
         let batches = Batches::new(images, self.about.normalization, batch, seed, augmentation)?;
         let mut feed = Feed::new(&batches);
-        while self.about.step < steps {
-            if stop.load(Ordering::Relaxed) {
-                self.save_if(|_| true)?;
-                return Ok(Ended::Stopped);
+        let (mut running, mut stopping) = (None, false);
+        // A step is submitted before the loss of the one ahead of it is waited for, so that the GPU never waits for the
+        // CPU; but none behind one that is saved: a checkpoint is of a run that stands still.
+        loop {
+            stopping |= stop.load(Ordering::Relaxed);
+            let at = self.about.step + u64::from(running.is_some());
+            let waits = stopping || (running.is_some() && self.is_saved_after(at));
+            let next = if at < steps && !waits { Some(self.launch(&mut feed, at)) } else { None };
+            if let Some(Running { at, rate, loss }) = running.take() {
+                let loss = self.land(at, &loss).map_err(|error| self.in_step(at, error))?;
+                report(&Report { step: at + 1, steps, epoch: at / batches.count() as u64, loss, rate });
+                if self.is_saved_after(at + 1) {
+                    self.keep()?;
+                }
             }
-            let at = self.about.step;
-            let rate = self.settings.schedule.rate(at) as f32;
-            let loss = self.advance(&mut feed, rate).map_err(|error| self.in_step(at, error))?;
-            report(&Report { step: at + 1, steps, epoch: at / batches.count() as u64, loss, rate });
-            self.save_if(|every| (at + 1).is_multiple_of(every.max(1)) || at + 1 == steps)?;
+            match next {
+                Some(launched) => running = Some(launched.map_err(|error| self.in_step(at, error))?),
+                None if self.about.step == steps => return Ok(Ended::Done),
+                None if stopping => return self.keep().map(|()| Ended::Stopped),
+                None => {}
+            }
         }
-        Ok(Ended::Done)
     }
 
-    /// Does one step; the loss of its batch.
-    fn advance(&mut self, feed: &mut Feed<'_, '_>, rate: f32) -> Result<f32, TrainError> {
-        self.whole()?;
-        let at = self.about.step;
+    /// Submits step `at`, and makes the batch of the next.
+    fn launch(&mut self, feed: &mut Feed<'_, '_>, at: u64) -> Result<Running, TrainError> {
+        let rate = self.settings.schedule.rate(at) as f32;
         feed.prepare(at)?;
         self.step.write_f32("images", &feed.pixels)?;
         self.step.write_u32("labels", &feed.labels)?;
         self.step.write_f32("rate", &[rate])?;
-        self.torn = true;
+        self.submitted = at + 1;
         self.step.run()?;
-        // The next batch is made while the GPU works on this one.
+        let loss = self.step.start_reading("loss")?;
         if at + 1 < self.settings.steps {
-            feed.prepare(at + 1)?;
+            // Whatever is wrong with it is said when it is needed.
+            let _ = feed.prepare(at + 1);
         }
-        let loss = self.step.read_named("loss")?.first().copied().unwrap_or(f32::NAN);
+        Ok(Running { at, rate, loss })
+    }
+
+    /// Waits for step `at` and says its loss.
+    fn land(&mut self, at: u64, loss: &Reading) -> Result<f32, TrainError> {
+        let loss = self.step.finish(loss)?.first().copied().unwrap_or(f32::NAN);
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: at, loss });
         }
-        self.torn = false;
         self.about.step = at + 1;
         Ok(loss)
     }
 
     fn whole(&self) -> Result<(), TrainError> {
-        if self.torn { Err(TrainError::Torn { step: self.about.step + 1 }) } else { Ok(()) }
+        let step = self.about.step + 1;
+        if self.submitted == self.about.step { Ok(()) } else { Err(TrainError::Torn { step }) }
+    }
+
+    /// Whether the run is saved once so many steps are done.
+    fn is_saved_after(&self, steps: u64) -> bool {
+        let due = |(_, every): &(PathBuf, u64)| steps.is_multiple_of(*every.max(&1)) || steps == self.settings.steps;
+        self.settings.checkpoint.as_ref().is_some_and(due)
     }
 
     /// A fault of the machine or the disk, with the step and what is kept of the run.
@@ -298,15 +319,21 @@ impl Trainer {
         TrainError::Step { step: at + 1, source: Box::new(error), kept }
     }
 
-    fn save_if(&mut self, due: impl FnOnce(u64) -> bool) -> Result<(), TrainError> {
-        let Some((path, _)) = self.settings.checkpoint.as_ref().filter(|(_, every)| due(*every)) else {
-            return Ok(());
-        };
+    /// Saves the run, where it is to be saved.
+    fn keep(&mut self) -> Result<(), TrainError> {
+        let Some((path, _)) = &self.settings.checkpoint else { return Ok(()) };
         let step = self.about.step;
         self.save(path).map_err(|error| self.in_step(step.saturating_sub(1), error))?;
         self.saved = Some(step);
         Ok(())
     }
+}
+
+/// A step that the GPU works on.
+struct Running {
+    at: u64,
+    rate: f32,
+    loss: Reading,
 }
 
 /// What a machine's bits depend on: adapter, driver, and the plan, which names every kernel and build.

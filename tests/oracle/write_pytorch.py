@@ -288,12 +288,56 @@ def optimizers():
         attributes = {"momentum": momentum, "weight_decay": decay, "nesterov": nesterov}
         case(f"sgd-{name}", "sgd", attributes, update, inputs)
 
+    def unscaled(w, g, velocity, rate, factor):
+        return update(w, g * factor, velocity, rate) if factor[0] else (w, velocity)
+
+    def mixed(w, g, velocity, rate, factor, copied):
+        weight, velocity = unscaled(w, g, velocity, rate, factor)
+        return weight, velocity, weight if factor[0] else copied
+
+    one = lambda number: torch.tensor([number], dtype=torch.float64)
+    for name, factor in [("unscaled", 0.125), ("skipped", 0.0)]:
+        inputs = [*inputs[:4], one(factor)]
+        case(f"sgd-{name}", "sgd", attributes, unscaled, inputs)
+        copied = numbers(5, 7, seed=33, elem=torch.float16)
+        gradient = numbers(5, 7, seed=34, elem=torch.float16)
+        inputs_mixed = [inputs[0], gradient, *inputs[2:], copied]
+        f32 = ("input.0", "input.2", "input.3", "input.4", "output.0", "output.1")
+        case(f"sgd-mixed-{name}", "sgd_mixed", attributes, mixed, inputs_mixed, elem=torch.float16, f32=f32)
+
+
+def loss_scaling():
+    """The rule of torch.amp.GradScaler (torch._amp_update_scale_ runs on CUDA alone), within our bounds."""
+    attributes = {"growth": 2.0, "backoff": 0.5, "interval": 3}
+
+    def update(scale, steps, skipped, *gradients):
+        one, zero = torch.ones_like(scale), torch.zeros_like(scale)
+        if not all(gradient.isfinite().all() for gradient in gradients):
+            return zero, (scale * attributes["backoff"]).clamp(min=1), zero, skipped + one
+        if steps + 1 >= attributes["interval"]:
+            return one / scale, (scale * attributes["growth"]).clamp(max=2.0**24), zero, skipped
+        return one / scale, scale, steps + one, skipped
+
+    one = lambda number: torch.tensor([number], dtype=torch.float64)
+    nan, infinity = float("nan"), float("inf")
+    for name, scale, steps, wrong in [
+        ("stays", 4096.0, 1.0, None),
+        ("grows", 4096.0, 2.0, None),
+        ("is-largest", 2.0**24, 2.0, None),
+        ("halves", 4096.0, 2.0, nan),
+        ("is-least", 1.0, 0.0, -infinity),
+    ]:
+        gradients = [numbers(*shape, seed=40 + at) for at, shape in enumerate([(3, 3, 2, 5), (5,), (16,)])]
+        if wrong is not None:
+            gradients[1][3] = wrong
+        case(f"loss-scale-{name}", "loss_scale", attributes, update, [one(scale), one(steps), one(7.0), *gradients])
+
 
 def main():
     os.makedirs(CASES, exist_ok=True)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for write in [convolutions, pooling, normalization, attention, pointwise, arranging, products, optimizers]:
+    for write in [convolutions, pooling, normalization, attention, pointwise, arranging, products, optimizers, loss_scaling]:
         write()
     for name, metadata, tensors in models.cases(allowed, LEAST):
         safetensors.save(os.path.join(CASES, f"{name}.safetensors"), metadata, tensors)
