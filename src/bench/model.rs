@@ -59,8 +59,10 @@ pub struct ModelMeasurement {
     pub throughput: Duration,
     /// Wall time of one run alone, from its recording until its results are there: the median.
     pub latency: Duration,
-    /// The part of that until it is submitted.
+    /// The part of that until it can be submitted: wgpu's and the driver's work on every kernel call.
     pub recording: Duration,
+    /// The part of that until the driver has taken it.
+    pub submitting: Duration,
     /// Kernel calls of a run.
     pub dispatches: usize,
     /// Different builds of kernels among them.
@@ -138,15 +140,19 @@ impl ModelSubject<'_> {
         let mut single = Vec::with_capacity(SINGLE);
         for _ in 0..if one > ENOUGH { 1 } else { SINGLE } {
             let began = Instant::now();
-            executor.run()?;
+            let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            executor.encode(&mut encoder);
+            let commands = encoder.finish();
             let recorded = began.elapsed();
+            device.queue.submit([commands]);
+            let submitted = began.elapsed();
             wait()?;
-            single.push((began.elapsed(), recorded));
+            single.push([began.elapsed(), recorded, submitted - recorded]);
         }
-        single.sort_unstable();
-        let (latency, _) = single[single.len() / 2];
-        single.sort_unstable_by_key(|&(_, recorded)| recorded);
-        let (_, recording) = single[single.len() / 2];
+        let [latency, recording, submitting] = [0, 1, 2].map(|part| {
+            single.sort_unstable_by_key(|times| times[part]);
+            single[single.len() / 2][part]
+        });
         let steps = executor.plan().steps();
         let mut builds: Vec<String> =
             steps.iter().map(|step| format!("{} {:?}", step.kernel.name, step.variant)).collect();
@@ -156,6 +162,7 @@ impl ModelSubject<'_> {
             throughput,
             latency,
             recording,
+            submitting,
             dispatches: steps.len(),
             pipelines: builds.len(),
             peak_bytes: executor.plan().peak_bytes(),

@@ -231,6 +231,13 @@ fn cases() -> Vec<Case> {
             .collect();
         cases.push(case(5, &drawn));
     }
+    // Numbers whose bits are those of the exponent alone; and so many shares that lanes of the last kernel take turns.
+    cases.push(case(
+        5,
+        &[&[12][..], &[260], &[4], &[2, 2, 8], &[516], &[16], &[8]].map(|shape| (shape, Draw::Between(1.0, 1.0))),
+    ));
+    let large = (&[65_536][..], FINITE);
+    cases.push(case(5, &[large, large, large, large, (&[260], Draw::Overflow)]));
     let at_the_ends = case(4, &[(&[3], FINITE)]).draw(0, Draw::Between(LossScale::MOST, LossScale::MOST));
     cases.push(at_the_ends);
     cases.push(case(4, &[(&[3], Draw::Overflow)]).draw(0, Draw::Between(1.0, 1.0)));

@@ -114,6 +114,7 @@ impl Line {
             "throughput_ms": measured.map(|one| milliseconds(one.throughput)),
             "latency_ms": measured.map(|one| milliseconds(one.latency)),
             "recording_ms": measured.map(|one| milliseconds(one.recording)),
+            "submitting_ms": measured.map(|one| milliseconds(one.submitting)),
             "peer_ms": self.peer.map(milliseconds),
             "dispatches": measured.map(|one| one.dispatches),
             "pipelines": measured.map(|one| one.pipelines),
@@ -126,7 +127,7 @@ impl Line {
 
 fn text(lines: &[Line], peer: Option<&Peer>) -> String {
     let left = ["model", "images", "element", "pass"].map(|head| (head, Align::Left));
-    let right = ["a run", "images/s", "TFLOP/s", "latency", "recording", "dispatches", "builds", "MiB"];
+    let right = ["a run", "images/s", "TFLOP/s", "latency", "recording", "submitting", "dispatches", "builds", "MiB"];
     let mut columns: Vec<(&str, Align)> = left.into_iter().chain(right.map(|head| (head, Align::Right))).collect();
     columns.extend(peer.map(|_| super::peer::COLUMNS).into_iter().flatten());
     let mut table = Table::new(&columns);
@@ -143,6 +144,7 @@ fn text(lines: &[Line], peer: Option<&Peer>) -> String {
                     format!("{:.2}", 2.0 * one.multiply_adds as f64 / seconds / 1e12),
                     milliseconds(one.latency),
                     format!("{each:.2} us each"),
+                    milliseconds(one.submitting),
                     one.dispatches.to_string(),
                     one.pipelines.to_string(),
                     format!("{:.0}", one.peak_bytes as f64 / f64::from(1 << 20)),
