@@ -98,6 +98,7 @@ pub mod ops;
 pub mod plan;
 pub mod reference;
 pub mod train;
+pub mod tune;
 pub mod verify;
 
 pub use wgpu;

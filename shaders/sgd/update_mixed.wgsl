@@ -1,5 +1,5 @@
-// As sgd/update, on f32 weights whose copy is rounded anew: g and copied hold what the forward pass computes with.
-// One lane an element, or four; w, velocity and copied stay as they are where the factor is 0.
+// g' = factor g + weight_decay w; v = momentum v + g'; w = w - rate v, or with Nesterov's momentum w - rate (g' + momentum v); copied = w.
+// g and copied hold what the forward pass computes with. One lane an element, or four; nothing changes where the factor is 0.
 // needs descent
 // needs index
 // constants WORKGROUP=256

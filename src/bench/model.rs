@@ -140,9 +140,7 @@ impl ModelSubject<'_> {
         let mut single = Vec::with_capacity(SINGLE);
         for _ in 0..if one > ENOUGH { 1 } else { SINGLE } {
             let began = Instant::now();
-            let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            executor.encode(&mut encoder);
-            let commands = encoder.finish();
+            let commands = executor.record();
             let recorded = began.elapsed();
             device.queue.submit([commands]);
             let submitted = began.elapsed();

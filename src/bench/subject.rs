@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::WARM_UP;
 use crate::gpu::{Bare, Device, Error, Pipelines};
-use crate::graph::{Case, Cost, Graph, GraphError, Io, Node, Op, Tensor, Value};
+use crate::graph::{Case, Cost, Graph, GraphError, Node, Op, Tensor, Value};
 use crate::kernel::{Elem, Recording};
 use crate::plan::PlanError;
 use crate::verify;
@@ -123,9 +123,7 @@ fn subject(
 impl Subject {
     /// Writes its kernel calls down anew, for another device.
     pub fn record_for(&mut self, device: &Device) {
-        self.recording = Recording::default();
-        let (inputs, outputs, machine) = (&self.inputs, &self.outputs, device.capabilities());
-        self.op.record(&Io { inputs, outputs, machine }, &mut self.recording);
+        self.recording = self.op.recorded(&self.inputs, &self.outputs, device.capabilities());
     }
 
     /// Memory and pipelines for it; inputs hold numbers that any op takes.

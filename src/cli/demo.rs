@@ -11,9 +11,9 @@ use vistok::train::{Settings, Trainer, recipe};
 
 use super::folder::Folder;
 use super::learning::{self, Course, scaling, time_table, times, train};
-use super::machine::Machine;
+use super::machine::{Machine, MachineArgument};
 use super::train::WEIGHTS;
-use super::{AdapterArgument, Error, interrupt, speak};
+use super::{Error, interrupt, speak};
 
 /// Train a small VT-ResNet on the images that this program carries, and show what its visual tokens look at.
 ///
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    adapter: AdapterArgument,
+    machine: MachineArgument,
 }
 
 /// Trains, evaluates, draws.
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
     settings.elem = learning::elem(arguments.f16);
     let stop = interrupt::stop_flag();
-    let (machine, mut trainer) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
+    let (machine, mut trainer) = Machine::prepare(&arguments.machine, |machine| {
         let (device, pipelines) = (&machine.device, &machine.pipelines);
         Ok(Trainer::new(device, pipelines, &model, &dataset.train, settings.clone())?)
     })?;

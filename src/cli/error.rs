@@ -9,6 +9,7 @@ use vistok::plan::PlanError;
 use vistok::train::TrainError;
 use vistok::train::checkpoint::CheckpointError;
 use vistok::train::data::DataError;
+use vistok::tune::{StoreError, TuneError};
 use vistok::verify::CompareError;
 
 /// Why a command failed.
@@ -26,6 +27,10 @@ pub(crate) enum Error {
     Train(#[from] TrainError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Tune(#[from] TuneError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("{path}: {source}; {remedy}")]
     File { path: String, source: io::Error, remedy: &'static str },
     #[error("{0}")]
@@ -50,9 +55,9 @@ impl Error {
     /// Whether the device was lost, which a driver may do instead of saying that it cannot compile a kernel.
     pub(crate) fn is_lost_device(&self) -> bool {
         match self {
-            Self::Gpu(gpu::Error::Lost { .. }) | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. })) => {
-                true
-            }
+            Self::Gpu(gpu::Error::Lost { .. })
+            | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. }))
+            | Self::Tune(TuneError::Gpu(gpu::Error::Lost { .. })) => true,
             Self::Train(error) => error.is_lost_device(),
             _ => false,
         }

@@ -12,8 +12,8 @@ use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::Dataset;
 use vistok::train::step::evaluation;
 
-use super::machine::Machine;
-use super::{AdapterArgument, Error, presets, speak};
+use super::machine::{Machine, MachineArgument};
+use super::{Error, presets, speak};
 
 /// Evaluate weights that `demo` or `train` has written, on test images.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    adapter: AdapterArgument,
+    machine: MachineArgument,
 }
 
 /// Evaluates.
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let dataset = Dataset::load(arguments.data.as_deref())?;
     let [height, width, channels] = about.image;
     let graph = evaluation(&*model, &mut Parameters::new(), [about.batch, height, width, channels])?;
-    let (machine, evaluator) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
+    let (machine, evaluator) = Machine::prepare(&arguments.machine, |machine| {
         let layout = Layout::of(&[&graph], machine.device.capabilities().offset_alignment)?;
         let homes = Homes::new(&machine.device, &layout)?;
         file.load(&homes, Which::Weights)?;

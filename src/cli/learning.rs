@@ -7,7 +7,6 @@ use vistok::gpu::KernelTime;
 use vistok::kernel::Elem;
 use vistok::train::data::Images;
 use vistok::train::{Ended, Settings, Trainer};
-use vistok::wgpu;
 
 use super::Error;
 use super::machine::Machine;
@@ -77,7 +76,7 @@ pub(super) fn scaling(trainer: &Trainer) -> Result<String, Error> {
 ///
 /// The steps that are timed are undone: weights, averages and velocities are afterwards what they were.
 pub(super) fn times(machine: &Machine, trainer: &Trainer) -> Result<Option<Vec<(KernelTime, f64)>>, Error> {
-    if !machine.device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+    if !machine.device.has_timestamps() {
         return Ok(None);
     }
     let executor = trainer.executor();

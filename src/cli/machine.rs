@@ -2,10 +2,24 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
+
 use vistok::gpu::{Device, OpenOptions, Pipelines};
+use vistok::kernel::tuning::Choices;
+use vistok::tune::Store;
 use vistok::verify::open_qualified;
 
-use super::{Error, speak};
+use super::{AdapterArgument, Error, speak};
+
+/// Which adapter computes, and how.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgument {
+    #[command(flatten)]
+    pub(crate) adapter: AdapterArgument,
+    /// Leave out what `vistok tune` found on this machine.
+    #[arg(long)]
+    untuned: bool,
+}
 
 /// A device and its pipelines.
 pub(crate) struct Machine {
@@ -14,17 +28,27 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Opens the adapter of this name. Says so where its cooperative matrices are not to be trusted.
-    pub(crate) fn open(adapter: Option<&str>) -> Result<Self, Error> {
-        let qualified = open_qualified(&OpenOptions { adapter: adapter.map(str::to_owned), ..OpenOptions::default() })?;
+    /// Opens the adapter. Says so where its cooperative matrices are not to be trusted.
+    pub(crate) fn open(argument: &MachineArgument) -> Result<Self, Error> {
+        let adapter = argument.adapter.adapter.clone();
+        let qualified = open_qualified(&OpenOptions { adapter, ..OpenOptions::default() })?;
         if let Some(reason) = qualified.hidden {
             let reason = super::error::one_line(&reason);
             speak::note(&format!("vistok: cooperative matrices failed their self-test, going on without: {reason}"));
         }
-        Ok(Self::of(qualified.device))
+        Ok(Self::of(qualified.device, argument))
     }
 
-    fn of(device: Device) -> Self {
+    fn of(mut device: Device, argument: &MachineArgument) -> Self {
+        if !argument.untuned && !device.capabilities().software {
+            let kept = cache_folder().map(|folder| Store::of(&device, &folder).read());
+            // A table that cannot be read only costs speed.
+            let choices = kept.unwrap_or(Ok(Choices::default())).unwrap_or_else(|error| {
+                speak::note(&format!("vistok: going on untuned: {error}"));
+                Choices::default()
+            });
+            device.set_choices(choices);
+        }
         let pipelines = Pipelines::new(&device, cache_folder());
         Self { device, pipelines }
     }
@@ -32,13 +56,13 @@ impl Machine {
     /// Opens an adapter and prepares work on it. A driver may lose the device over a cooperative-matrix kernel: then
     /// this opens it again without them, and prepares the work anew.
     pub(crate) fn prepare<T>(
-        adapter: Option<&str>,
+        argument: &MachineArgument,
         mut work: impl FnMut(&Self) -> Result<T, Error>,
     ) -> Result<(Self, T), Error> {
-        let machine = Self::open(adapter)?;
+        let machine = Self::open(argument)?;
         match work(&machine) {
             Err(error) if error.is_lost_device() => {
-                let machine = machine.without_fragments(adapter, error)?;
+                let machine = machine.without_fragments(argument, error)?;
                 let made = work(&machine)?;
                 Ok((machine, made))
             }
@@ -48,15 +72,16 @@ impl Machine {
 
     /// The same adapter without cooperative matrices, in place of a device that was lost; the loss itself where they
     /// were not used anyway.
-    pub(crate) fn without_fragments(self, adapter: Option<&str>, lost: Error) -> Result<Self, Error> {
+    pub(crate) fn without_fragments(self, argument: &MachineArgument, lost: Error) -> Result<Self, Error> {
         if self.device.capabilities().fragment.is_none() {
             return Err(lost);
         }
         let reason = super::error::one_line(&lost);
         speak::note(&format!("vistok: {reason}; going on without cooperative matrices"));
         drop(self);
-        let adapter = adapter.map(str::to_owned);
-        Ok(Self::of(Device::open(&OpenOptions { adapter, scalar: true, ..OpenOptions::default() })?))
+        let adapter = argument.adapter.adapter.clone();
+        let options = OpenOptions { adapter, scalar: true, ..OpenOptions::default() };
+        Ok(Self::of(Device::open(&options)?, argument))
     }
 
     /// The adapter's name.
@@ -65,8 +90,8 @@ impl Machine {
     }
 }
 
-/// Where compiled pipelines are kept between runs: the user's folder for caches, where there is one.
-fn cache_folder() -> Option<PathBuf> {
+/// Where compiled pipelines and what was tuned are kept between runs: the user's folder for caches, where there is one.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let caches = folder("XDG_CACHE_HOME").or_else(|| folder("LOCALAPPDATA"));
     Some(caches.or_else(|| folder("HOME").map(|home| home.join(".cache")))?.join("vistok"))

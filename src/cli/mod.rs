@@ -20,6 +20,7 @@ mod progress;
 mod speak;
 mod table;
 mod train;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ enum Command {
     Bench(bench::Arguments),
     Plan(plan::Arguments),
     Profile(profile::Arguments),
+    Tune(tune::Arguments),
 }
 
 /// Which adapter computes.
@@ -67,6 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
+        Command::Tune(arguments) => tune::run(&arguments),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,9 +11,9 @@ use vistok::graph::{Cost, Graph, Tensor};
 use vistok::kernel::Elem;
 use vistok::train::files;
 
-use super::machine::Machine;
+use super::machine::{Machine, MachineArgument};
 use super::table::{Align, Table};
-use super::{AdapterArgument, Error, presets, speak};
+use super::{Error, presets, speak};
 
 /// Run a model and measure each kernel call; write a trace with a track for the CPU and one for the GPU.
 ///
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    adapter: AdapterArgument,
+    machine: MachineArgument,
 }
 
 /// Timed runs, of which the one with the median total is shown.
@@ -74,9 +74,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     }
     let mut spans: Vec<Span> = Vec::new();
     let began = Instant::now();
-    let adapter = arguments.adapter.adapter.as_deref();
     let (machine, (graph, executor)) =
-        Machine::prepare(adapter, |machine| Ok(subject.prepare(&machine.device, &machine.pipelines)?))?;
+        Machine::prepare(&arguments.machine, |machine| Ok(subject.prepare(&machine.device, &machine.pipelines)?))?;
     spans.push(("plan, compile and upload", began, Instant::now()));
     let times = measure(&machine, &executor, &mut spans)?;
     let profile = Profile { graph: &graph, executor: &executor, times: &times };

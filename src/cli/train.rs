@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::Dataset;
 use vistok::train::{Resumed, Trainer, recipe};
 
 use super::folder::Folder;
 use super::learning::{self, kept, scaling, train};
-use super::machine::Machine;
-use super::{AdapterArgument, Error, interrupt, presets, speak};
+use super::machine::{Machine, MachineArgument};
+use super::{Error, interrupt, presets, speak};
 
 /// The weight file in the folder of a run.
 pub(super) const WEIGHTS: &str = "model.safetensors";
@@ -48,7 +49,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    adapter: AdapterArgument,
+    machine: MachineArgument,
 }
 
 /// Trains.
@@ -68,8 +69,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         return Err(Error::Refused(reason));
     }
     let stop = interrupt::stop_flag();
-    let (machine, (mut trainer, resumed)) = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
-        let (device, pipelines) = (&machine.device, &machine.pipelines);
+    // What a run took, it goes on with: other tiles would round elsewhere.
+    let tiles = match arguments.resume && exists {
+        true => Some(Checkpoint::open(&file)?.about().tiles.clone()),
+        false => None,
+    };
+    let (machine, (mut trainer, resumed)) = Machine::prepare(&arguments.machine, |machine| {
+        let mut device = machine.device.clone();
+        tiles.clone().into_iter().for_each(|tiles| device.set_choices(tiles));
+        let (device, pipelines) = (&device, &machine.pipelines);
         let mut trainer = Trainer::new(device, pipelines, &*model, &dataset.train, settings.clone())?;
         let resumed = if arguments.resume && exists { Some(trainer.resume(&file)?) } else { None };
         Ok((trainer, resumed))

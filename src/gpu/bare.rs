@@ -145,7 +145,7 @@ impl<'a> Bare<'a> {
     /// # Errors
     /// When the device is lost.
     pub fn time(&self, times: usize) -> Result<Option<Duration>, Error> {
-        if !self.device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !self.device.has_timestamps() {
             return Ok(None);
         }
         let queries = self.device.device.create_query_set(&wgpu::QuerySetDescriptor {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wgpu::{Features, Limits};
 
 use super::Error;
+use crate::kernel::tuning::Choices;
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Capabilities, Fragment};
 
@@ -246,6 +247,12 @@ impl Device {
         self.capabilities.tiles = Some(tiles);
     }
 
+    /// Has plans take the tiles that were found fastest on this machine ([`tune`](crate::tune)); [`Choices::default`] for
+    /// those that serve any machine.
+    pub fn set_choices(&mut self, choices: Choices) {
+        self.capabilities.choices = Some(Arc::new(choices)).filter(|choices| !choices.is_empty());
+    }
+
     /// Hides the cooperative matrices: kernels take their scalar engine from now on.
     pub fn hide_fragments(&mut self) {
         self.capabilities = self.capabilities.scalar();
@@ -255,6 +262,19 @@ impl Device {
     #[must_use]
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.info
+    }
+
+    /// What times and bits depend on: adapter, backend and driver.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        let info = &self.info;
+        format!("{} by {} {} {}", info.name, info.backend, info.driver, info.driver_info)
+    }
+
+    /// Whether the GPU's own clock can be read.
+    #[must_use]
+    pub fn has_timestamps(&self) -> bool {
+        self.device.features().contains(Features::TIMESTAMP_QUERY)
     }
 
     /// Whether modules carry runtime checks.
@@ -329,5 +349,6 @@ fn capabilities(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Capabilities 
         offset_alignment: limits.min_storage_buffer_offset_alignment as usize,
         software: info.device_type == wgpu::DeviceType::Cpu,
         tiles: None,
+        choices: None,
     }
 }

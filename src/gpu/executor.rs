@@ -118,6 +118,19 @@ impl Executor {
         }
     }
 
+    /// The whole plan as commands, to be submitted once.
+    #[must_use]
+    pub fn record(&self) -> wgpu::CommandBuffer {
+        self.recorded(0..self.steps.len())
+    }
+
+    fn recorded(&self, steps: Range<usize>) -> wgpu::CommandBuffer {
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("plan"), timestamp_writes: None };
+        self.encode_steps(&mut encoder.begin_compute_pass(&descriptor), steps);
+        encoder.finish()
+    }
+
     /// Runs the plan once: records and submits it. What is read afterwards waits for it.
     ///
     /// # Errors
@@ -127,10 +140,7 @@ impl Executor {
     }
 
     pub(super) fn submit(&self, steps: Range<usize>) -> Result<(), Error> {
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let descriptor = wgpu::ComputePassDescriptor { label: Some("plan"), timestamp_writes: None };
-        self.encode_steps(&mut encoder.begin_compute_pass(&descriptor), steps);
-        self.device.queue.submit([encoder.finish()]);
+        self.device.queue.submit([self.recorded(steps)]);
         self.device.check("running a plan")
     }
 

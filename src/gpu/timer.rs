@@ -44,7 +44,7 @@ impl Executor {
             return Err(Error::Rehearsal);
         }
         let features = self.device.device.features();
-        if !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !self.device.has_timestamps() {
             let reason = "the device has no timestamps".to_owned();
             return Err(Error::Invalid { during: "timing a plan".to_owned(), reason });
         }

@@ -111,6 +111,22 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
 }
 
 impl dyn Op {
+    /// What is asked for by this op on such inputs, in words that are the same for the same: `Conv2d { .. } f16 [..] f16
+    /// [..]`. [`Choices`](crate::kernel::tuning::Choices) are kept under it.
+    #[must_use]
+    pub fn asked(&self, inputs: &[Tensor]) -> String {
+        inputs.iter().fold(format!("{self:?}"), |asked, tensor| format!("{asked} {tensor}"))
+    }
+
+    /// The kernel calls that compute it on such a machine, with the tiles that were chosen there for it.
+    #[must_use]
+    pub fn recorded(&self, inputs: &[Tensor], outputs: &[Tensor], machine: &Capabilities) -> Recording {
+        let mut recording = Recording::default();
+        let machine = &*machine.asked(|| self.asked(inputs));
+        self.record(&Io { inputs, outputs, machine }, &mut recording);
+        recording
+    }
+
     /// This op as an `O`, if it is one.
     #[must_use]
     pub fn downcast<O: Op>(&self) -> Option<&O> {

@@ -1,9 +1,16 @@
 //! What a machine offers, as plain data: no device is needed to decide which kernel would run there.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::tuning::Choices;
 use super::tuning::gemm::Tiles;
 
 /// A size of cooperative matrix that the machine multiplies: f16 factors, f32 sums, `size` in each direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fragment {
     /// 8 x 8 x 8 (Metal, lavapipe).
     Eight,
@@ -52,6 +59,8 @@ pub struct Capabilities {
     pub software: bool,
     /// Tiles that every GEMM of their engine must take, instead of those that [`tuning`](super::tuning) would choose.
     pub tiles: Option<Tiles>,
+    /// Tiles that were found fastest on this machine, by op and inputs.
+    pub choices: Option<Arc<Choices>>,
 }
 
 impl Capabilities {
@@ -68,6 +77,20 @@ impl Capabilities {
             offset_alignment: 256,
             software: false,
             tiles: None,
+            choices: None,
+        }
+    }
+
+    /// The machine as an op sees it that is asked for this: with the tiles that were found fastest for it, if any were.
+    #[must_use]
+    pub fn asked(&self, asked: impl FnOnce() -> String) -> Cow<'_, Self> {
+        let found = match (self.tiles, &self.choices) {
+            (None, Some(choices)) if !choices.is_empty() => choices.get(&asked()),
+            _ => None,
+        };
+        match found {
+            Some(tiles) => Cow::Owned(Self { tiles: Some(tiles), ..self.clone() }),
+            None => Cow::Borrowed(self),
         }
     }
 

@@ -4,7 +4,7 @@ use super::error::Remedy;
 use super::memory::{binding_bytes, label, round_up};
 use super::plan::{Buffer, Place, Step};
 use super::{Layout, PlanError};
-use crate::graph::{Graph, Io, Node, Source, Tensor, Value};
+use crate::graph::{Graph, Node, Source, Tensor, Value};
 use crate::kernel::{Access, Capabilities, Dispatch, Elem, Grid, Recording, View};
 
 /// WebGPU's limit on workgroups along one dimension of a dispatch.
@@ -47,12 +47,13 @@ pub(super) fn record(graph: &Graph, live: &[usize], machine: &Capabilities) -> R
     let types = |values: &[Value]| -> Vec<Tensor> { values.iter().map(|&value| graph.tensor(value).clone()).collect() };
     let mut recordings = Vec::with_capacity(live.len());
     for node in live.iter().map(|&at| &graph.nodes()[at]) {
-        let mut recording = Recording::default();
-        if !node.op.is_view() {
-            let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-            node.op.record(&Io { inputs: &inputs, outputs: &outputs, machine }, &mut recording);
-            check_recording(node, &recording, &outputs, machine)?;
+        if node.op.is_view() {
+            recordings.push(Recording::default());
+            continue;
         }
+        let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
+        let recording = node.op.recorded(&inputs, &outputs, machine);
+        check_recording(node, &recording, &outputs, machine)?;
         recordings.push(recording);
     }
     Ok(recordings)

@@ -10,6 +10,7 @@ use super::batches::Normalization;
 use super::files;
 use crate::gpu::{self, Homes};
 use crate::kernel::Elem;
+use crate::kernel::tuning::Choices;
 use crate::models::parameters::{PARAMETERS, STATISTICS};
 use crate::plan::{Layout, Stored};
 
@@ -85,6 +86,8 @@ pub struct About {
     pub images: u64,
     /// What the bits depend on beside all that: adapter, driver, and the kernels that the plan chose.
     pub machine: String,
+    /// Tiles that the run took because they were found fastest on its machine: who continues it takes them, too.
+    pub tiles: Choices,
 }
 
 impl About {
@@ -108,13 +111,15 @@ impl About {
             ("seed", self.seed.to_string()),
             ("std", format!("{:?}", self.normalization.std)),
             ("step", self.step.to_string()),
+            ("tiles", serde_json::to_string(&self.tiles).unwrap_or_default()),
         ])
     }
 
-    /// What `other` has differently, for people: `seed is 1 there and 2 here`. Nothing is said of step and machine.
+    /// What `other` has differently, for people: `seed is 1 there and 2 here`. Nothing is said of step, machine
+    /// and tiles.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let (there, here) = (self.lines(), other.lines());
-        let counts = |key: &&str| !["step", "machine"].contains(key);
+        let counts = |key: &&str| !["step", "machine", "tiles"].contains(key);
         let differ = there.iter().filter(|(key, value)| counts(key) && here.get(*key) != Some(*value));
         differ.map(|(key, value)| format!("{key} is {value} there and {} here", here[key])).collect()
     }
@@ -143,6 +148,11 @@ impl About {
             recipe: text("recipe")?.to_owned(),
             images: number("images", text("images")?)?,
             machine: text("machine")?.to_owned(),
+            // Older files say nothing of tiles.
+            tiles: lines
+                .get("tiles")
+                .map_or(Ok(Choices::default()), |text| serde_json::from_str(text))
+                .map_err(|error| format!("`tiles` are no table: {error}"))?,
         })
     }
 }
@@ -308,9 +318,16 @@ fn fits(view: &TensorView<'_>, stored: &Stored) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Capabilities;
+    use crate::kernel::tuning::gemm::Tiles;
 
     #[test]
     fn what_is_noted_is_read_again() {
+        let mut tiles = Choices::default();
+        let machine = Capabilities::portable();
+        for way in Tiles::all(&machine, Elem::F32) {
+            tiles.set(format!("A {{ b: \"{way}\" }} f32 [1, 2]"), way);
+        }
         let about = About {
             model: "resnet18".to_owned(),
             classes: 10,
@@ -322,6 +339,7 @@ mod tests {
             recipe: "Decay { start: 0.1 }".to_owned(),
             images: 7,
             machine: "a = b".to_owned(),
+            tiles,
         };
         assert_eq!(About::parse(&about.text()), Ok(about.clone()));
         let missing = about.text().replace("seed = ", "seat = ");

@@ -72,7 +72,7 @@ impl Images {
 }
 
 /// FNV-1a: tells apart what is not forged.
-pub(super) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
+pub(crate) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 

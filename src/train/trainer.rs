@@ -1,5 +1,6 @@
 //! The loop: batches in, losses out, a checkpoint now and then.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +12,9 @@ use super::evaluate::{Evaluator, fits};
 use super::schedule::Schedule;
 use super::step::{LOSS_SCALE, TrainingStep, evaluation, initialize, training_step_in};
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
-use crate::kernel::Elem;
+use crate::graph::{Graph, Node};
+use crate::kernel::tuning::Choices;
+use crate::kernel::{Capabilities, Elem};
 use crate::models::{Model, Parameters};
 use crate::ops::Sgd;
 use crate::plan::{Layout, Options, Plan};
@@ -130,6 +133,7 @@ impl Trainer {
             recipe: settings.recipe(),
             images: train.digest(),
             machine: machine_line(device, &plan),
+            tiles: chosen(machine, &[&graph, &evaluation]),
         };
         let step = Executor::new(device, pipelines, plan, &homes)?;
         let evaluator = Evaluator::new(device, pipelines, &evaluation, &homes)?;
@@ -336,11 +340,20 @@ struct Running {
     loss: Reading,
 }
 
+/// The tiles that graphs take on a machine because they were found fastest there.
+fn chosen(machine: &Capabilities, graphs: &[&Graph]) -> Choices {
+    let Some(choices) = &machine.choices else { return Choices::default() };
+    let asked = |graph: &Graph, node: &Node| {
+        node.op.asked(&node.inputs.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>())
+    };
+    let all: HashSet<String> =
+        graphs.iter().flat_map(|graph| graph.nodes().iter().map(move |node| asked(graph, node))).collect();
+    choices.only(|asked| all.contains(asked))
+}
+
 /// What a machine's bits depend on: adapter, driver, and the plan, which names every kernel and build.
 fn machine_line(device: &Device, plan: &Plan) -> String {
-    let info = device.info();
-    let plan = digest(plan.to_string().bytes());
-    format!("{} by {} {} {}, plan {plan:016x}", info.name, info.backend, info.driver, info.driver_info)
+    format!("{}, plan {:016x}", device.machine(), digest(plan.to_string().bytes()))
 }
 
 /// The batch of one step, made ahead of time.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::compare::{encode, largest};
 use super::record::with_gradients;
-use crate::graph::{Case, Draw, Graph, GraphError, Io, Node, Source, Tensor, Value, computed, numbers, round, run};
+use crate::graph::{Case, Draw, Graph, GraphError, Node, Source, Tensor, Value, computed, numbers, round, run};
 use crate::kernel::{Capabilities, Elem, Recording};
 use crate::reference::{Array, PIECE, Random, Real};
 
@@ -117,9 +117,7 @@ impl Expected {
 
     /// The node's kernel calls on such a machine.
     pub(super) fn recording(&self, machine: &Capabilities) -> Recording {
-        let mut recording = Recording::default();
-        self.node.op.record(&Io { inputs: &self.inputs, outputs: &self.outputs, machine }, &mut recording);
-        recording
+        self.node.op.recorded(&self.inputs, &self.outputs, machine)
     }
 }
 

@@ -26,6 +26,7 @@ mod whole;
 
 pub use case_file::{CaseFile, CaseFileError, CaseRow, ReplayError, Witness};
 pub use compare::{CompareError, Row, compare};
+pub(crate) use compare::{decode, encode};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};

@@ -1,6 +1,6 @@
 //! A case as a graph with its gradients, and what its nodes record: which kernels it would run, without a machine.
 
-use crate::graph::{Case, Graph, GraphError, Io, Node, Tensor, Value};
+use crate::graph::{Case, Graph, GraphError, Node, Tensor, Value};
 use crate::kernel::{Capabilities, Elem, Grid, Recording, gather};
 use crate::ops;
 
@@ -50,9 +50,7 @@ pub(super) fn differentiated(case: &Case, elem: Elem) -> Result<Differentiated, 
 pub fn record(graph: &Graph, node: &Node, machine: &Capabilities) -> (Recording, Vec<Tensor>, Vec<Tensor>) {
     let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<Tensor>>();
     let (inputs, outputs) = (tensors(&node.inputs), tensors(&node.outputs));
-    let mut recording = Recording::default();
-    node.op.record(&Io { inputs: &inputs, outputs: &outputs, machine }, &mut recording);
-    (recording, inputs, outputs)
+    (node.op.recorded(&inputs, &outputs, machine), inputs, outputs)
 }
 
 /// What every node of a case records on such a machine, forward and backward; views record nothing.

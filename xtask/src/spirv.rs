@@ -15,9 +15,9 @@ const ENVIRONMENT: [&str; 2] = ["--target-env", "vulkan1.3"];
 /// The three ways in which `tests/interfaces` writes a build.
 const WAYS: [&str; 3] = ["unchecked", "checked", "clamped"];
 
-/// naga's known fault, for which wgpu silences its own validation: a type of arrays that a storage buffer and workgroup
-/// memory share keeps its stride in the latter (<https://github.com/gfx-rs/wgpu/issues/7696>). No driver minds.
-pub const KNOWN_LAYOUT: &str = "the Workgroup storage class has an explicit layout from the ArrayStride decoration";
+/// naga's known fault, for which wgpu silences its own validation: arrays in workgroup memory and in variables of functions
+/// carry a stride, as if they lay in a storage buffer (<https://github.com/gfx-rs/wgpu/issues/7696>). No driver minds.
+pub const KNOWN_LAYOUT: &str = "storage class has an explicit layout from the ArrayStride decoration";
 
 /// Checks all builds; cooperative ones by the validator of the root that runs them, as Debian 12's knows none.
 pub fn check(translations: &Translations) -> Result<ExitCode, String> {

@@ -10,8 +10,8 @@ use clap::Args;
 use vistok::bench::{Ceilings, Suite};
 
 use self::peer::Peer;
-use super::machine::Machine;
-use super::{AdapterArgument, Error};
+use super::Error;
+use super::machine::{Machine, MachineArgument};
 
 /// Time ops on the shapes of real models, or whole models.
 ///
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     #[command(flatten)]
-    adapter: AdapterArgument,
+    machine: MachineArgument,
 }
 
 /// What is measured.
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     match chosen {
         Chosen::Models => models::run(arguments, filter, peer.as_ref()),
         Chosen::Suite(suite) => {
-            let prepared = Machine::prepare(arguments.adapter.adapter.as_deref(), |machine| {
+            let prepared = Machine::prepare(&arguments.machine, |machine| {
                 Ok(Ceilings::measure(&machine.device, &machine.pipelines)?)
             })?;
             rows::run(arguments, (suite, filter), prepared, peer.as_ref())

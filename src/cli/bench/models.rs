@@ -47,8 +47,7 @@ fn entries(software: bool) -> Result<Vec<Entry>, Error> {
 }
 
 pub(super) fn run(arguments: &Arguments, filter: Option<&str>, peer: Option<&Peer>) -> Result<(), Error> {
-    let adapter = arguments.adapter.adapter.as_deref();
-    let mut machine = Machine::open(adapter)?;
+    let mut machine = Machine::open(&arguments.machine)?;
     let capabilities = machine.device.capabilities().clone();
     let elems = if capabilities.f16 { &[Elem::F32, Elem::F16][..] } else { &[Elem::F32] };
     let entries = entries(capabilities.software)?;
@@ -75,7 +74,9 @@ pub(super) fn run(arguments: &Arguments, filter: Option<&str>, peer: Option<&Pee
     for (key, subject) in all {
         let measured = loop {
             match subject.measure(&machine.device, &machine.pipelines).map_err(Error::from) {
-                Err(error) if error.is_lost_device() => machine = machine.without_fragments(adapter, error)?,
+                Err(error) if error.is_lost_device() => {
+                    machine = machine.without_fragments(&arguments.machine, error)?;
+                }
                 measured => break measured.map_err(|error| error::one_line(&error)),
             }
         };

@@ -29,7 +29,6 @@ pub(super) fn run(
     (mut machine, ceilings): (Machine, Option<Ceilings>),
     peer: Option<&Peer>,
 ) -> Result<(), Error> {
-    let adapter = arguments.adapter.adapter.as_deref();
     // Time on a software adapter is that of the CPU and whoever else uses it: no floor is claimed there.
     let software = machine.device.capabilities().software;
     let floors = ceilings.filter(|_| !software);
@@ -43,7 +42,7 @@ pub(super) fn run(
         let measured = loop {
             match subject.measure(&machine.device, &machine.pipelines).map_err(Error::from) {
                 Err(error) if error.is_lost_device() => {
-                    machine = machine.without_fragments(adapter, error)?;
+                    machine = machine.without_fragments(&arguments.machine, error)?;
                     subject.record_for(&machine.device);
                 }
                 measured => break measured.map_err(|error| error::one_line(&error)),

@@ -1,9 +1,13 @@
 //! How a GEMM is cut into tiles: which engine, how large, how deep.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::kernel::{Capabilities, Elem, Fragment, Grid, Variant, word};
 
 /// How a GEMM is cut up: the tile of a workgroup, and what of it a lane or a subgroup takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tiles {
     /// Rows, columns and depth of a workgroup's tile.
     pub tile: [usize; 3],
@@ -16,7 +20,8 @@ pub struct Tiles {
 }
 
 /// What multiplies tiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Engine {
     /// Each lane by itself, in f32.
     Scalar,
@@ -81,6 +86,14 @@ fn engine(machine: &Capabilities, elem: Elem, rows: Rows) -> (Engine, &'static [
             (Engine::Cooperative(fragment, lanes), table)
         }
         _ => (Engine::Scalar, SCALAR),
+    }
+}
+
+impl fmt::Display for Tiles {
+    /// `128x64x32 ahead`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [m, n, k] = self.tile;
+        write!(f, "{m}x{n}x{k}{}", if self.ahead { " ahead" } else { "" })
     }
 }
 

@@ -1,6 +1,9 @@
 //! Capabilities and sizes → tiles. Every heuristic about speed stands here and nowhere else.
 
+mod choices;
 pub mod gemm;
+
+pub use choices::Choices;
 
 use super::{Capabilities, Elem, Grid, Variant, word};
 

@@ -52,9 +52,7 @@ impl Trial {
     /// What is special about it: `scalar checked in tiles of 64x64x16`.
     #[must_use]
     pub fn label(&self) -> String {
-        let tiles = self.tiles.map(|Tiles { tile: [m, n, k], ahead, .. }| {
-            format!(" in tiles of {m}x{n}x{k}{}", if ahead { " ahead" } else { "" })
-        });
+        let tiles = self.tiles.map(|tiles| format!(" in tiles of {tiles}"));
         format!("{}{}", self.way.label(), tiles.unwrap_or_default())
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
+mod mixed;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +13,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Device, Executor, Homes, OpenOptions, Pipelines};
 use vistok::graph::{Graph, Tensor};
 use vistok::kernel::Elem;
-use vistok::models::parameters::COPIES;
+use vistok::kernel::tuning::Choices;
+use vistok::kernel::tuning::gemm::Tiles;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
 use vistok::models::{Parameters, Probe, ResNet, VtResNet};
@@ -21,8 +24,9 @@ use vistok::reference::Random;
 use vistok::train::batches::{Augmentation, Normalization};
 use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::Images;
-use vistok::train::step::{LOSS_SCALE, training_step};
-use vistok::train::{Ended, Evaluator, Report, Schedule, Settings, Trainer};
+use vistok::train::step::training_step;
+use vistok::train::{Ended, Evaluator, Report, Resumed, Schedule, Settings, Trainer};
+use vistok::tune::Product;
 
 type Outcome = Result<(), Failed>;
 type Test = fn(&Bench) -> Outcome;
@@ -34,7 +38,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 12] = [
+    let tests: [(&str, Test); 13] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -43,9 +47,10 @@ fn main() -> ExitCode {
         ("weights alone can be read, by another run too", evaluates),
         ("weight files that do not belong are refused", refuses),
         ("a stopped run saves where it stands", stops),
-        ("mixed precision: learns as f32 does", learns_mixed),
-        ("mixed precision: an overflow changes no weight, and halves the scale", skips),
-        ("mixed precision: networks compute with copies of the weights", copies),
+        ("a run remembers the tiles that were chosen for it", remembers_tiles),
+        ("mixed precision: learns as f32 does", mixed::learns),
+        ("mixed precision: an overflow changes no weight, and halves the scale", mixed::skips),
+        ("mixed precision: networks compute with copies of the weights", mixed::copies),
         ("mixed precision: resumed equals straight on, bitwise", resumes_mixed),
     ];
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
@@ -312,62 +317,30 @@ fn entries(folder: &Path) -> Result<usize, Failed> {
     Ok(std::fs::read_dir(folder)?.count())
 }
 
-fn learns_mixed(bench: &Bench) -> Outcome {
-    let (trainer, losses) = by_heart(bench, Elem::F16)?;
-    falls(&losses)?;
-    let (scale, skipped) = trainer.loss_scale()?.ok_or("mixed precision scales its loss")?;
-    require(scale >= 1.0 && skipped < 20, format!("{skipped} of 80 steps skipped, scale {scale}"))?;
-    // A batch learned by heart in f32 ends where this one does, as far as either says anything.
-    let (_, single) = by_heart(bench, Elem::F32)?;
-    let mean = |losses: &[f32]| losses[60..].iter().sum::<f32>() / 20.0;
-    let (mixed, single) = (mean(&losses), mean(&single));
-    require((mixed - single).abs() < 0.02, format!("the last twenty losses: {mixed} mixed, {single} in f32"))
-}
-
-fn skips(bench: &Bench) -> Outcome {
-    const TOO_LARGE: f32 = 16_777_216.0;
-    let mut trainer = trainer(bench, Settings { elem: Elem::F16, ..settings(3) })?;
-    trainer.homes().write_f32(LOSS_SCALE, "scale", &[TOO_LARGE])?;
-    trainer.homes().write_f32(LOSS_SCALE, "steps", &[7.0])?;
-    let kept = |trainer: &Trainer| {
-        let mut kept = Vec::new();
-        for home in
-            trainer.homes().layout().homes().iter().filter(|home| !["statistics", LOSS_SCALE].contains(&home.name))
-        {
-            for stored in &home.tensors {
-                kept.push(trainer.homes().read_bytes(home.name, &stored.name)?);
-            }
-        }
-        Ok::<_, Failed>(kept)
-    };
-    let before = kept(&trainer)?;
-    let losses = train(&mut trainer)?;
-    require(losses.iter().all(|report| report.loss.is_finite()), "an overflow of gradients is none of the loss")?;
-    require(kept(&trainer)? == before, "a weight, a copy or a velocity changed")?;
-    let found = trainer.loss_scale()?;
-    require(found == Some((TOO_LARGE / 8.0, 3)), format!("three steps too large left scale and skipped at {found:?}"))?;
-    let steps = trainer.homes().read_f32(LOSS_SCALE, "steps")?;
-    require(steps == [0.0], format!("{steps:?} steps without overflow"))
-}
-
-fn copies(bench: &Bench) -> Outcome {
-    let mut trainer = trainer(bench, Settings { elem: Elem::F16, ..settings(20) })?;
-    let before = trainer.homes().snapshot()?;
-    train(&mut trainer)?;
-    require(trainer.homes().snapshot()? != before, "twenty steps changed nothing")?;
-    let homes = trainer.homes();
-    let copies = homes.layout().homes().iter().find(|home| home.name == COPIES).ok_or("no copies")?;
-    require(copies.tensors.len() > 10, "every weight has a copy")?;
-    for stored in &copies.tensors {
-        let (copy, weight) = (homes.read_f32(COPIES, &stored.name)?, homes.read_f32("parameters", &stored.name)?);
-        // Half a unit in the last place where rounding is to nearest, a whole one where it is not.
-        let apart = |(copy, weight): (&f32, &f32)| (copy - weight).abs() > weight.abs() / 1024.0 + 6.0e-8;
-        let exact = copy == weight;
-        require(!exact && !copy.iter().zip(&weight).any(apart), format!("the copy of `{}`", stored.name))?;
-    }
-    Ok(())
-}
-
 fn resumes_mixed(bench: &Bench) -> Outcome {
     resumes_in(bench, Elem::F16)
+}
+
+fn remembers_tiles(bench: &Bench) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tuned.safetensors");
+    let step = training_step(&tiny(), [8, 8, 8, 1], SGD)?;
+    let mut choices = Choices::default();
+    let product = Product::all(&step.graph, bench.device.capabilities()).into_iter().next().ok_or("no product")?;
+    let way = Tiles::all(bench.device.capabilities(), Elem::F32)[0];
+    choices.set(product.asked(), way);
+    let mut device = bench.device.clone();
+    let mut all = choices.clone();
+    all.set("NoSuchOp f32 [1]".to_owned(), way);
+    device.set_choices(all);
+    let tuned = Bench { pipelines: Pipelines::new(&device, None), device };
+    let mut first = trainer(&tuned, settings(3))?;
+    train(&mut first)?;
+    first.save(&file)?;
+    let noted = Checkpoint::open(&file)?.about().tiles.clone();
+    require(noted == choices, format!("{noted:?} is noted"))?;
+    let again = trainer(&tuned, settings(5))?.resume(&file)?;
+    require(again == Resumed::Exactly, "the same tiles, and yet it would be rounded elsewhere")?;
+    let untuned = trainer(bench, settings(5))?.resume(&file)?;
+    require(untuned != Resumed::Exactly, "other tiles round elsewhere")
 }

@@ -1,0 +1,83 @@
+//! A product as one node of a graph computes it, and the ways in which it can be cut.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::graph::{Graph, Node, Op, Tensor, Value};
+use crate::kernel::tuning::gemm::Tiles;
+use crate::kernel::{Capabilities, Elem, Recording};
+use crate::reference::Array;
+use crate::verify::encode;
+
+/// An op on some inputs that a machine can cut in several ways.
+#[derive(Debug)]
+pub struct Product {
+    pub(super) op: Arc<dyn Op>,
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) outputs: Vec<Tensor>,
+    /// As plans have it without tuning.
+    pub(super) usual: Recording,
+    /// By plain arithmetic: what every other way is compared with.
+    pub(super) plain: Recording,
+    /// The other ways.
+    pub(super) ways: Vec<(Tiles, Recording)>,
+}
+
+impl Product {
+    /// The products of a graph that this machine can cut in more than one way, each once.
+    #[must_use]
+    pub fn all(graph: &Graph, machine: &Capabilities) -> Vec<Self> {
+        let machine = Capabilities { tiles: None, choices: None, ..machine.clone() };
+        let mut seen = BTreeSet::new();
+        let mut all = Vec::new();
+        for node in graph.nodes().iter().filter(|node| !node.op.is_view() && !node.inputs.is_empty()) {
+            let product = Self::of(graph, node, &machine);
+            if !product.ways.is_empty() && seen.insert(product.asked()) {
+                all.push(product);
+            }
+        }
+        all
+    }
+
+    fn of(graph: &Graph, node: &Node, machine: &Capabilities) -> Self {
+        let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>();
+        let (inputs, outputs) = (tensors(&node.inputs), tensors(&node.outputs));
+        let recorded = |machine: &Capabilities| node.op.recorded(&inputs, &outputs, machine);
+        let usual = recorded(machine);
+        let mut ways: Vec<(Tiles, Recording)> = Vec::new();
+        for tiles in Tiles::all(machine, inputs[0].elem) {
+            let way = recorded(&Capabilities { tiles: Some(tiles), ..machine.clone() });
+            if way != usual && ways.iter().all(|(_, known)| *known != way) {
+                ways.push((tiles, way));
+            }
+        }
+        Self { op: node.op.clone(), plain: recorded(&machine.scalar()), inputs, outputs, usual, ways }
+    }
+
+    /// What is asked for, as [`Choices`](crate::kernel::tuning::Choices) have it.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        self.op.asked(&self.inputs)
+    }
+
+    /// The op's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    /// Inputs of whole numbers: their sums are exact in whatever order they are taken, so that every right way of cutting
+    /// gives the same bits. Vectors (gains, variances) are above 0.
+    pub(super) fn numbers(&self) -> Vec<Vec<u8>> {
+        let number = |at: usize, input: usize, vector: bool| {
+            let mixed = (at as u32).wrapping_mul(0x9e37_79b9).wrapping_add(input as u32 * 0x85eb_ca6b) >> 16;
+            if vector { 1.0 + f64::from(mixed % 3) } else { f64::from(mixed % 5) - 2.0 }
+        };
+        let bytes = |(input, tensor): (usize, &Tensor)| {
+            let vector = tensor.shape.len() == 1;
+            let elem = if tensor.elem == Elem::U32 { 0.0 } else { 1.0 };
+            encode(&Array::from_fn(&tensor.shape, |at| elem * number(at, input, vector)), tensor.elem)
+        };
+        self.inputs.iter().enumerate().map(bytes).collect()
+    }
+}
