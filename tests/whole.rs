@@ -318,7 +318,9 @@ fn trains(bench: &Bench, elem: Elem) -> Outcome {
     ensure(found.passed(), || found.fault().unwrap_or_default())?;
     let learned = step.parameters.learned().count();
     let averages = step.parameters.iter().count() - learned;
-    // The loss; of every parameter gradient, new value and velocity; and the running averages.
-    let expected = 1 + 3 * learned + averages;
+    // The loss; of every parameter gradient, new value and velocity; and the running averages. In f16 the copies of weights
+    // beside it, and what the scale of the loss consists of.
+    let copies = step.parameters.learned().filter(|parameter| parameter.decays).count();
+    let expected = 1 + 3 * learned + averages + if elem == Elem::F16 { copies + 3 } else { 0 };
     ensure(found.nodes == found.of && found.outputs.len() == expected, || format!("{} results", found.outputs.len()))
 }
