@@ -57,6 +57,7 @@
 //! | [`verify`] | is it right? | tolerances outside its `tolerance.rs` |
 //! | [`models`] | what do people build? | kernels, plans |
 //! | [`train`] | how does it learn? | kernels; the optimizer is an op |
+//! | [`mod@tune`] | which way of cutting is fastest here? | kernels, and heuristics about them |
 //! | [`mod@bench`] | how fast is it, and how fast could it be? | ops by name |
 //!
 //! # Where to go from here

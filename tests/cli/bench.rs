@@ -79,3 +79,35 @@ fn a_profile_is_a_table_and_a_trace() -> Outcome {
     assert!(found["kernels"].as_array().is_some_and(|kernels| !kernels.is_empty()));
     Ok(())
 }
+
+#[test]
+fn tuning_keeps_what_won_or_says_why_not() -> Outcome {
+    assert!(refusal(&mut vistok(&["tune", "resnet19"]))?.contains("vt-resnet-demo"), "a wrong name");
+    if !has_adapter("tune") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let mut tune = vistok(&["tune", "vt-resnet-demo", "--train", "--batch", "2", "--json"]);
+    tune.env("XDG_CACHE_HOME", folder.path());
+    if !super::output(&mut tune)?.status.success() {
+        let line = refusal(&mut tune)?;
+        assert!(line.contains("tune on a GPU") || line.contains("no timestamps"), "{line}");
+        let kept = fs::read_dir(folder.path())?.count();
+        assert!(kept == 0 || !folder.path().join("vistok").read_dir()?.any(|file| is_table(&file)), "a table was kept");
+        return Ok(());
+    }
+    let found = document(&mut tune)?;
+    assert!(!found["products"].as_array().ok_or("no products")?.is_empty());
+    let table = found["file"].as_str().ok_or("no file")?;
+    assert!(Path::new(table).starts_with(folder.path()) && fs::read_to_string(table)?.contains("\"tiles\""));
+    // What cannot be read costs speed, and nothing else.
+    fs::write(table, "{")?;
+    let mut bench = vistok(&["bench", "models", "resnet18 1x", "--json"]);
+    let output = super::output(bench.env("XDG_CACHE_HOME", folder.path()))?;
+    assert!(output.status.success() && String::from_utf8(output.stderr)?.contains("going on untuned"));
+    Ok(())
+}
+
+fn is_table(file: &std::io::Result<fs::DirEntry>) -> bool {
+    file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().starts_with("tiles-"))
+}

@@ -10,7 +10,7 @@ mod bench;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const COMMANDS: [&str; 8] = ["devices", "demo", "train", "eval", "verify", "bench", "plan", "profile"];
+const COMMANDS: [&str; 9] = ["devices", "demo", "train", "eval", "verify", "bench", "plan", "profile", "tune"];
 
 fn vistok(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vistok"));
