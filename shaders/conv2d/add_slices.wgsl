@@ -1,4 +1,4 @@
-// dweight = sum over slices of partial, in order, so that results repeat bitwise. One lane an element.
+// total = sum over slices of partial, in order, so that results repeat bitwise. One lane an element.
 // needs elem_f32 | elem_f16
 // needs index
 // constants WORKGROUP=256
@@ -6,7 +6,7 @@
 struct Params { count: u32, slices: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partial: array<f32>; // [slices, count]
-@group(0) @binding(2) var<storage, read_write> dweight: array<elem>;
+@group(0) @binding(2) var<storage, read_write> total: array<elem>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -20,6 +20,6 @@ fn main(
         for (var slice = 0u; slice < params.slices; slice++) {
             sum += partial[slice * params.count + at];
         }
-        dweight[at] = elem(sum);
+        total[at] = elem(sum);
     }
 }

@@ -1,7 +1,9 @@
-// Convolution as a GEMM: row = output pixel, k = (kernel y, kernel x, channel), column = output channel; slice = group.
+// Convolution as a GEMM: row = output pixel, k = (kernel y, kernel x, channel), column = output channel.
+// slice = (group, range of k): SLICES ranges, each SLICE_DEPTH deep, a multiple of TILE_K.
 // The kernel binds x[N, IN_H, IN_W, IN_C], weight[KERNEL_H, KERNEL_W, GROUP_IN, OUT_C] and params.batch.
 // needs convolution
 // needs gemm
+// constants SLICES=1 SLICE_DEPTH=16
 const DEPTH: u32 = KERNEL_H * KERNEL_W * GROUP_IN;
 
 struct OuterA { image: u32, y: i32, x: i32, channel: u32 }
@@ -11,14 +13,18 @@ fn extent() -> vec2<u32> {
     return vec2(params.batch * OUT_H * OUT_W, GROUP_OUT);
 }
 fn depth_of(slice: u32) -> vec2<u32> {
-    return vec2(0u, DEPTH);
+    if SLICES == 1u {
+        return vec2(0u, DEPTH);
+    }
+    let first = slice % SLICES * SLICE_DEPTH;
+    return vec2(first, min(first + SLICE_DEPTH, DEPTH));
 }
 
 fn outer_a(row: u32, slice: u32) -> OuterA {
     let image = row / (OUT_H * OUT_W);
     let y = i32(row / OUT_W % OUT_H * STRIDE_H) - i32(PAD_H);
     let x = i32(row % OUT_W * STRIDE_W) - i32(PAD_W);
-    return OuterA(image * IN_H * IN_W, select(OUTSIDE, y, image < params.batch), x, slice * GROUP_IN);
+    return OuterA(image * IN_H * IN_W, select(OUTSIDE, y, image < params.batch), x, slice / SLICES * GROUP_IN);
 }
 fn load_a(outer: OuterA, k: u32) -> elem4 {
     var strip = elem4();
@@ -35,7 +41,7 @@ fn load_a(outer: OuterA, k: u32) -> elem4 {
 }
 
 fn outer_b(col: u32, slice: u32) -> OuterB {
-    return OuterB(col, slice * GROUP_OUT + col);
+    return OuterB(col, slice / SLICES * GROUP_OUT + col);
 }
 fn load_b(outer: OuterB, k: u32) -> elem4 {
     var strip = elem4();

@@ -2,7 +2,7 @@
 // Else: factor = 0, the scale shrinks, and the step counts as skipped. One workgroup.
 // needs reduce
 
-struct Params { shares: u32, interval: u32, growth: f32, backoff: f32, most: f32 }
+struct Params { shares: u32, interval: u32, growth: f32, backoff: f32, most: f32, least: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> found: array<f32>;
 @group(0) @binding(2) var<storage, read_write> factor: array<f32>;
@@ -27,7 +27,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             steps[0] = select(row, 0.0, grows);
         } else {
             factor[0] = 0.0;
-            scale[0] = max(old * params.backoff, 1.0);
+            scale[0] = max(old * params.backoff, params.least);
             steps[0] = 0.0;
             skipped[0] += 1.0;
         }

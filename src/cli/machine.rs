@@ -16,9 +16,9 @@ use super::{AdapterArgument, Error, speak};
 pub(crate) struct MachineArgument {
     #[command(flatten)]
     pub(crate) adapter: AdapterArgument,
-    /// Leave out what `vistok tune` found on this machine.
+    /// Leave out what `vistok tune` found on this machine, and what a run that continues was tuned with.
     #[arg(long)]
-    untuned: bool,
+    pub(crate) untuned: bool,
 }
 
 /// A device and its pipelines.

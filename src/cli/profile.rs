@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use vistok::bench::{ModelSubject, Task, WARM_UP};
 use vistok::gpu::{Executor, StepTime};
 use vistok::graph::{Cost, Graph, Tensor};
-use vistok::kernel::Elem;
 use vistok::train::files;
 
+use super::learning::elem;
 use super::machine::{Machine, MachineArgument};
 use super::table::{Align, Table};
 use super::{Error, presets, speak};
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// Profile a step of training. Without, inference.
     #[arg(long)]
     train: bool,
-    /// Hold images, weights and what is between them in f16.
+    /// Hold images and activations in f16; training is of mixed precision then.
     #[arg(long)]
     f16: bool,
     /// Images in a batch.
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let subject = ModelSubject {
         model: &*model,
         images: [arguments.batch as usize, height, width, channels],
-        elem: if arguments.f16 { Elem::F16 } else { Elem::F32 },
+        elem: elem(arguments.f16),
         task: if arguments.train { Task::Training } else { Task::Forward },
     };
     // Before minutes are spent: is there a place for the trace?

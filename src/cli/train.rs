@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     }
     let stop = interrupt::stop_flag();
     // What a run took, it goes on with: other tiles would round elsewhere.
-    let tiles = match arguments.resume && exists {
+    let tiles = match arguments.resume && exists && !arguments.machine.untuned {
         true => Some(Checkpoint::open(&file)?.about().tiles.clone()),
         false => None,
     };

@@ -3,7 +3,9 @@
 use clap::Args;
 use serde_json::{Value, json};
 use vistok::bench::{ModelSubject, Task};
+use vistok::kernel::Capabilities;
 use vistok::kernel::tuning::Choices;
+use vistok::kernel::tuning::gemm::Engine;
 use vistok::tune::{Store, Tuned, tune};
 
 use super::learning::elem;
@@ -12,7 +14,8 @@ use super::progress::Progress;
 use super::table::{Align, Table};
 use super::{Error, presets, speak};
 
-/// Find the fastest tiles for every product of a model on this GPU; all commands use them from then on.
+/// Find the fastest tiles for every product of a model on this GPU; demo, train, eval, bench and profile use them from then
+/// on.
 ///
 /// Every way of cutting is proven on the shape itself before it is timed. What is found is kept for this adapter and
 /// driver beside the compiled pipelines; `--untuned` leaves it out. Results stay right either way, but are rounded in
@@ -24,7 +27,7 @@ pub(super) struct Arguments {
     /// Tune a step of training. Without, inference.
     #[arg(long)]
     train: bool,
-    /// For images and weights in f16.
+    /// For images and activations in f16; training is of mixed precision then.
     #[arg(long)]
     f16: bool,
     /// Images in a batch.
@@ -54,7 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = cache_folder()
         .ok_or_else(|| Error::Refused("there is no folder for caches: set XDG_CACHE_HOME or HOME".to_owned()))?;
     let (graph, _) = subject.graph()?;
-    let (machine, all) = Machine::prepare(&arguments.machine, |machine| {
+    let (machine, (store, mut choices, all)) = Machine::prepare(&arguments.machine, |machine| {
+        // Before minutes are spent: can what is found be added to what is there?
+        let store = Store::of(&machine.device, &folder);
+        let choices = store.read()?;
         let mut progress: Option<Progress> = None;
         let found = tune(&machine.device, &machine.pipelines, &[&graph], &mut |tuned, count| {
             progress.get_or_insert_with(|| Progress::new("tuning", 0, count as u64)).advance(&tuned.asked);
@@ -62,24 +68,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         if let Some(progress) = progress {
             progress.finish();
         }
-        Ok(found?)
+        Ok((store, choices, found?))
     })?;
-    let store = Store::of(&machine.device, &folder);
-    let mut choices = store.read()?;
-    keep(&mut choices, &all);
+    keep(&mut choices, &all, machine.device.capabilities());
     store.write(&choices)?;
     let file = store.path().display().to_string();
     let text = format!("{}\n\n{}\nWritten:\n  {file}\n", machine.name(), table(&all));
     speak::report(arguments.json, &text)?;
-    match arguments.json {
-        true => speak::say_json(&document(machine.name(), &file, &all)),
-        false => Ok(()),
+    if arguments.json {
+        speak::say_json(&document(machine.name(), &file, &all))?;
+    }
+    match all.iter().filter(|tuned| tuned.usual.is_err()).count() {
+        0 => Ok(()),
+        wrong => Err(Error::Refused(format!(
+            "{wrong} products could not be proven, the output says why; run `vistok verify`"
+        ))),
     }
 }
 
-/// What won takes its place; where nothing beats the usual way any more, that is taken again.
-fn keep(choices: &mut Choices, all: &[Tuned]) {
-    for tuned in all {
+/// What won takes its place; where nothing beats the usual way any more, that is taken again. What was found with
+/// cooperative matrices stays, if this run had to go on without.
+fn keep(choices: &mut Choices, all: &[Tuned], machine: &Capabilities) {
+    let stays = |tuned: &&Tuned| {
+        let known = choices.get(&tuned.asked).map(|tiles| tiles.engine);
+        machine.fragment.is_none() && matches!(known, Some(Engine::Cooperative(..)))
+    };
+    let found: Vec<&Tuned> = all.iter().filter(|tuned| !stays(tuned)).collect();
+    for tuned in found {
         match tuned.best() {
             Some((tiles, _)) => choices.set(tuned.asked.clone(), tiles),
             None => choices.unset(&tuned.asked),
@@ -97,7 +112,10 @@ fn table(all: &[Tuned]) -> String {
     ];
     let mut table = Table::new(&columns);
     for tuned in all {
-        let usual = tuned.usual.map_or("wrong".to_owned(), |time| format!("{:.1} us", time.as_secs_f64() * 1e6));
+        let usual = match &tuned.usual {
+            Ok(time) => time.map_or("not timed".to_owned(), |time| format!("{:.1} us", time.as_secs_f64() * 1e6)),
+            Err(reason) => reason.clone(),
+        };
         let (tiles, speed) = tuned.best().map_or(("as usual".to_owned(), String::new()), |(tiles, speed)| {
             (tiles.to_string(), format!("{speed:.2}"))
         });
@@ -120,7 +138,8 @@ fn document(adapter: &str, file: &str, all: &[Tuned]) -> Value {
             .collect();
         json!({
             "asked": tuned.asked,
-            "usual_us": tuned.usual.map(|time| time.as_secs_f64() * 1e6),
+            "usual_us": tuned.usual.as_ref().ok().copied().flatten().map(|time| time.as_secs_f64() * 1e6),
+            "usual_wrong": tuned.usual.as_ref().err(),
             "chosen": tuned.best().map(|(tiles, _)| tiles.to_string()),
             "tried": tried,
         })

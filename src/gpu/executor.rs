@@ -230,7 +230,7 @@ impl Executor {
     ///
     /// # Errors
     /// When the device was lost, or the value holds whole numbers.
-    pub fn finish(&self, reading: &Reading) -> Result<Vec<f32>, Error> {
+    pub fn finish(&self, reading: Reading) -> Result<Vec<f32>, Error> {
         let bytes = self.staging.wait(&self.device, &reading.pending)?;
         numbers::to_f32("finishing to read", &reading.tensor, &bytes)
     }

@@ -85,7 +85,7 @@ impl Capabilities {
     #[must_use]
     pub fn asked(&self, asked: impl FnOnce() -> String) -> Cow<'_, Self> {
         let found = match (self.tiles, &self.choices) {
-            (None, Some(choices)) if !choices.is_empty() => choices.get(&asked()),
+            (None, Some(choices)) if !choices.is_empty() => choices.get(&asked()).filter(|tiles| tiles.is_known(self)),
             _ => None,
         };
         match found {

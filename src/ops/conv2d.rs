@@ -7,8 +7,11 @@ use super::reshape::Reshape;
 use super::sum_rows::SumRows;
 use super::{BatchNormFixed, ConvNorm, MatMul};
 use crate::graph::{Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
-use crate::kernel::tuning::gemm::{Rows, Tiles};
-use crate::kernel::{Elem, Grid, Recording, Variant, word};
+use crate::kernel::tuning::{
+    self,
+    gemm::{Rows, Tiles},
+};
+use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
 use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
@@ -39,6 +42,60 @@ kernel! {
         params { batch: u32 }
         read { x, weight, bias }
         write { y }
+    }
+}
+
+kernel! {
+    /// A range of k.
+    struct ForwardSlices = "conv2d/forward_slices" {
+        params { batch: u32 }
+        read { x, weight }
+        write { partial }
+    }
+}
+
+kernel! {
+    /// One lane an element.
+    struct AddSlices = "conv2d/add_slices" {
+        params { count: u32, slices: u32 }
+        read { partial }
+        write { total }
+    }
+}
+
+/// Output 0 becomes the sum of so many slices of `partial`, each of so many numbers.
+pub(super) fn add_slices(io: &Io<'_>, out: &mut Recording, partial: View, [slices, count]: [usize; 2]) {
+    let lanes = tuning::lanes(io.machine);
+    out.dispatch(
+        &AddSlices { count: word(count), slices: word(slices), partial, total: io.output(0) },
+        Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
+        Grid::over(count, lanes as usize),
+    );
+}
+
+/// The convolution of an op's inputs 0 and 1 as one product.
+pub(super) struct Product {
+    pub(super) batch: u32,
+    pub(super) variant: Variant,
+    pub(super) grid: Grid,
+    /// Ranges of k, and how deep each is: where there are several, their sums are still to be added.
+    sliced: [usize; 2],
+}
+
+impl Product {
+    /// Where the sum over k is cut: records the slices' sums, and says where they are and how many.
+    pub(super) fn slices(&self, io: &Io<'_>, out: &mut Recording) -> Option<(View, usize)> {
+        let [slices, depth] = self.sliced;
+        if slices == 1 {
+            return None;
+        }
+        let partial = out.scratch(slices * io.outputs[0].shape.count());
+        let variant = self.variant.clone().constant("SLICES", word(slices)).constant("SLICE_DEPTH", word(depth));
+        let Grid([x, y, groups]) = self.grid;
+        let grid = Grid([x, y, groups * word(slices)]);
+        let (x, weight) = (io.input(0), io.input(1));
+        out.dispatch(&ForwardSlices { batch: self.batch, x, weight, partial }, variant, grid);
+        Some((partial, slices))
     }
 }
 
@@ -95,15 +152,15 @@ impl Conv2d {
         Ok(Sizes { batch, input: [h, w], in_channels, output, out_channels, kernel, group_in, group_out })
     }
 
-    /// Batch, build and grid of the convolution of inputs 0 and 1 as one product.
-    pub(super) fn forward(self, io: &Io<'_>) -> Option<(u32, Variant, Grid)> {
+    pub(super) fn product(self, io: &Io<'_>) -> Option<Product> {
         let sizes = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape).ok()?;
         let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
         let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Patches, extent, self.groups);
         let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
         let whole = [extent[0], extent[1], depth];
         let variant = tiles.variant(self.variant(&sizes, io.elem(0)), whole, [true, false]);
-        Some((word(sizes.batch), variant, tiles.grid(extent, self.groups)))
+        let (batch, grid) = (word(sizes.batch), tiles.grid(extent, self.groups));
+        Some(Product { batch, variant, grid, sliced: tiles.sliced(1, depth) })
     }
 
     /// The build for these sizes; strips of 4 where every row of channels is a multiple of 4 long.
@@ -158,11 +215,16 @@ impl Op for Conv2d {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Some((batch, variant, grid)) = self.forward(io) else { return };
+        let Some(product) = self.product(io) else { return };
         let (x, weight, y) = (io.input(0), io.input(1), io.output(0));
-        match io.inputs.len() {
-            2 => out.dispatch(&Forward { batch, x, weight, y }, variant, grid),
-            _ => out.dispatch(&ForwardBias { batch, x, weight, bias: io.input(2), y }, variant, grid),
+        if io.inputs.len() > 2 {
+            let Product { batch, variant, grid, .. } = product;
+            out.dispatch(&ForwardBias { batch, x, weight, bias: io.input(2), y }, variant, grid);
+        } else if let Some((partial, slices)) = product.slices(io, out) {
+            add_slices(io, out, partial, [slices, io.outputs[0].shape.count()]);
+        } else {
+            let Product { batch, variant, grid, .. } = product;
+            out.dispatch(&Forward { batch, x, weight, y }, variant, grid);
         }
     }
 

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conv2d::{Conv2d, Sizes};
+use super::conv2d::{Conv2d, Sizes, add_slices};
 use crate::graph::{Cost, Io, Maths, Op, Shape, Signature, Tensor};
 use crate::kernel::tuning::{
     self,
     gemm::{Rows, Tiles},
 };
-use crate::kernel::{Grid, Recording, Variant, word};
+use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
 /// dx[N, H, W, C] from dy[N, Ho, Wo, O] and weight.
@@ -45,14 +45,6 @@ kernel! {
         params { batch: u32, slices: u32, slice_depth: u32 }
         read { x, dy }
         write { partial }
-    }
-}
-
-kernel! {
-    struct AddSlices = "conv2d/add_slices" {
-        params { count: u32, slices: u32 }
-        read { partial }
-        write { dweight }
     }
 }
 
@@ -136,8 +128,7 @@ impl Op for Conv2dBackwardWeight {
         let depth = sizes.batch * sizes.output[0] * sizes.output[1];
         let tiles = Tiles::choose_deep(io.machine, io.elem(0), extent, depth, self.conv.groups);
         let wanted = tuning::gemm::depth_slices(io.machine, &tiles, extent, depth, self.conv.groups);
-        let slice_depth = depth.div_ceil(wanted).next_multiple_of(tiles.tile[2]);
-        let slices = depth.div_ceil(slice_depth);
+        let [slices, slice_depth] = tiles.sliced(wanted, depth);
         let count = self.weight.count();
         let partial = out.scratch(slices * count);
         out.dispatch(
@@ -152,12 +143,7 @@ impl Op for Conv2dBackwardWeight {
             tiles.variant(self.conv.variant(&sizes, io.elem(0)), [extent[0], extent[1], depth], [false, false]),
             tiles.grid(extent, self.conv.groups * slices),
         );
-        let lanes = tuning::lanes(io.machine);
-        out.dispatch(
-            &AddSlices { count: word(count), slices: word(slices), partial, dweight: io.output(0) },
-            Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
-            Grid::over(count, lanes as usize),
-        );
+        add_slices(io, out, partial, [slices, count]);
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {

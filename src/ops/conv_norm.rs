@@ -3,12 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::conv2d::Product;
 use super::{Add, BatchNormFixed, Conv2d, Entry, Map, with_tail};
 use crate::graph::{
     Case, Composition, Cost, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor,
     Value,
 };
-use crate::kernel::Recording;
+use crate::kernel::{Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// y = f(gain (x ∗ weight − mean) / sqrt(variance + eps) + bias + shortcut): x, weight as [`Conv2d`] has them, without
@@ -33,6 +34,15 @@ kernel! {
     struct Forward = "conv_norm/forward" {
         params { batch: u32, eps: f32 }
         read { x, weight, gain, bias, mean, variance, shortcut }
+        write { y }
+    }
+}
+
+kernel! {
+    /// One lane a channel of a pixel, or four.
+    struct AddSlices = "conv_norm/add_slices" {
+        params { count: u32, columns: u32, slices: u32, eps: f32 }
+        read { partial, gain, bias, mean, variance, shortcut }
         write { y }
     }
 }
@@ -75,13 +85,37 @@ impl Op for ConvNorm {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Some((batch, build, grid)) = self.conv().forward(io) else { return };
+        let Some(product) = self.conv().product(io) else { return };
         let shortcut = io.inputs.len() > INPUTS;
         let flags = [("RELU", self.relu), ("SHORTCUT", shortcut)];
-        let build = flags.into_iter().fold(build, |variant, (name, flag)| variant.constant(name, flag.into()));
+        let flagged =
+            |build: Variant| flags.into_iter().fold(build, |build, (name, flag)| build.constant(name, flag.into()));
         let [x, weight, gain, bias, mean, variance] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
         let (eps, shortcut, y) = (self.eps as f32, io.input(if shortcut { INPUTS } else { 0 }), io.output(0));
-        out.dispatch(&Forward { batch, eps, x, weight, gain, bias, mean, variance, shortcut, y }, build, grid);
+        let Some((partial, slices)) = product.slices(io, out) else {
+            let Product { batch, variant, grid, .. } = product;
+            let call = Forward { batch, eps, x, weight, gain, bias, mean, variance, shortcut, y };
+            return out.dispatch(&call, flagged(variant), grid);
+        };
+        let [n, h, w, channels] = io.output_dims(0);
+        let (lanes, width) = (tuning::lanes(io.machine), tuning::width(channels));
+        let columns = channels / width.elements();
+        let (count, slices) = (n * h * w * columns, word(slices));
+        let call = AddSlices {
+            count: word(count),
+            columns: word(columns),
+            slices,
+            eps,
+            partial,
+            gain,
+            bias,
+            mean,
+            variance,
+            shortcut,
+            y,
+        };
+        let build = flagged(Variant::of(io.elem(0)).piece(width.piece()).constant("WORKGROUP", lanes));
+        out.dispatch(&call, build, Grid::over(count, lanes as usize));
     }
 
     fn backward(&self, _: &Node, _: &[Option<Value>], _: &mut Graph) -> Gradients {

@@ -15,7 +15,7 @@ use crate::reference::{Array, Real};
 /// multiplied by the factor when weights are updated. Where every number of every gradient is finite, factor = 1 / scale,
 /// and after `interval` such steps in a row the scale grows. Where one is not, factor = 0, which updates take to leave
 /// everything as it is; the scale shrinks, and the step is counted as skipped. The rule of PyTorch's
-/// `torch.amp.GradScaler`, within bounds: the scale stays between 1 and [`LossScale::MOST`].
+/// `torch.amp.GradScaler`, within bounds: the scale stays between [`LossScale::LEAST`] and [`LossScale::MOST`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     /// What the scale is multiplied by after `interval` steps without overflow.
@@ -29,6 +29,8 @@ pub struct LossScale {
 impl LossScale {
     /// The largest scale: a loss of some hundred rows overflows f16 with it where a single gradient is near 1.
     pub const MOST: f64 = 16_777_216.0;
+    /// The smallest: with it gradients of 10^12 still fit f16.
+    pub const LEAST: f64 = 1.0 / Self::MOST;
 }
 
 impl Default for LossScale {
@@ -59,7 +61,7 @@ kernel! {
 kernel! {
     /// One workgroup.
     struct Decide = "loss_scale/decide" {
-        params { shares: u32, interval: u32, growth: f32, backoff: f32, most: f32 }
+        params { shares: u32, interval: u32, growth: f32, backoff: f32, most: f32, least: f32 }
         read { found }
         write { factor, scale, steps, skipped }
     }
@@ -153,6 +155,7 @@ impl Op for LossScale {
                 growth: self.growth as f32,
                 backoff: self.backoff as f32,
                 most: Self::MOST as f32,
+                least: Self::LEAST as f32,
                 found,
                 factor: io.output(0),
                 scale: io.output(1),
@@ -179,7 +182,7 @@ impl Maths for LossScale {
         let finite = |array: &&Array<T>| array.data.iter().all(|number| number.to_f64().is_finite());
         let (zero, one) = (T::default(), T::of(1.0));
         let made = if !inputs[STATE..].iter().all(finite) {
-            [zero, T::max(scale * T::of(self.backoff), one), zero, skipped + one]
+            [zero, T::max(scale * T::of(self.backoff), T::of(Self::LEAST)), zero, skipped + one]
         } else if steps + one >= T::of(f64::from(self.interval)) {
             let (grown, most) = (scale * T::of(self.growth), T::of(Self::MOST));
             [one / scale, if grown > most { most } else { grown }, zero, skipped]
@@ -193,7 +196,7 @@ impl Maths for LossScale {
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[Signature::of::<LossScale>(
         "loss_scale",
-        "where all gradients are finite: factor = 1 / scale, steps' = steps + 1, and where that reaches interval, scale' = min(growth scale, 2^24), steps' = 0; else factor = 0, scale' = max(backoff scale, 1), steps' = 0, skipped' = skipped + 1",
+        "where all gradients are finite: factor = 1 / scale, steps' = steps + 1, and where that reaches interval, scale' = min(growth scale, 2^24), steps' = 0; else factor = 0, scale' = max(backoff scale, 2^-24), steps' = 0, skipped' = skipped + 1",
         &[("growth", "a number"), ("backoff", "a number"), ("interval", "a whole number of steps")],
         [
             &[("scale", "f32 [1]"), ("steps", "f32 [1]"), ("skipped", "f32 [1]"), ("gradients*", "f32 or f16 [..]")],
@@ -236,7 +239,7 @@ fn cases() -> Vec<Case> {
     cases.push(case(5, &[large, large, large, large, (&[260], Draw::Overflow)]));
     let at_the_ends = case(4, &[(&[3], FINITE)]).draw(0, Draw::Between(LossScale::MOST, LossScale::MOST));
     cases.push(at_the_ends);
-    cases.push(case(4, &[(&[7], Draw::Overflow)]).draw(0, Draw::Between(1.0, 1.0)));
+    cases.push(case(4, &[(&[7], Draw::Overflow)]).draw(0, Draw::Between(LossScale::LEAST, LossScale::LEAST)));
     // A weight's gradient is f16 where a bias's is f32.
     cases.push(case(5, &[(&[33], Draw::Overflow), (&[16], FINITE), (&[5], FINITE)]).f32(STATE).f32(STATE + 2));
     cases.push(case(2000, &[(&[3, 3, 512, 512], FINITE), (&[512], FINITE)]).f32(STATE + 1).real("resnet50 stage4 3x3"));

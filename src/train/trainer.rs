@@ -258,7 +258,11 @@ impl Trainer {
             let waits = stopping || (running.is_some() && self.is_saved_after(at));
             let next = if at < steps && !waits { Some(self.launch(&mut feed, at)) } else { None };
             if let Some(Running { at, rate, loss }) = running.take() {
-                let loss = self.land(at, &loss).map_err(|error| self.in_step(at, error))?;
+                let loss = match self.land(at, loss) {
+                    Ok(loss) => loss,
+                    // The step behind it may have been told what went wrong: nobody is told twice.
+                    Err(error) => return Err(self.in_step(at, next.and_then(Result::err).unwrap_or(error))),
+                };
                 report(&Report { step: at + 1, steps, epoch: at / batches.count() as u64, loss, rate });
                 if self.is_saved_after(at + 1) {
                     self.keep()?;
@@ -266,7 +270,7 @@ impl Trainer {
             }
             match next {
                 Some(launched) => running = Some(launched.map_err(|error| self.in_step(at, error))?),
-                None if self.about.step == steps => return Ok(Ended::Done),
+                None if self.about.step >= steps => return Ok(Ended::Done),
                 None if stopping => return self.keep().map(|()| Ended::Stopped),
                 None => {}
             }
@@ -291,7 +295,7 @@ impl Trainer {
     }
 
     /// Waits for step `at` and says its loss.
-    fn land(&mut self, at: u64, loss: &Reading) -> Result<f32, TrainError> {
+    fn land(&mut self, at: u64, loss: Reading) -> Result<f32, TrainError> {
         let loss = self.step.finish(loss)?.first().copied().unwrap_or(f32::NAN);
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: at, loss });

@@ -9,6 +9,11 @@ use crate::kernel::{Capabilities, Elem, Recording};
 use crate::reference::Array;
 use crate::verify::encode;
 
+/// Slices of sums that are tried; 0 is what plans take without tuning.
+const SLICES: [usize; 5] = [0, 2, 4, 8, 16];
+/// Workgroups from which on a GPU is busy, and slices of sums only cost.
+const BUSY: u64 = 400;
+
 /// An op on some inputs that a machine can cut in several ways.
 #[derive(Debug)]
 pub struct Product {
@@ -45,10 +50,16 @@ impl Product {
         let recorded = |machine: &Capabilities| node.op.recorded(&inputs, &outputs, machine);
         let usual = recorded(machine);
         let mut ways: Vec<(Tiles, Recording)> = Vec::new();
+        let cut = |tiles: Tiles| recorded(&Capabilities { tiles: Some(tiles), ..machine.clone() });
         for tiles in Tiles::all(machine, inputs[0].elem) {
-            let way = recorded(&Capabilities { tiles: Some(tiles), ..machine.clone() });
-            if way != usual && ways.iter().all(|(_, known)| *known != way) {
-                ways.push((tiles, way));
+            let whole = Tiles { slices: 0, ..tiles };
+            let busy = cut(whole).dispatches.iter().map(|call| call.grid.0.map(u64::from).iter().product()).max();
+            let slices: &[usize] = if busy >= Some(BUSY) { &[0] } else { &SLICES };
+            for tiles in slices.iter().map(|&slices| Tiles { slices, ..whole }) {
+                let way = cut(tiles);
+                if way != usual && ways.iter().all(|(_, known)| *known != way) {
+                    ways.push((tiles, way));
+                }
             }
         }
         Self { op: node.op.clone(), plain: recorded(&machine.scalar()), inputs, outputs, usual, ways }
@@ -70,7 +81,7 @@ impl Product {
     /// gives the same bits. Vectors (gains, variances) are above 0.
     pub(super) fn numbers(&self) -> Vec<Vec<u8>> {
         let number = |at: usize, input: usize, vector: bool| {
-            let mixed = (at as u32).wrapping_mul(0x9e37_79b9).wrapping_add(input as u32 * 0x85eb_ca6b) >> 16;
+            let mixed = mixed(at as u32 ^ (input as u32) << 29);
             if vector { 1.0 + f64::from(mixed % 3) } else { f64::from(mixed % 5) - 2.0 }
         };
         let bytes = |(input, tensor): (usize, &Tensor)| {
@@ -80,4 +91,11 @@ impl Product {
         };
         self.inputs.iter().enumerate().map(bytes).collect()
     }
+}
+
+/// Scatters numbers so that sums over any stride stay small: MurmurHash3's finalizer.
+const fn mixed(number: u32) -> u32 {
+    let number = (number ^ number >> 16).wrapping_mul(0x85eb_ca6b);
+    let number = (number ^ number >> 13).wrapping_mul(0xc2b2_ae35);
+    number ^ number >> 16
 }

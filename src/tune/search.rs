@@ -1,6 +1,6 @@
 //! The search: prove, then time in turns.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Product;
 use crate::gpu::{Bare, Device, Error, Pipelines};
@@ -22,8 +22,8 @@ const MOST_RUNS: usize = 1_000;
 const WORTH: f64 = 1.03;
 /// A way that takes this many times as long at first is not looked at again.
 const HOPELESS: f64 = 1.5;
-/// How long the GPU works before it is timed: idle, its clock is low.
-const WARM_UP: Duration = Duration::from_millis(300);
+/// How long the GPU works on a pair before it is timed: builds and proofs leave it idle, and its clock low.
+const WARM_UP: Duration = Duration::from_millis(50);
 
 /// Why nothing was tuned.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +59,9 @@ pub struct Tried {
 pub struct Tuned {
     /// What is asked for.
     pub asked: String,
-    /// Time of the usual way; `None` where that itself is wrong, and nothing was tried.
-    pub usual: Option<Duration>,
+    /// Time of the usual way; `None` where there is no other, so that nothing was timed; or why it is not to be trusted
+    /// itself, so that nothing was tried.
+    pub usual: Result<Option<Duration>, String>,
     /// The other ways.
     pub tried: Vec<Tried>,
 }
@@ -98,15 +99,7 @@ pub fn tune(
         let more = Product::all(graph, device.capabilities()).into_iter();
         products.extend(more.filter(|product| !known.contains(&product.asked())));
     }
-    let mut warm = false;
-    let mut clock = |bare: &Bare<'_>, _: Option<Tiles>, runs: usize| {
-        let began = Instant::now();
-        while !warm && began.elapsed() < WARM_UP {
-            bare.run(1)?;
-        }
-        warm = true;
-        Ok(bare.time(runs)?.unwrap_or_default())
-    };
+    let mut clock = |bare: &Bare<'_>, _: Option<Tiles>, runs: usize| Ok(bare.time(runs)?.unwrap_or_default());
     let mut all = Vec::with_capacity(products.len());
     for product in &products {
         let tuned = search(device, pipelines, product, &mut clock)?;
@@ -120,33 +113,56 @@ pub fn tune(
 /// where it should not is never timed.
 ///
 /// # Errors
-/// When the device is lost, or memory does not suffice for the product itself.
+/// When the device is lost.
 pub fn search(device: &Device, pipelines: &Pipelines, product: &Product, clock: Clock<'_>) -> Result<Tuned, Error> {
     let inputs = product.numbers();
     let outputs: Vec<usize> = product.outputs.iter().map(Tensor::bytes).collect();
     let prepare = |way: &Recording| Bare::new(device, pipelines, way, (&inputs, &outputs), &product.op.updates());
-    let truth = computed(&prepare(&product.plain)?, product)?;
-    let usual = prepare(&product.usual)?;
-    let mut tuned = Tuned { asked: product.asked(), usual: None, tried: Vec::new() };
-    if fault(&usual, product, &truth)?.is_some() {
-        return Ok(tuned);
-    }
+    let mut tuned = Tuned { asked: product.asked(), usual: Ok(None), tried: Vec::new() };
+    let truth = told(prepare(&product.plain).and_then(|plain| computed(&plain, product)))?;
+    let truth = truth.and_then(|truth| telling(&truth, product).map_or(Ok(truth), Err));
+    let usual = match truth {
+        Ok(truth) => proven(prepare(&product.usual), product, &truth)?.map(|usual| (usual, truth)),
+        Err(reason) => Err(reason),
+    };
+    let (usual, truth) = match usual {
+        Ok(proven) => proven,
+        Err(reason) => {
+            tuned.usual = Err(reason);
+            return Ok(tuned);
+        }
+    };
     for (tiles, way) in &product.ways {
-        let speed = match prepare(way) {
-            Err(error) if matches!(error, Error::Lost { .. }) => return Err(error),
-            Err(error) => Err(error.to_string()),
-            Ok(other) => match fault(&other, product, &truth)? {
-                Some(fault) => Err(fault),
-                None => {
-                    let [time, theirs] = in_turns(&usual, &other, *tiles, clock)?;
-                    tuned.usual = Some(tuned.usual.map_or(time, |known| known.min(time)));
-                    Ok(time.as_secs_f64() / theirs.as_secs_f64().max(1e-12))
-                }
-            },
+        let timed = match proven(prepare(way), product, &truth)? {
+            Ok(other) => told(in_turns(&usual, &other, *tiles, clock))?,
+            Err(reason) => Err(reason),
         };
+        if let (Ok([time, _]), Ok(known)) = (&timed, &mut tuned.usual) {
+            *known = Some(known.map_or(*time, |known| known.min(*time)));
+        }
+        let speed = timed.map(|[time, theirs]| time.as_secs_f64() / theirs.as_secs_f64().max(1e-12));
         tuned.tried.push(Tried { tiles: *tiles, speed });
     }
     Ok(tuned)
+}
+
+/// An error of the machine as the reason why one way is out of the question; a lost device is no such reason.
+fn told<T>(result: Result<T, Error>) -> Result<Result<T, String>, Error> {
+    match result {
+        Err(error @ Error::Lost { .. }) => Err(error),
+        Err(error) => Ok(Err(error.to_string())),
+        Ok(done) => Ok(Ok(done)),
+    }
+}
+
+/// A way that computes what plain arithmetic does, or what is wrong with it.
+fn proven<'a>(
+    prepared: Result<Bare<'a>, Error>,
+    product: &Product,
+    truth: &[Vec<f64>],
+) -> Result<Result<Bare<'a>, String>, Error> {
+    told(prepared.and_then(|bare| Ok((fault(&bare, product, truth)?, bare))))
+        .map(|done| done.and_then(|(fault, bare)| fault.map_or(Ok(bare), Err)))
 }
 
 /// A run's outputs, as numbers.
@@ -156,6 +172,20 @@ fn computed(bare: &Bare<'_>, product: &Product) -> Result<Vec<Vec<f64>>, Error> 
     outputs.map(|(at, tensor)| Ok(decode(&bare.output(at)?, tensor.elem))).collect()
 }
 
+/// Why these numbers would prove nothing of who computes the same.
+fn telling(truth: &[Vec<f64>], product: &Product) -> Option<String> {
+    truth.iter().zip(&product.outputs).find_map(|(truth, tensor)| match truth[..] {
+        [] => None,
+        ref all if !all.iter().all(|number| number.is_finite()) => {
+            Some(format!("{tensor} overflows by plain arithmetic: that proves nothing"))
+        }
+        [first, _, ..] if truth.iter().all(|number| *number == first) => {
+            Some(format!("all of {tensor} is {first} by plain arithmetic: that proves nothing"))
+        }
+        _ => None,
+    })
+}
+
 /// What is wrong with a way of cutting.
 fn fault(bare: &Bare<'_>, product: &Product, truth: &[Vec<f64>]) -> Result<Option<String>, Error> {
     let found = computed(bare, product)?;
@@ -163,44 +193,49 @@ fn fault(bare: &Bare<'_>, product: &Product, truth: &[Vec<f64>]) -> Result<Optio
         return Ok(Some(format!("it wrote {} bytes past the end of {:?}", guard.past_end, guard.view)));
     }
     for ((found, truth), tensor) in found.iter().zip(truth).zip(&product.outputs) {
-        // Sums of whole numbers are exact; what a function makes of them, two builds may round apart.
+        // Sums of whole numbers are exact; what a function makes of them, two builds may round apart, by units of what was
+        // added up.
         let unit = if tensor.elem == Elem::F16 { 1.0 / 1024.0 } else { 1.0 / 4_194_304.0 };
-        let allowed = if product.op.functions().is_empty() { 0.0 } else { unit };
-        let differs = |(found, truth): (&f64, &f64)| {
-            let apart = (found - truth).abs() > allowed * truth.abs();
-            found.to_bits() != truth.to_bits() && (apart || found.is_nan() != truth.is_nan())
-        };
-        if let Some(at) = found.iter().zip(truth).position(differs) {
+        let largest = truth.iter().fold(0.0, |largest: f64, number| largest.max(number.abs()));
+        let allowed = if product.op.functions().is_empty() { 0.0 } else { unit * largest };
+        let agrees = |(found, truth): (&f64, &f64)| (found - truth).abs() <= allowed;
+        if let Some(at) = found.iter().zip(truth).position(|pair| !agrees(pair)) {
             let (found, truth) = (found[at], truth[at]);
             return Ok(Some(format!("element {at} of {tensor} is {found}, and {truth} by plain arithmetic")));
-        }
-        if truth.iter().all(|number| *number == truth[0]) && truth.len() > 1 {
-            return Ok(Some(format!("all of {tensor} is {}: that proves nothing", truth[0])));
         }
     }
     Ok(None)
 }
 
-/// The median times of a run of both ways, measured in turns.
+/// The median times of a run of both ways, measured in turns; who is first changes from round to round.
 fn in_turns(usual: &Bare<'_>, other: &Bare<'_>, tiles: Tiles, clock: Clock<'_>) -> Result<[Duration; 2], Error> {
-    let mut time = |other_way: bool, runs: usize| {
-        let (bare, tiles) = if other_way { (other, Some(tiles)) } else { (usual, None) };
-        clock(bare, tiles, runs).map(|time| time / u32::try_from(runs).unwrap_or(1))
+    let mut round = |runs: usize, other_first: bool| {
+        let mut time = |other_way: bool| {
+            let (bare, tiles) = if other_way { (other, Some(tiles)) } else { (usual, None) };
+            clock(bare, tiles, runs).map(|time| time / u32::try_from(runs).unwrap_or(1))
+        };
+        let (first, second) = (time(other_first)?, time(!other_first)?);
+        Ok::<_, Error>(if other_first { [second, first] } else { [first, second] })
     };
-    let first = [time(false, 1)?, time(true, 1)?];
-    let once = first[0].min(first[1]).as_nanos().max(1);
+    let [ours, theirs] = round(1, false)?;
+    let once = ours.min(theirs).as_nanos().max(1);
     let runs = usize::try_from(SAMPLE.as_nanos().div_ceil(once)).unwrap_or(MOST_RUNS).clamp(1, MOST_RUNS);
-    let hopeless = |one: Duration, other: Duration| other.as_secs_f64() > HOPELESS * one.as_secs_f64();
-    let first = [time(false, runs)?, time(true, runs)?];
-    if hopeless(first[0], first[1]) {
-        return Ok(first);
+    // What the GPU did before was little: its clock rises first.
+    let (mut worked, mut pair) = (Duration::ZERO, [ours, theirs]);
+    while worked < WARM_UP {
+        pair = round(runs, false)?;
+        let both = (pair[0] + pair[1]) * u32::try_from(runs).unwrap_or(1);
+        worked += both.max(Duration::from_micros(1));
     }
-    let (mut ours, mut theirs) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
-    for _ in 0..ROUNDS {
-        ours.push(time(false, runs)?);
-        theirs.push(time(true, runs)?);
+    if pair[1].as_secs_f64() > HOPELESS * pair[0].as_secs_f64() {
+        return Ok(pair);
     }
-    Ok([&mut ours, &mut theirs].map(|times| {
+    let mut all = [Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS)];
+    for number in 0..ROUNDS {
+        let times = round(runs, number % 2 == 1)?;
+        all.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
+    }
+    Ok(all.map(|mut times| {
         times.sort_unstable();
         times[ROUNDS / 2]
     }))

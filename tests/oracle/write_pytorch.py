@@ -313,7 +313,7 @@ def loss_scaling():
     def update(scale, steps, skipped, *gradients):
         one, zero = torch.ones_like(scale), torch.zeros_like(scale)
         if not all(gradient.isfinite().all() for gradient in gradients):
-            return zero, (scale * attributes["backoff"]).clamp(min=1), zero, skipped + one
+            return zero, (scale * attributes["backoff"]).clamp(min=2.0**-24), zero, skipped + one
         if steps + 1 >= attributes["interval"]:
             return one / scale, (scale * attributes["growth"]).clamp(max=2.0**24), zero, skipped
         return one / scale, scale, steps + one, skipped
@@ -325,7 +325,7 @@ def loss_scaling():
         ("grows", 4096.0, 2.0, None),
         ("is-largest", 2.0**24, 2.0, None),
         ("halves", 4096.0, 2.0, nan),
-        ("is-least", 1.0, 0.0, -infinity),
+        ("is-least", 2.0**-24, 0.0, -infinity),
     ]:
         gradients = [numbers(*shape, seed=40 + at) for at, shape in enumerate([(3, 3, 2, 5), (5,), (16,)])]
         if wrong is not None:

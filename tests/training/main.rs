@@ -183,6 +183,9 @@ fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
     rest.resume(&file)?;
     let reports = train(&mut rest)?;
     require(reports[..] == whole[5..], "the losses of the second half differ")?;
+    let mut over = trainer(bench, Settings { elem, ..settings(3) })?;
+    over.resume(&file)?;
+    require(train(&mut over)?.is_empty(), "a run of three steps that stands at five went on")?;
     require(rest.homes().snapshot()? == straight.homes().snapshot()?, "weights, statistics or velocities differ")
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::gemm::Tiles;
 
 /// For an op on some inputs, as [`asked`](Choices::get) in words: the tiles that won there. Whatever is not in the table
-/// gets the tiles that [`Tiles::choose`] takes. Any entry is right, since every way of cutting is; at worst it is slow.
+/// gets the tiles that [`Tiles::choose`] takes, and so does what has an entry that the machine does not know. Any other entry
+/// is right, since every way of cutting is; at worst it is slow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Choices(BTreeMap<String, Tiles>);

@@ -15,6 +15,9 @@ pub struct Tiles {
     pub share: [usize; 2],
     /// Whether the next tile is fetched into registers while this one is multiplied.
     pub ahead: bool,
+    /// Slices that sums over the depth are cut into, where a kernel can; 0 for as many as it has without tuning.
+    #[serde(default)]
+    pub slices: usize,
     /// The engine.
     pub engine: Engine,
 }
@@ -62,6 +65,12 @@ const SOFTWARE: usize = 32;
 /// Tiles that keep a large GPU busy.
 const ENOUGH_TILES: usize = 96;
 
+/// Slices of a sum where that is tried: one of them is shorter than the others.
+const SLICES: usize = 3;
+
+/// More are not worth their second pass.
+const MOST_SLICES: usize = 64;
+
 /// Products that a sliced sum has at least.
 const DEEP: usize = 512;
 
@@ -93,7 +102,8 @@ impl fmt::Display for Tiles {
     /// `128x64x32 ahead`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [m, n, k] = self.tile;
-        write!(f, "{m}x{n}x{k}{}", if self.ahead { " ahead" } else { "" })
+        write!(f, "{m}x{n}x{k}{}", if self.ahead { " ahead" } else { "" })?;
+        if self.slices > 0 { write!(f, " in {} slices", self.slices) } else { Ok(()) }
     }
 }
 
@@ -107,7 +117,7 @@ impl Tiles {
         }
         let wastes = |size: usize, tile: usize| 4 * size.next_multiple_of(tile) > 5 * size;
         let serves = |&&(tile, share, ahead, enough): &&Cut| {
-            let tiles = Self { tile, share, ahead, engine };
+            let tiles = Self { tile, share, ahead, slices: 0, engine };
             tiles.fits(machine)
                 && (!machine.software || tile[0] <= SOFTWARE)
                 && (enough == 0 || !wastes(rows, tile[0]) && !wastes(cols, tile[1]))
@@ -115,20 +125,40 @@ impl Tiles {
         };
         let smallest = table[table.len() - 1];
         let (tile, share, ahead, _) = table.iter().find(serves).copied().unwrap_or(smallest);
-        Self { tile, share, ahead, engine }
+        Self { tile, share, ahead, slices: 0, engine }
     }
 
-    /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape.
+    /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape;
+    /// and one of more slices than it would have.
     #[must_use]
     pub fn all(machine: &Capabilities, elem: Elem) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for kind in [Rows::Matrix, Rows::Patches] {
             let (engine, table) = engine(machine, elem, kind);
-            let each = table.iter().map(|&(tile, share, ahead, _)| Self { tile, share, ahead, engine });
+            let each = table.iter().map(|&(tile, share, ahead, _)| Self { tile, share, ahead, slices: 0, engine });
             let new: Vec<Self> = each.filter(|tiles| tiles.fits(machine) && !all.contains(tiles)).collect();
             all.extend(new);
         }
+        let smallest = all.iter().min_by_key(|tiles| tiles.tile.iter().product::<usize>()).copied();
+        all.extend(smallest.map(|smallest| Self { slices: SLICES, ..smallest }));
         all
+    }
+
+    /// Whether this is one of the ways that [`choose`](Self::choose) knows on such a machine, in however many slices: tiles
+    /// from outside may be anything.
+    #[must_use]
+    pub fn is_known(&self, machine: &Capabilities) -> bool {
+        let whole = Self { slices: 0, ..*self };
+        let known = |elem| Self::all(machine, elem).contains(&whole);
+        self.slices <= MOST_SLICES && [Elem::F32, Elem::F16].into_iter().any(known)
+    }
+
+    /// How many slices a sum of this depth is cut into, and how deep they are, where a kernel has `usual` without tuning.
+    #[must_use]
+    pub fn sliced(&self, usual: usize, depth: usize) -> [usize; 2] {
+        let wanted = if self.slices == 0 { usual } else { self.slices };
+        let each = depth.div_ceil(wanted.max(1)).next_multiple_of(self.tile[2]);
+        [depth.div_ceil(each), each]
     }
 
     fn fits(&self, machine: &Capabilities) -> bool {

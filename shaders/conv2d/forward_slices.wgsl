@@ -1,0 +1,25 @@
+// partial = x * weight, convolved, over one range of k: `add_slices` adds the ranges' sums.
+// One workgroup a tile of output pixels x output channels of one group over one range.
+// needs elem_f32 | elem_f16
+// needs pack_1 | pack_4
+// needs patches
+
+struct Params { batch: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<pack>;
+@group(0) @binding(2) var<storage, read> weight: array<pack>;
+@group(0) @binding(3) var<storage, read_write> partial: array<sum_pack>; // [SLICES, rows, OUT_C]
+
+fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
+    let at = (slice % SLICES * extent().x + row) * OUT_C + slice / SLICES * GROUP_OUT + col;
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        if col + i * PACK < GROUP_OUT {
+            partial[at / PACK + i] = sum_pack_of(sums, i);
+        }
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    gemm(group, lane);
+}
