@@ -18,6 +18,7 @@ mod presets;
 mod profile;
 mod progress;
 mod speak;
+mod subject;
 mod table;
 mod train;
 mod tune;

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
-use vistok::bench::{ModelSubject, Task, WARM_UP};
+use vistok::bench::WARM_UP;
 use vistok::gpu::{Executor, StepTime};
 use vistok::graph::{Cost, Graph, Tensor};
 use vistok::train::files;
 
-use super::learning::elem;
 use super::machine::{Machine, MachineArgument};
+use super::subject::SubjectArguments;
 use super::table::{Align, Table};
-use super::{Error, presets, speak};
+use super::{Error, speak};
 
 /// Run a model and measure each kernel call; write a trace with a track for the CPU and one for the GPU.
 ///
@@ -21,20 +21,8 @@ use super::{Error, presets, speak};
 /// grid and build. Between timestamps calls cannot overlap, so together they take a little longer than in a plain run.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A model, such as resnet50 or vt-resnet18.
-    model: String,
-    /// Profile a step of training. Without, inference.
-    #[arg(long)]
-    train: bool,
-    /// Hold images and activations in f16; training is of mixed precision then.
-    #[arg(long)]
-    f16: bool,
-    /// Images in a batch.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
-    /// Height, width and channels of the images [default: 28x28x1 for the demo's model, 224x224x3 for the others].
-    #[arg(long, value_name = "HxWxC", value_parser = presets::image)]
-    image: Option<[usize; 3]>,
+    #[command(flatten)]
+    subject: SubjectArguments,
     /// Where the trace goes.
     #[arg(long, value_name = "FILE", default_value = "trace.json")]
     out: PathBuf,
@@ -55,15 +43,8 @@ type Span = (&'static str, Instant, Instant);
 
 /// Measures and writes.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let default = presets::default(&arguments.model, presets::IMAGENET);
-    let model = presets::model(&arguments.model, default.classes)?;
-    let [height, width, channels] = arguments.image.unwrap_or(default.image);
-    let subject = ModelSubject {
-        model: &*model,
-        images: [arguments.batch as usize, height, width, channels],
-        elem: elem(arguments.f16),
-        task: if arguments.train { Task::Training } else { Task::Forward },
-    };
+    let model = arguments.subject.model()?;
+    let subject = arguments.subject.of(&*model);
     // Before minutes are spent: is there a place for the trace?
     let remedy = "give another place with --out";
     let file_error = |source| Error::File { path: arguments.out.display().to_string(), source, remedy };

@@ -2,17 +2,16 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use vistok::bench::{ModelSubject, Task};
 use vistok::kernel::Capabilities;
 use vistok::kernel::tuning::Choices;
 use vistok::kernel::tuning::gemm::Engine;
 use vistok::tune::{Store, Tuned, tune};
 
-use super::learning::elem;
 use super::machine::{Machine, MachineArgument, cache_folder};
 use super::progress::Progress;
+use super::subject::SubjectArguments;
 use super::table::{Align, Table};
-use super::{Error, presets, speak};
+use super::{Error, speak};
 
 /// Find the fastest tiles for every product of a model on this GPU; demo, train, eval, bench and profile use them from then
 /// on.
@@ -22,20 +21,8 @@ use super::{Error, presets, speak};
 /// other places.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A model, such as resnet50 or vt-resnet18.
-    model: String,
-    /// Tune a step of training. Without, inference.
-    #[arg(long)]
-    train: bool,
-    /// For images and activations in f16; training is of mixed precision then.
-    #[arg(long)]
-    f16: bool,
-    /// Images in a batch.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
-    /// Height, width and channels of the images [default: 28x28x1 for the demo's model, 224x224x3 for the others].
-    #[arg(long, value_name = "HxWxC", value_parser = presets::image)]
-    image: Option<[usize; 3]>,
+    #[command(flatten)]
+    subject: SubjectArguments,
     /// One JSON document on standard output: `file` and `products`.
     #[arg(long)]
     json: bool,
@@ -45,15 +32,8 @@ pub(super) struct Arguments {
 
 /// Tunes.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let default = presets::default(&arguments.model, presets::IMAGENET);
-    let model = presets::model(&arguments.model, default.classes)?;
-    let [height, width, channels] = arguments.image.unwrap_or(default.image);
-    let subject = ModelSubject {
-        model: &*model,
-        images: [arguments.batch as usize, height, width, channels],
-        elem: elem(arguments.f16),
-        task: if arguments.train { Task::Training } else { Task::Forward },
-    };
+    let model = arguments.subject.model()?;
+    let subject = arguments.subject.of(&*model);
     let folder = cache_folder()
         .ok_or_else(|| Error::Refused("there is no folder for caches: set XDG_CACHE_HOME or HOME".to_owned()))?;
     let (graph, _) = subject.graph()?;
