@@ -13,7 +13,7 @@ use vistok::graph::{Draw, Graph, Io, Maths, Op, Source, Tensor, Value, numbers};
 use vistok::kernel::tuning::Choices;
 use vistok::kernel::tuning::gemm::{Engine, Tiles};
 use vistok::kernel::{Elem, Fragment, Grid, Recording};
-use vistok::ops::MatMul;
+use vistok::ops::{BatchNormFixed, Conv2d, ConvNorm, MatMul};
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::{Array, Random, Real};
 use vistok::tune::{Product, Store, StoreError, TuneError, search, tune};
@@ -93,34 +93,60 @@ fn plan(graph: &Graph, device: &Device) -> Result<Plan, Failed> {
     Ok(Plan::new(graph, &layout, device.capabilities(), Options::default())?)
 }
 
-fn fastest(device: &Device) -> Outcome {
-    let graph = graph(MatMul::new())?;
-    let product = only(&graph, device)?;
-    let (pipelines, usual) = (Pipelines::new(device, None), plan(&graph, device)?);
-    let ways = ways(device, &product)?;
-    ensure(ways.len() > 1, "there is little to choose from")?;
-    for winner in ways {
-        let tuned = search(device, &pipelines, &product, &mut clock(winner, 500))?;
-        ensure(tuned.usual == Ok(Some(Duration::from_millis(1))), "the usual way has another time")?;
-        ensure(tuned.tried.iter().all(|tried| tried.speed.is_ok()), format!("{:?}", tuned.tried))?;
-        let (best, speed) = tuned.best().ok_or("nothing won")?;
-        ensure(best == winner && (speed - 2.0).abs() < 1e-9, format!("{best} won by {speed}"))?;
+/// A deep convolution of few pixels, alone or with what follows it in a network.
+fn convolution(normed: bool) -> Result<Graph, Failed> {
+    let mut graph = Graph::new();
+    let [x, weight] =
+        [("x", [1, 5, 4, 40]), ("weight", [3, 3, 40, 12])].map(|(name, shape)| graph.input(name, Tensor::f32(shape)));
+    let conv = Conv2d::new(1, 1);
+    let y = if normed {
+        let vectors = ["gain", "bias", "mean", "variance"].map(|name| graph.input(name, Tensor::f32([12])));
+        graph.apply_one(ConvNorm::new(conv, BatchNormFixed { eps: 1e-5 }), &[&[x, weight], &vectors[..]].concat())?
+    } else {
+        graph.apply_one(conv, &[x, weight])?
+    };
+    graph.output("y", y);
+    Ok(graph)
+}
 
-        let mut choices = Choices::default();
-        choices.set(tuned.asked, best);
-        let mut device = device.clone();
-        device.set_choices(choices);
-        let chosen = plan(&graph, &device)?;
-        ensure(chosen != usual, "the plan is what it was")?;
-        let [m, ..] = best.tile;
-        ensure(chosen.to_string().contains(&format!("tile_m={m} ")), format!("the plan does not say so: {chosen}"))?;
-        let leaf = |value: Value, source: &Source| {
-            numbers(&graph.tensor(value).shape, Draw::Normal, &mut Random::named(3, &format!("{source:?}")))
-        };
-        let whole = compare_whole(&device, &pipelines, &graph, &leaf, Options::default())?;
-        ensure(whole.passed(), whole.fault().unwrap_or_default())?;
+fn fastest(device: &Device) -> Outcome {
+    for (graph, slices) in [(graph(MatMul::new())?, false), (convolution(false)?, true), (convolution(true)?, true)] {
+        let ways = ways(device, &only(&graph, device)?)?;
+        ensure(ways.len() > 1, "there is little to choose from")?;
+        ensure(ways.iter().any(|tiles| tiles.slices > 0) == slices, format!("{ways:?}"))?;
+        for winner in ways {
+            wins(device, &graph, winner)?;
+        }
     }
     Ok(())
+}
+
+/// The way that is fastest by the clock is the one that plans take, and right.
+fn wins(device: &Device, graph: &Graph, winner: Tiles) -> Outcome {
+    let (product, pipelines) = (only(graph, device)?, Pipelines::new(device, None));
+    let tuned = search(device, &pipelines, &product, &mut clock(winner, 500))?;
+    ensure(tuned.usual == Ok(Some(Duration::from_millis(1))), "the usual way has another time")?;
+    ensure(tuned.tried.iter().all(|tried| tried.speed.is_ok()), format!("{:?}", tuned.tried))?;
+    let (best, speed) = tuned.best().ok_or("nothing won")?;
+    ensure(best == winner && (speed - 2.0).abs() < 1e-9, format!("{best} won by {speed}"))?;
+
+    let mut choices = Choices::default();
+    choices.set(tuned.asked, best);
+    let usual = plan(graph, device)?;
+    let mut device = device.clone();
+    device.set_choices(choices);
+    let chosen = plan(graph, &device)?;
+    let text = chosen.to_string();
+    ensure(chosen != usual, "the plan is what it was")?;
+    ensure(text.contains(&format!("tile_m={} ", best.tile[0])), format!("the plan does not say so: {text}"))?;
+    ensure(text.contains("add_slices") == (best.slices > 0), format!("the plan is not in slices: {text}"))?;
+    let leaf = |value: Value, source: &Source| {
+        let variance = matches!(source, Source::Input(name) if name == "variance");
+        let draw = if variance { Draw::Between(0.5, 2.0) } else { Draw::Normal };
+        numbers(&graph.tensor(value).shape, draw, &mut Random::named(3, &format!("{source:?}")))
+    };
+    let whole = compare_whole(&device, &pipelines, graph, &leaf, Options::default())?;
+    ensure(whole.passed(), whole.fault().unwrap_or_default())
 }
 
 /// A product that leaves most of its result unwritten when it is cut in tiles of one size; or, of none, as usual.

@@ -66,14 +66,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     }
 }
 
-/// What won takes its place; where nothing beats the usual way any more, that is taken again. What was found with
-/// cooperative matrices stays, if this run had to go on without.
+/// What won takes its place; where nothing beats the usual way any more, that is taken again. What could
+/// not be tried stays as it was, and so does what was found with cooperative matrices, if this run had to go on without.
 fn keep(choices: &mut Choices, all: &[Tuned], machine: &Capabilities) {
     let stays = |tuned: &&Tuned| {
         let known = choices.get(&tuned.asked).map(|tiles| tiles.engine);
         machine.fragment.is_none() && matches!(known, Some(Engine::Cooperative(..)))
     };
-    let found: Vec<&Tuned> = all.iter().filter(|tuned| !stays(tuned)).collect();
+    let found: Vec<&Tuned> = all.iter().filter(|tuned| tuned.usual.is_ok() && !stays(tuned)).collect();
     for tuned in found {
         match tuned.best() {
             Some((tiles, _)) => choices.set(tuned.asked.clone(), tiles),

@@ -160,7 +160,8 @@ impl Conv2d {
         let whole = [extent[0], extent[1], depth];
         let variant = tiles.variant(self.variant(&sizes, io.elem(0)), whole, [true, false]);
         let (batch, grid) = (word(sizes.batch), tiles.grid(extent, self.groups));
-        Some(Product { batch, variant, grid, sliced: tiles.sliced(1, depth) })
+        let sums = extent[0] * sizes.out_channels;
+        Some(Product { batch, variant, grid, sliced: tiles.sliced(io.machine, 1, [self.groups, sums, depth]) })
     }
 
     /// The build for these sizes; strips of 4 where every row of channels is a multiple of 4 long.

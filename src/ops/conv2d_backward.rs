@@ -128,8 +128,8 @@ impl Op for Conv2dBackwardWeight {
         let depth = sizes.batch * sizes.output[0] * sizes.output[1];
         let tiles = Tiles::choose_deep(io.machine, io.elem(0), extent, depth, self.conv.groups);
         let wanted = tuning::gemm::depth_slices(io.machine, &tiles, extent, depth, self.conv.groups);
-        let [slices, slice_depth] = tiles.sliced(wanted, depth);
         let count = self.weight.count();
+        let [slices, slice_depth] = tiles.sliced(io.machine, wanted, [self.conv.groups, count, depth]);
         let partial = out.scratch(slices * count);
         out.dispatch(
             &BackwardWeight {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::record::recordings;
 use crate::graph::{Case, GraphError};
+use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{
     Capabilities, ComposeError, Elem, Fragment, Interface, Reflection, Text, Variant, compose, disagreements,
     permutations,
@@ -79,7 +80,7 @@ pub fn builds(cases: &[Case]) -> Result<Vec<Build>, InterfaceFault> {
     let mut found: HashMap<&'static Interface, BTreeSet<Variant>> = HashMap::new();
     for case in cases {
         for elem in [Elem::F32, Elem::F16] {
-            for machine in machines() {
+            for machine in machines().iter().flat_map(|machine| sliced(machine, elem)) {
                 for recorded in recordings(case, elem, &machine)?.into_iter().flat_map(|node| node.dispatches) {
                     found.entry(recorded.kernel).or_default().insert(recorded.variant);
                 }
@@ -95,6 +96,12 @@ pub fn builds(cases: &[Case]) -> Result<Vec<Build>, InterfaceFault> {
         variants.into_iter().map(move |variant| Build { kernel, variant })
     };
     Ok(kernels.into_iter().flat_map(each).collect())
+}
+
+/// The machine, and the same where sums are cut into slices.
+fn sliced(machine: &Capabilities, elem: Elem) -> impl Iterator<Item = Capabilities> {
+    let cut = Tiles::all(machine, elem).into_iter().filter(|tiles| tiles.slices > 0);
+    std::iter::once(None).chain(cut.map(Some)).map(|tiles| Capabilities { tiles, ..machine.clone() })
 }
 
 /// Machines for which tuning chooses differently.

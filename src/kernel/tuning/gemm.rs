@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::recording::MAX_GROUPS;
 use crate::kernel::{Capabilities, Elem, Fragment, Grid, Variant, word};
 
 /// How a GEMM is cut up: the tile of a workgroup, and what of it a lane or a subgroup takes.
@@ -129,7 +130,7 @@ impl Tiles {
     }
 
     /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape;
-    /// and one of more slices than it would have.
+    /// and one of so many slices.
     #[must_use]
     pub fn all(machine: &Capabilities, elem: Elem) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
@@ -153,12 +154,18 @@ impl Tiles {
         self.slices <= MOST_SLICES && [Elem::F32, Elem::F16].into_iter().any(known)
     }
 
-    /// How many slices a sum of this depth is cut into, and how deep they are, where a kernel has `usual` without tuning.
+    /// How many slices each of `sums` sums of this depth, in `groups`, is cut into, and how deep they are: those of the
+    /// tiles, if they say, the grid has room and the machine binds what they leave; else `usual`.
     #[must_use]
-    pub fn sliced(&self, usual: usize, depth: usize) -> [usize; 2] {
-        let wanted = if self.slices == 0 { usual } else { self.slices };
-        let each = depth.div_ceil(wanted.max(1)).next_multiple_of(self.tile[2]);
-        [depth.div_ceil(each), each]
+    pub fn sliced(&self, machine: &Capabilities, usual: usize, [groups, sums, depth]: [usize; 3]) -> [usize; 2] {
+        let cut = |wanted: usize| {
+            let each = depth.max(1).div_ceil(wanted.max(1)).next_multiple_of(self.tile[2]);
+            [depth.max(1).div_ceil(each), each]
+        };
+        let own = cut(self.slices);
+        let binds = own[0].saturating_mul(sums).saturating_mul(4) <= machine.max_binding_bytes;
+        let fits = own[0].saturating_mul(groups) <= MAX_GROUPS as usize;
+        if self.slices > 0 && binds && fits { own } else { cut(usual) }
     }
 
     fn fits(&self, machine: &Capabilities) -> bool {

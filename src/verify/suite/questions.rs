@@ -155,16 +155,24 @@ fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candida
     let halves = holds_f16(&graph);
     let mut candidates = Vec::new();
     for way in Way::ALL {
+        let recorded = |tiles, seen: &Capabilities| -> Vec<_> {
+            let seen = Capabilities { tiles, ..seen.clone() };
+            let nodes = graph.nodes().iter().filter(|node| !node.op.is_view());
+            let nodes = nodes.map(|node| record(&graph, node, &seen));
+            nodes.filter(|(recording, ..)| !way.cooperative || uses_fragments(recording)).collect()
+        };
         let seen = way.of(machine).unwrap_or_else(Way::imagined);
         let tiles = match question.case.real {
             None => Tiles::all(&seen, question.elem),
             Some(_) => Vec::new(),
         };
         for tiles in std::iter::once(None).chain(tiles.into_iter().map(Some)) {
-            let seen = Capabilities { tiles, ..seen.clone() };
-            let nodes = graph.nodes().iter().filter(|node| !node.op.is_view());
-            let mut nodes: Vec<_> = nodes.map(|node| record(&graph, node, &seen)).collect();
-            nodes.retain(|(recording, ..)| !way.cooperative || uses_fragments(recording));
+            let nodes = recorded(tiles, &seen);
+            // Where nothing is cut into slices, that is the way without.
+            let whole = tiles.filter(|tiles| tiles.slices > 0).map(|tiles| Tiles { slices: 0, ..tiles });
+            if whole.is_some_and(|whole| recorded(Some(whole), &seen) == nodes) {
+                continue;
+            }
             let dispatches = || nodes.iter().flat_map(|(recording, ..)| &recording.dispatches);
             let reach = |one: &Dispatch| match (tiles, cut(one)) {
                 (Some(_), Some(cut)) => Reach::Cut(one.kernel.name, cut),
@@ -173,7 +181,8 @@ fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candida
             let mut reaches: Vec<_> = dispatches().map(reach).collect();
             reaches.sort_unstable();
             reaches.dedup();
-            if reaches.is_empty() {
+            let cuts = reaches.iter().any(|reach| matches!(reach, Reach::Cut(..)));
+            if reaches.is_empty() || (tiles.is_some() && !cuts) {
                 continue;
             }
             let mut kernels: Vec<&str> = dispatches().map(|dispatch| dispatch.kernel.name).collect();
