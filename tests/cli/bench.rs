@@ -92,8 +92,9 @@ fn tuning_keeps_what_won_or_says_why_not() -> Outcome {
     if !super::output(&mut tune)?.status.success() {
         let line = refusal(&mut tune)?;
         assert!(line.contains("tune on a GPU") || line.contains("no timestamps"), "{line}");
-        let kept = fs::read_dir(folder.path())?.count();
-        assert!(kept == 0 || !folder.path().join("vistok").read_dir()?.any(|file| is_table(&file)), "a table was kept");
+        // Drivers keep things there, too.
+        let kept = folder.path().join("vistok");
+        assert!(!kept.exists() || !kept.read_dir()?.any(|file| is_table(&file)), "a table was kept");
         return Ok(());
     }
     let found = document(&mut tune)?;
