@@ -303,7 +303,7 @@ def optimizers():
         gradient = numbers(5, 7, seed=34, elem=torch.float16)
         inputs_mixed = [inputs[0], gradient, *inputs[2:], copied]
         f32 = ("input.0", "input.2", "input.3", "input.4", "output.0", "output.1")
-        case(f"sgd-mixed-{name}", "sgd_mixed", attributes, mixed, inputs_mixed, elem=torch.float16, f32=f32)
+        case(f"sgd-mixed-{name}-f16", "sgd_mixed", attributes, mixed, inputs_mixed, elem=torch.float16, f32=f32)
 
 
 def loss_scaling():
