@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
 use vistok::gpu::{Device, OpenOptions, Pipelines};
 use vistok::kernel::tuning::Choices;
 use vistok::tune::Store;

@@ -48,9 +48,14 @@ pub(crate) fn skips(bench: &Bench) -> Outcome {
 
 pub(crate) fn copies(bench: &Bench) -> Outcome {
     let mut trainer = trainer(bench, Settings { elem: Elem::F16, ..settings(20) })?;
+    are_copies(&trainer)?;
     let before = trainer.homes().snapshot()?;
     train(&mut trainer)?;
     require(trainer.homes().snapshot()? != before, "twenty steps changed nothing")?;
+    are_copies(&trainer)
+}
+
+fn are_copies(trainer: &Trainer) -> Outcome {
     let homes = trainer.homes();
     let copies = homes.layout().homes().iter().find(|home| home.name == COPIES).ok_or("no copies")?;
     require(copies.tensors.len() > 10, "every weight has a copy")?;
