@@ -4,14 +4,14 @@
 // A stride cuts input pixels into phases, by their distance from the last patch's first row and column: those of one phase
 // are seen by the same taps, every STRIDE-th one, and by no others. slice = (group, phase): so nothing is multiplied that is 0.
 // needs elem_f32 | elem_f16
-// needs pack_1 | pack_4
+// needs pack_1 | pack_4 | pack_8
 // needs convolution
 // needs gemm
 
 struct Params { batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<pack>;
-@group(0) @binding(2) var<storage, read> weight: array<pack>;
+@group(0) @binding(1) var<storage, read> dy: array<factor>;
+@group(0) @binding(2) var<storage, read> weight: array<factor>;
 @group(0) @binding(3) var<storage, read_write> dx: array<pack>;
 
 const PHASES: u32 = STRIDE_H * STRIDE_W;
@@ -42,8 +42,15 @@ fn pixel_of(row: u32, phase: vec2<u32>) -> vec3<u32> {
     return vec3(row / (PHASE_H * PHASE_W), y, x);
 }
 
-struct OuterA { image: u32, y: i32, x: i32, channel: u32, columns: u32 }
-struct OuterB { col: u32, channel: u32, phase: vec2<u32>, taps: vec2<u32> }
+// Whether a tile of k lies in one tap: then that is worked out once for all lanes. And whether there is but one.
+const ONE_TAP: bool = GROUP_OUT % TILE_K == 0u;
+const POINT: bool = ONE_TAP && KERNEL_H * KERNEL_W == 1u;
+// Whether each pixel is seen by its tap: of a stride only one phase is.
+const INSIDE: bool = POINT && PAD_H + PAD_W == 0u && PHASES == 1u && EDGES == 0u;
+
+struct OuterA { first: u32, y: i32, x: i32, columns: u32 } // first: the element that the phase's first tap meets
+struct OuterB { first: u32, col: u32, phase: vec2<u32>, taps: vec2<u32> }
+struct OuterY { col: u32, channel: u32, phase: vec2<u32> }
 
 fn extent() -> vec2<u32> {
     return vec2(params.batch * PHASE_H * PHASE_W, GROUP_IN);
@@ -53,57 +60,59 @@ fn depth_of(slice: u32) -> vec2<u32> {
     return vec2(0u, taps.x * taps.y * GROUP_OUT);
 }
 
+// How many taps into its phase k is, and which row and column of them that is.
+fn tap_at(k0: u32, k: u32, columns: u32) -> vec3<u32> {
+    let tap = select(select(k, k0, ONE_TAP) / GROUP_OUT, 0u, POINT);
+    return vec3(tap, tap_of(tap, columns));
+}
+
 fn outer_a(row: u32, slice: u32) -> OuterA {
     let phase = phase_of(slice);
     let pixel = pixel_of(row, phase);
     // The output pixel whose patch holds this pixel at the phase's first tap.
     let y = i32((pixel.y + PAD_H - phase.x) / STRIDE_H);
     let x = i32((pixel.z + PAD_W - phase.y) / STRIDE_W);
-    let inside = pixel.x < params.batch;
-    let image = pixel.x * OUT_H * OUT_W;
-    return OuterA(image, select(OUTSIDE, y, inside), x, slice / PHASES * GROUP_OUT, taps_of(phase).y);
+    let first = (pixel.x * (OUT_H * OUT_W) + u32(y) * OUT_W + u32(x)) * OUT_C + slice / PHASES * GROUP_OUT;
+    return OuterA(first, select(OUTSIDE, y, pixel.x < params.batch), x, taps_of(phase).y);
 }
-fn load_a(outer: OuterA, k: u32) -> elem4 {
-    var strip = elem4();
-    for (var i = 0u; i < PACKS; i++) { // unroll
+fn load_a(outer: OuterA, k0: u32, k: u32) -> strip {
+    var loaded = strip();
+    for (var i = 0u; i < FACTORS; i++) { // unroll
+        let tap = tap_at(k0, k + i, outer.columns);
         // What is negative becomes large. Taps past the last one read pixels too: the weights are 0 there.
-        let tap = tap_of((k + i) / GROUP_OUT, outer.columns);
-        let y = u32(outer.y - i32(tap.x));
-        let x = u32(outer.x - i32(tap.y));
-        let at = ((outer.image + y * OUT_W + x) * OUT_C + outer.channel + (k + i) % GROUP_OUT) / PACK;
-        // Loads that no branch holds back start together.
-        let inside = (y < OUT_H) & (x < OUT_W);
-        strip = with_pack(strip, i, select(pack(), dy[select(0u, at, inside)], inside));
+        let inside = INSIDE | ((u32(outer.y - i32(tap.y)) < OUT_H) & (u32(outer.x - i32(tap.z)) < OUT_W));
+        let at = outer.first - ((tap.y * OUT_W + tap.z) * OUT_C + tap.x * GROUP_OUT) + k + i;
+        loaded = with_factor(loaded, i, select(factor(), dy[select(0u, at / FACTOR, inside)], inside));
     }
-    return strip;
+    return loaded;
 }
 
 fn outer_b(col: u32, slice: u32) -> OuterB {
     let phase = phase_of(slice);
-    return OuterB(col, slice / PHASES * GROUP_OUT, phase, taps_of(phase));
+    return OuterB(col * OUT_C + slice / PHASES * GROUP_OUT, col, phase, taps_of(phase));
 }
-fn load_b(outer: OuterB, k: u32) -> elem4 {
-    var strip = elem4();
-    for (var i = 0u; i < PACKS; i++) { // unroll
-        let tap = tap_of((k + i) / GROUP_OUT, outer.taps.y);
-        if EDGES == 0u || ((outer.col < GROUP_IN) & (tap.x < outer.taps.x)) {
-            let turned = outer.phase + tap * vec2(STRIDE_H, STRIDE_W);
-            let at = ((turned.x * KERNEL_W + turned.y) * GROUP_IN + outer.col) * OUT_C + outer.channel + (k + i) % GROUP_OUT;
-            strip = with_pack(strip, i, weight[at / PACK]);
-        }
+fn load_b(outer: OuterB, k0: u32, k: u32) -> strip {
+    var loaded = strip();
+    for (var i = 0u; i < FACTORS; i++) { // unroll
+        let tap = tap_at(k0, k + i, outer.taps.y);
+        let turned = outer.phase + tap.yz * vec2(STRIDE_H, STRIDE_W);
+        let inside = (EDGES == 0u) | ((outer.col < GROUP_IN) & (tap.y < outer.taps.x));
+        let at = outer.first + ((turned.x * KERNEL_W + turned.y) * (GROUP_IN * OUT_C) - tap.x * GROUP_OUT) + k + i;
+        loaded = with_factor(loaded, i, select(factor(), weight[select(0u, at / FACTOR, inside)], inside));
     }
-    return strip;
+    return loaded;
 }
 
-fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
-    let pixel = pixel_of(row, phase_of(slice));
-    if PHASES == 1u || ((pixel.y < IN_H) & (pixel.z < IN_W)) {
-        let place = select((pixel.x * IN_H + pixel.y) * IN_W + pixel.z, row, PHASES == 1u);
-        let at = place * IN_C + slice / PHASES * GROUP_IN + col;
-        for (var i = 0u; i < PACKS; i++) { // unroll
-            if col + i * PACK < GROUP_IN {
-                dx[at / PACK + i] = pack_of(sums, i);
-            }
+fn outer_y(col: u32, slice: u32) -> OuterY {
+    return OuterY(col, slice / PHASES * GROUP_IN + col, phase_of(slice));
+}
+fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+    let pixel = pixel_of(row, outer.phase);
+    let seen = inside & ((PHASES == 1u) | ((pixel.y < IN_H) & (pixel.z < IN_W)));
+    let place = select((pixel.x * IN_H + pixel.y) * IN_W + pixel.z, row, PHASES == 1u);
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        if seen & (outer.col + i * PACK < GROUP_IN) {
+            dx[(place * IN_C + outer.channel) / PACK + i] = pack_of(sums, i);
         }
     }
 }

@@ -1,19 +1,22 @@
 // y = x * weight, convolved. One workgroup a tile of output pixels x output channels of one group.
 // needs elem_f32 | elem_f16
-// needs pack_1 | pack_4
+// needs pack_1 | pack_4 | pack_8
 // needs patches
 
 struct Params { batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<pack>;
-@group(0) @binding(2) var<storage, read> weight: array<pack>;
+@group(0) @binding(1) var<storage, read> x: array<factor>;
+@group(0) @binding(2) var<storage, read> weight: array<factor>;
 @group(0) @binding(3) var<storage, read_write> y: array<pack>;
 
-fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
-    let at = row * OUT_C + slice * GROUP_OUT + col;
+struct OuterY { col: u32, channel: u32 }
+fn outer_y(col: u32, slice: u32) -> OuterY {
+    return OuterY(col, slice * GROUP_OUT + col);
+}
+fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if col + i * PACK < GROUP_OUT {
-            y[at / PACK + i] = pack_of(sums, i);
+        if inside & (outer.col + i * PACK < GROUP_OUT) {
+            y[(row * OUT_C + outer.channel) / PACK + i] = pack_of(sums, i);
         }
     }
 }

@@ -1,21 +1,29 @@
 // y = x * weight + bias, convolved. One workgroup a tile of output pixels x output channels of one group.
 // needs elem_f32 | elem_f16
-// needs pack_1 | pack_4
+// needs pack_1 | pack_4 | pack_8
 // needs patches
 
 struct Params { batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<pack>;
-@group(0) @binding(2) var<storage, read> weight: array<pack>;
+@group(0) @binding(1) var<storage, read> x: array<factor>;
+@group(0) @binding(2) var<storage, read> weight: array<factor>;
 @group(0) @binding(3) var<storage, read> bias: array<sum_pack>;
 @group(0) @binding(4) var<storage, read_write> y: array<pack>;
 
-fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
-    let channel = slice * GROUP_OUT + col;
+struct OuterY { col: u32, channel: u32, bias: vec4<f32> }
+fn outer_y(col: u32, slice: u32) -> OuterY {
+    var outer = OuterY(col, slice * GROUP_OUT + col, vec4<f32>());
     for (var i = 0u; i < PACKS; i++) { // unroll
         if col + i * PACK < GROUP_OUT {
-            let at = (row * OUT_C + channel) / PACK + i;
-            y[at] = pack_of(sums + vec4<f32>(bias[channel / PACK + i]), i);
+            outer.bias = with_sum_pack(outer.bias, i, bias[outer.channel / PACK + i]);
+        }
+    }
+    return outer;
+}
+fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        if inside & (outer.col + i * PACK < GROUP_OUT) {
+            y[(row * OUT_C + outer.channel) / PACK + i] = pack_of(sums + outer.bias, i);
         }
     }
 }

@@ -1,19 +1,23 @@
 // partial = x * weight, convolved, over one range of k: `add_slices` adds the ranges' sums.
 // One workgroup a tile of output pixels x output channels of one group over one range.
 // needs elem_f32 | elem_f16
-// needs pack_1 | pack_4
+// needs pack_1 | pack_4 | pack_8
 // needs patches
 
 struct Params { batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<pack>;
-@group(0) @binding(2) var<storage, read> weight: array<pack>;
+@group(0) @binding(1) var<storage, read> x: array<factor>;
+@group(0) @binding(2) var<storage, read> weight: array<factor>;
 @group(0) @binding(3) var<storage, read_write> partial: array<sum_pack>; // [SLICES, rows, OUT_C]
 
-fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
-    let at = (slice % SLICES * extent().x + row) * OUT_C + slice / SLICES * GROUP_OUT + col;
+struct OuterY { col: u32, channel: u32 }
+fn outer_y(col: u32, slice: u32) -> OuterY {
+    return OuterY(col, slice / SLICES * GROUP_OUT + col);
+}
+fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+    let at = (slice % SLICES * extent().x + row) * OUT_C + outer.channel;
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if col + i * PACK < GROUP_OUT {
+        if inside & (outer.col + i * PACK < GROUP_OUT) {
             partial[at / PACK + i] = sum_pack_of(sums, i);
         }
     }

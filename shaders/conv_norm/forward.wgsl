@@ -2,14 +2,14 @@
 // Without a shortcut its binding holds x, unread.
 // One workgroup a tile of output pixels x output channels of one group.
 // needs elem_f32 | elem_f16
-// needs pack_1 | pack_4
+// needs pack_1 | pack_4 | pack_8
 // needs patches
 // constants RELU=1 SHORTCUT=1
 
 struct Params { batch: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<pack>;
-@group(0) @binding(2) var<storage, read> weight: array<pack>;
+@group(0) @binding(1) var<storage, read> x: array<factor>;
+@group(0) @binding(2) var<storage, read> weight: array<factor>;
 @group(0) @binding(3) var<storage, read> gain: array<sum_pack>;
 @group(0) @binding(4) var<storage, read> bias: array<sum_pack>;
 @group(0) @binding(5) var<storage, read> mean: array<sum_pack>;
@@ -17,16 +17,29 @@ struct Params { batch: u32, eps: f32 }
 @group(0) @binding(7) var<storage, read> shortcut: array<pack>;
 @group(0) @binding(8) var<storage, read_write> y: array<pack>;
 
-fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
+struct OuterY { col: u32, channel: u32, mean: vec4<f32>, scale: vec4<f32>, bias: vec4<f32> }
+fn outer_y(col: u32, slice: u32) -> OuterY {
+    var outer = OuterY(col, slice * GROUP_OUT + col, vec4<f32>(), vec4<f32>(), vec4<f32>());
     for (var i = 0u; i < PACKS; i++) { // unroll
         if col + i * PACK < GROUP_OUT {
-            let channel = (slice * GROUP_OUT + col) / PACK + i;
-            let at = row * (OUT_C / PACK) + channel;
-            let scale = gain[channel] / sqrt(variance[channel] + params.eps);
-            var z = (sum_pack_of(sums, i) - mean[channel]) * scale + bias[channel];
-            if SHORTCUT == 1u {
-                z += sum_pack(shortcut[at]);
-            }
+            let at = outer.channel / PACK + i;
+            outer.mean = with_sum_pack(outer.mean, i, mean[at]);
+            outer.scale = with_sum_pack(outer.scale, i, gain[at] / sqrt(variance[at] + params.eps));
+            outer.bias = with_sum_pack(outer.bias, i, bias[at]);
+        }
+    }
+    return outer;
+}
+fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+    let normal = (sums - outer.mean) * outer.scale + outer.bias;
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        let within = inside & (outer.col + i * PACK < GROUP_OUT);
+        let at = (row * OUT_C + outer.channel) / PACK + i;
+        var z = sum_pack_of(normal, i);
+        if SHORTCUT == 1u {
+            z += sum_pack(shortcut[select(0u, at, within)]);
+        }
+        if within {
             y[at] = pack(select(z, max(z, sum_pack()), RELU == 1u));
         }
     }

@@ -1,41 +1,43 @@
 // y[row, col] = sum over k of a[row, k] b[k, col]. The one main loop.
 // One workgroup a tile of TILE_M x TILE_N sums: x counts tiles along columns, y along rows, z slices.
 //
-// The kernel says what a, b and y are, in strips of 4 consecutive elements:
+// The kernel says what a, b and y are, in strips of STRIP consecutive elements (y: of 4):
 //   extent() -> (rows, cols)                    depth_of(slice) -> (first k, end): first a multiple of TILE_K from 0; may be empty
 //   outer_a(row, slice) -> OuterA               what can be worked out of a row before the loop over k
-//   load_a(OuterA, k) -> elem4                  A_ALONG_K = 1: a[row, k .. k+4];  0: a[row .. row+4, k]
-//   outer_b(col, slice), load_b                 B_ALONG_K = 1: b[k .. k+4, col];  0: b[k, col .. col+4]
+//   load_a(OuterA, k0, k) -> strip              A_ALONG_K = 1: a[row, k .. k+STRIP];  0: a[row .. row+STRIP, k]
+//   outer_b(col, slice), load_b                 B_ALONG_K = 1: b[k .. k+STRIP, col];  0: b[k, col .. col+STRIP]
+//                                               k0: where the tile of k begins, the same for every lane;
 //                                               past the depth one of them gives zeros, the other what is finite
-//   store(row, col, slice, sums)                y[row, col .. col+4]; col may be past the end, or less than 4 from it
+//   outer_y(col, slice) -> OuterY               what can be worked out of four columns before their sums leave; col may be
+//                                               past the end, or less than 4 from it
+//   store(OuterY, row, inside, slice, sums)     y[row, col .. col+4], if inside
 // and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill.
 // EDGES = 0: every tile is whole, and no index is checked.
-// Loads join conditions by `&`: `&&` is a branch, and SwiftShader takes time and memory that double with each in a loop.
+// Loads stand behind no branch, so that they start together: what lies outside reads element 0 instead. Conditions are joined by
+// `&`: `&&` is a branch, and SwiftShader takes time and memory that double with each in a loop.
 // needs tile_scalar | tile_coop
-// constants WORKGROUP=256 TILE_M=64 TILE_N=64 TILE_K=16 A_ALONG_K=1 B_ALONG_K=0 AHEAD=0 EDGES=1
+// constants WORKGROUP=256 TILE_M=64 TILE_N=64 TILE_K=32 A_ALONG_K=1 B_ALONG_K=0 AHEAD=0 EDGES=1
 
 // Tiles run in bands of this many rows of tiles, so that those running at one time share rows of a and columns of b in L2.
 const BAND: u32 = 8u;
-const STRIPS_A: u32 = TILE_M * TILE_K / 4u / WORKGROUP;
-const STRIPS_B: u32 = TILE_N * TILE_K / 4u / WORKGROUP;
+const STRIPS_A: u32 = TILE_M * TILE_K / STRIP / WORKGROUP;
+const STRIPS_B: u32 = TILE_N * TILE_K / STRIP / WORKGROUP;
 
 // A lane's first strip of a tile stands at (row or column, k); its further strips follow at constant distances, so that
 // one address serves them all.
 fn place(lane: u32, width: u32, along_k: u32) -> vec2<u32> {
     if along_k == 1u {
-        return vec2(lane / (TILE_K / 4u), lane % (TILE_K / 4u) * 4u);
+        return vec2(lane / (TILE_K / STRIP), lane % (TILE_K / STRIP) * STRIP);
     }
-    return vec2(lane % (width / 4u) * 4u, lane / (width / 4u));
+    return vec2(lane % (width / STRIP) * STRIP, lane / (width / STRIP));
 }
-const APART_A: u32 = A_ALONG_K * (WORKGROUP / (TILE_K / 4u));
-const APART_B: u32 = B_ALONG_K * (WORKGROUP / (TILE_K / 4u));
-const DEEPER_A: u32 = (1u - A_ALONG_K) * (WORKGROUP / (TILE_M / 4u));
-const DEEPER_B: u32 = (1u - B_ALONG_K) * (WORKGROUP / (TILE_N / 4u));
+const APART_A: u32 = A_ALONG_K * (WORKGROUP / (TILE_K / STRIP));
+const APART_B: u32 = B_ALONG_K * (WORKGROUP / (TILE_K / STRIP));
+const DEEPER_A: u32 = (1u - A_ALONG_K) * (WORKGROUP / (TILE_M / STRIP));
+const DEEPER_B: u32 = (1u - B_ALONG_K) * (WORKGROUP / (TILE_N / STRIP));
 
-fn emit(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
-    if EDGES == 0u || row < extent().x {
-        store(row, col, slice, sums);
-    }
+fn emit(outer: OuterY, row: u32, slice: u32, sums: vec4<f32>) {
+    store(outer, row, EDGES == 0u || row < extent().x, slice, sums);
 }
 
 fn gemm(group: vec3<u32>, lane: u32) {
@@ -60,24 +62,24 @@ fn gemm(group: vec3<u32>, lane: u32) {
         outers_b[i] = outer_b(col0 + at_b.x + i * APART_B, slice);
     }
     var sums: Sums;
-    var strips_a: array<elem4, STRIPS_A>;
-    var strips_b: array<elem4, STRIPS_B>;
+    var strips_a: array<strip, STRIPS_A>;
+    var strips_b: array<strip, STRIPS_B>;
     let depth = depth_of(slice);
     if AHEAD == 1u && depth.x < depth.y {
         for (var i = 0u; i < STRIPS_A; i++) { // unroll
-            strips_a[i] = load_a(outers_a[i], depth.x + at_a.y + i * DEEPER_A);
+            strips_a[i] = load_a(outers_a[i], depth.x, depth.x + at_a.y + i * DEEPER_A);
         }
         for (var i = 0u; i < STRIPS_B; i++) { // unroll
-            strips_b[i] = load_b(outers_b[i], depth.x + at_b.y + i * DEEPER_B);
+            strips_b[i] = load_b(outers_b[i], depth.x, depth.x + at_b.y + i * DEEPER_B);
         }
     }
     for (var k0 = depth.x; k0 < depth.y; k0 += TILE_K) {
         if AHEAD == 0u {
             for (var i = 0u; i < STRIPS_A; i++) { // unroll
-                strips_a[i] = load_a(outers_a[i], k0 + at_a.y + i * DEEPER_A);
+                strips_a[i] = load_a(outers_a[i], k0, k0 + at_a.y + i * DEEPER_A);
             }
             for (var i = 0u; i < STRIPS_B; i++) { // unroll
-                strips_b[i] = load_b(outers_b[i], k0 + at_b.y + i * DEEPER_B);
+                strips_b[i] = load_b(outers_b[i], k0, k0 + at_b.y + i * DEEPER_B);
             }
         }
         workgroupBarrier(); // every lane is done with the last tiles
@@ -90,10 +92,10 @@ fn gemm(group: vec3<u32>, lane: u32) {
         workgroupBarrier();
         if AHEAD == 1u && k0 + TILE_K < depth.y {
             for (var i = 0u; i < STRIPS_A; i++) { // unroll
-                strips_a[i] = load_a(outers_a[i], k0 + TILE_K + at_a.y + i * DEEPER_A);
+                strips_a[i] = load_a(outers_a[i], k0 + TILE_K, k0 + TILE_K + at_a.y + i * DEEPER_A);
             }
             for (var i = 0u; i < STRIPS_B; i++) { // unroll
-                strips_b[i] = load_b(outers_b[i], k0 + TILE_K + at_b.y + i * DEEPER_B);
+                strips_b[i] = load_b(outers_b[i], k0 + TILE_K, k0 + TILE_K + at_b.y + i * DEEPER_B);
             }
         }
         multiply(&sums, lane); // inline

@@ -6,8 +6,14 @@
 // constants SLICES=1 SLICE_DEPTH=16
 const DEPTH: u32 = KERNEL_H * KERNEL_W * GROUP_IN;
 
-struct OuterA { image: u32, y: i32, x: i32, channel: u32 }
-struct OuterB { col: u32, channel: u32 }
+// Whether a tile of k lies in one tap: then that is worked out once for all lanes. And whether there is but one.
+const ONE_TAP: bool = GROUP_IN % TILE_K == 0u;
+const POINT: bool = ONE_TAP && KERNEL_H * KERNEL_W == 1u;
+// Whether no patch sticks out.
+const INSIDE: bool = POINT && PAD_H + PAD_W == 0u && EDGES == 0u;
+
+struct OuterA { first: u32, y: i32, x: i32 } // first: the patch's first element; of one that sticks out it may be below 0
+struct OuterB { first: u32, col: u32 }
 
 fn extent() -> vec2<u32> {
     return vec2(params.batch * OUT_H * OUT_W, GROUP_OUT);
@@ -24,31 +30,32 @@ fn outer_a(row: u32, slice: u32) -> OuterA {
     let image = row / (OUT_H * OUT_W);
     let y = i32(row / OUT_W % OUT_H * STRIDE_H) - i32(PAD_H);
     let x = i32(row % OUT_W * STRIDE_W) - i32(PAD_W);
-    return OuterA(image * IN_H * IN_W, select(OUTSIDE, y, image < params.batch), x, slice / SLICES * GROUP_IN);
+    let first = (image * (IN_H * IN_W) + u32(y) * IN_W + u32(x)) * IN_C + slice / SLICES * GROUP_IN;
+    return OuterA(first, select(OUTSIDE, y, image < params.batch), x);
 }
-fn load_a(outer: OuterA, k: u32) -> elem4 {
-    var strip = elem4();
-    for (var i = 0u; i < PACKS; i++) { // unroll
-        let tap = (k + i) / GROUP_IN;
-        let y = u32(outer.y + i32(tap / KERNEL_W));
-        let x_at = u32(outer.x + i32(tap % KERNEL_W));
-        let at = ((outer.image + y * IN_W + x_at) * IN_C + outer.channel + (k + i) % GROUP_IN) / PACK;
-        // Taps past the last one read pixels too: the weights are 0 there. Loads that no branch holds back start together.
-        let inside = (y < IN_H) & (x_at < IN_W);
-        strip = with_pack(strip, i, select(pack(), x[select(0u, at, inside)], inside));
+fn load_a(outer: OuterA, k0: u32, k: u32) -> strip {
+    var loaded = strip();
+    for (var i = 0u; i < FACTORS; i++) { // unroll
+        let tap = select(select(k + i, k0, ONE_TAP) / GROUP_IN, 0u, POINT);
+        let tap_y = tap / KERNEL_W;
+        let tap_x = tap % KERNEL_W;
+        // Taps past the last one read pixels too: the weights are 0 there.
+        let inside = INSIDE | ((u32(outer.y + i32(tap_y)) < IN_H) & (u32(outer.x + i32(tap_x)) < IN_W));
+        let at = outer.first + ((tap_y * IN_W + tap_x) * IN_C - tap * GROUP_IN) + k + i;
+        loaded = with_factor(loaded, i, select(factor(), x[select(0u, at / FACTOR, inside)], inside));
     }
-    return strip;
+    return loaded;
 }
 
 fn outer_b(col: u32, slice: u32) -> OuterB {
-    return OuterB(col, slice / SLICES * GROUP_OUT + col);
+    return OuterB(slice / SLICES * GROUP_OUT + col, col);
 }
-fn load_b(outer: OuterB, k: u32) -> elem4 {
-    var strip = elem4();
-    for (var i = 0u; i < PACKS; i++) { // unroll
-        if EDGES == 0u || ((outer.col + i * PACK < GROUP_OUT) & (k < DEPTH)) {
-            strip = with_pack(strip, i, weight[(k * OUT_C + outer.channel) / PACK + i]);
-        }
+fn load_b(outer: OuterB, k0: u32, k: u32) -> strip {
+    var loaded = strip();
+    for (var i = 0u; i < FACTORS; i++) { // unroll
+        let inside = (EDGES == 0u) | ((outer.col + i * FACTOR < GROUP_OUT) & (k < DEPTH));
+        let at = (outer.first + k * OUT_C) / FACTOR + i;
+        loaded = with_factor(loaded, i, select(factor(), weight[select(0u, at, inside)], inside));
     }
-    return strip;
+    return loaded;
 }

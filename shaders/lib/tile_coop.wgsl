@@ -8,52 +8,58 @@ const FRAGMENTS_M: u32 = TILE_M / SUBGROUPS_M / FRAGMENT;
 const FRAGMENTS_N: u32 = TILE_N / SUBGROUPS_N / FRAGMENT;
 const STEPS: u32 = TILE_K / FRAGMENT;
 
-// Tiles lie as strips come: along k, or along rows and columns. In strips of 4; 8 elements of padding a line, without
+// Tiles lie as strips come: along k, or along rows and columns. In strips; 8 elements of padding a line, without
 // which fragments load at half the speed.
-const WIDTH_A: u32 = (A_ALONG_K * TILE_K + (1u - A_ALONG_K) * TILE_M + 8u) / 4u;
-const WIDTH_B: u32 = (B_ALONG_K * TILE_K + (1u - B_ALONG_K) * TILE_N + 8u) / 4u;
+const WIDTH_A: u32 = (A_ALONG_K * TILE_K + (1u - A_ALONG_K) * TILE_M + 8u) / STRIP;
+const WIDTH_B: u32 = (B_ALONG_K * TILE_K + (1u - B_ALONG_K) * TILE_N + 8u) / STRIP;
+// Fragments count lines in units of what they point at: four elements.
+const LINE_A: u32 = WIDTH_A * (STRIP / 4u);
+const LINE_B: u32 = WIDTH_B * (STRIP / 4u);
 const LINES_A: u32 = A_ALONG_K * TILE_M + (1u - A_ALONG_K) * TILE_K;
 const LINES_B: u32 = B_ALONG_K * TILE_N + (1u - B_ALONG_K) * TILE_K;
-var<workgroup> tile_a: array<vec4<f16>, LINES_A * WIDTH_A>;
-var<workgroup> tile_b: array<vec4<f16>, LINES_B * WIDTH_B>;
+var<workgroup> tile_a: array<Kept, LINES_A * WIDTH_A>;
+var<workgroup> tile_b: array<Kept, LINES_B * WIDTH_B>;
 
-// Sums leave fragments only through memory: one fragment a subgroup at a time, since the more memory a workgroup takes, the
-// fewer of them run side by side. A row of fragments at a time made a GEMM a third slower (benches/rejected.md).
-const SPILL_STRIPS: u32 = FRAGMENT / 4u;
+// Sums leave fragments only through memory: SPILL fragments side by side of a subgroup at a time. The more memory a workgroup
+// takes, the fewer of them run at a time; four made a GEMM a third slower than one (benches/rejected.md).
+const SPILL: u32 = min(2u, FRAGMENTS_N);
+const SPILL_STRIPS: u32 = SPILL * FRAGMENT / 4u;
 const SPILL_WIDTH: u32 = SPILL_STRIPS + 1u;
-const SPILL: u32 = FRAGMENT * SPILL_WIDTH;
-var<workgroup> spilled: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * SPILL>;
+const SPILL_ROWS: u32 = SUBGROUP / SPILL_STRIPS; // at a time
+const SPILL_TURNS: u32 = FRAGMENT / SPILL_ROWS;
+const_assert SPILL_ROWS > 0u && FRAGMENTS_N % SPILL == 0u;
+var<workgroup> spilled: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * FRAGMENT * SPILL_WIDTH>;
 
 alias Sums = array<FragmentSum, FRAGMENTS_M * FRAGMENTS_N>;
 
-fn keep_a(at: vec2<u32>, strip_at: u32, strip: elem4) {
+fn keep_a(at: vec2<u32>, strip_at: u32, loaded: strip) {
     if A_ALONG_K == 1u {
-        tile_a[at.x * WIDTH_A + at.y / 4u + strip_at * (APART_A * WIDTH_A)] = strip;
+        tile_a[at.x * WIDTH_A + at.y / STRIP + strip_at * (APART_A * WIDTH_A)] = kept(loaded);
     } else {
-        tile_a[at.y * WIDTH_A + at.x / 4u + strip_at * (DEEPER_A * WIDTH_A)] = strip;
+        tile_a[at.y * WIDTH_A + at.x / STRIP + strip_at * (DEEPER_A * WIDTH_A)] = kept(loaded);
     }
 }
 
-fn keep_b(at: vec2<u32>, strip_at: u32, strip: elem4) {
+fn keep_b(at: vec2<u32>, strip_at: u32, loaded: strip) {
     if B_ALONG_K == 1u {
-        tile_b[at.x * WIDTH_B + at.y / 4u + strip_at * (APART_B * WIDTH_B)] = strip;
+        tile_b[at.x * WIDTH_B + at.y / STRIP + strip_at * (APART_B * WIDTH_B)] = kept(loaded);
     } else {
-        tile_b[at.y * WIDTH_B + at.x / 4u + strip_at * (DEEPER_B * WIDTH_B)] = strip;
+        tile_b[at.y * WIDTH_B + at.x / STRIP + strip_at * (DEEPER_B * WIDTH_B)] = kept(loaded);
     }
 }
 
 fn fragment_a(row: u32, k: u32) -> FragmentA {
     if A_ALONG_K == 1u {
-        return coopLoadT<FragmentA>(&tile_a[row * WIDTH_A + k / 4u], WIDTH_A);
+        return coopLoadT<FragmentA>(&tile_a[row * WIDTH_A + k / STRIP].lo, LINE_A);
     }
-    return coopLoad<FragmentA>(&tile_a[k * WIDTH_A + row / 4u], WIDTH_A);
+    return coopLoad<FragmentA>(&tile_a[k * WIDTH_A + row / STRIP].lo, LINE_A);
 }
 
 fn fragment_b(k: u32, col: u32) -> FragmentB {
     if B_ALONG_K == 1u {
-        return coopLoad<FragmentB>(&tile_b[col * WIDTH_B + k / 4u], WIDTH_B);
+        return coopLoad<FragmentB>(&tile_b[col * WIDTH_B + k / STRIP].lo, LINE_B);
     }
-    return coopLoadT<FragmentB>(&tile_b[k * WIDTH_B + col / 4u], WIDTH_B);
+    return coopLoadT<FragmentB>(&tile_b[k * WIDTH_B + col / STRIP].lo, LINE_B);
 }
 
 fn multiply(sums: ptr<function, Sums>, lane: u32) {
@@ -76,23 +82,27 @@ fn multiply(sums: ptr<function, Sums>, lane: u32) {
 
 fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32) {
     let subgroup = lane / SUBGROUP;
-    let row = row0 + subgroup / SUBGROUPS_N * FRAGMENTS_M * FRAGMENT;
-    let col = col0 + subgroup % SUBGROUPS_N * FRAGMENTS_N * FRAGMENT;
-    for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
-        for (var j = 0u; j < FRAGMENTS_N; j++) { // unroll
-            // naga 30 panics on arguments of coopStoreT that are no plain names.
-            let part = (*sums)[i * FRAGMENTS_N + j];
-            let at = subgroup * SPILL;
-            let stride = SPILL_WIDTH;
-            coopStoreT(part, &spilled[at], stride);
-            workgroupBarrier();
-            for (var strip = lane % SUBGROUP; strip < FRAGMENT * SPILL_STRIPS; strip += SUBGROUP) {
-                let y = strip / SPILL_STRIPS;
-                let x = strip % SPILL_STRIPS;
-                let four = spilled[subgroup * SPILL + y * SPILL_WIDTH + x];
-                emit(row + i * FRAGMENT + y, col + j * FRAGMENT + x * 4u, slice, four);
+    let y = lane % SUBGROUP / SPILL_STRIPS;
+    let x = lane % SUBGROUP % SPILL_STRIPS;
+    let row = row0 + subgroup / SUBGROUPS_N * FRAGMENTS_M * FRAGMENT + y;
+    let col = col0 + subgroup % SUBGROUPS_N * FRAGMENTS_N * FRAGMENT + x * 4u;
+    let first = subgroup * FRAGMENT * SPILL_WIDTH;
+    let stride = SPILL_WIDTH;
+    for (var j = 0u; j < FRAGMENTS_N / SPILL; j++) { // unroll
+        let outer = outer_y(col + j * SPILL * FRAGMENT, slice);
+        for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
+            for (var side = 0u; side < SPILL; side++) { // unroll
+                // naga 30 panics on arguments of coopStoreT that are no plain names.
+                let part = (*sums)[i * FRAGMENTS_N + j * SPILL + side];
+                let at = first + side * (FRAGMENT / 4u);
+                coopStoreT(part, &spilled[at], stride);
             }
-            workgroupBarrier(); // spilled is reused by the next fragment
+            workgroupBarrier();
+            for (var turn = 0u; turn < SPILL_TURNS; turn++) { // unroll
+                let four = spilled[first + (turn * SPILL_ROWS + y) * SPILL_WIDTH + x];
+                emit(outer, row + i * FRAGMENT + turn * SPILL_ROWS, slice, four);
+            }
+            workgroupBarrier(); // spilled is reused by the next fragments
         }
     }
 }

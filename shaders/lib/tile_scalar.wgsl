@@ -17,8 +17,8 @@ alias Sums = array<vec4<f32>, LANE_M * CHUNKS_N>;
 var<workgroup> tile_a: array<vec4<f32>, TILE_K * WIDTH_A>;
 var<workgroup> tile_b: array<vec4<f32>, TILE_K * WIDTH_B>;
 
-fn keep_a(at: vec2<u32>, strip_at: u32, strip: elem4) {
-    let wide = vec4<f32>(strip);
+fn keep_a(at: vec2<u32>, strip_at: u32, loaded: strip) {
+    let wide = vec4<f32>(loaded);
     if A_ALONG_K == 1u {
         for (var i = 0u; i < 4u; i++) { // unroll
             tile_a[(at.y + i) * WIDTH_A + at.x / 4u + strip_at * (APART_A / 4u)][at.x % 4u] = wide[i];
@@ -28,8 +28,8 @@ fn keep_a(at: vec2<u32>, strip_at: u32, strip: elem4) {
     }
 }
 
-fn keep_b(at: vec2<u32>, strip_at: u32, strip: elem4) {
-    let wide = vec4<f32>(strip);
+fn keep_b(at: vec2<u32>, strip_at: u32, loaded: strip) {
+    let wide = vec4<f32>(loaded);
     if B_ALONG_K == 1u {
         for (var i = 0u; i < 4u; i++) { // unroll
             tile_b[(at.y + i) * WIDTH_B + at.x / 4u + strip_at * (APART_B / 4u)][at.x % 4u] = wide[i];
@@ -63,10 +63,11 @@ fn multiply(sums: ptr<function, Sums>, lane: u32) {
 fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32) {
     let at_m = lane / LANES_N;
     let at_n = lane % LANES_N;
-    for (var i = 0u; i < LANE_M; i++) { // unroll
-        for (var j = 0u; j < CHUNKS_N; j++) { // unroll
+    for (var j = 0u; j < CHUNKS_N; j++) { // unroll
+        let outer = outer_y(col0 + j * SPREAD_N + at_n * 4u, slice);
+        for (var i = 0u; i < LANE_M; i++) { // unroll
             let row = row0 + i / 4u * SPREAD_M + at_m * 4u + i % 4u;
-            emit(row, col0 + j * SPREAD_N + at_n * 4u, slice, (*sums)[i * CHUNKS_N + j]);
+            emit(outer, row, slice, (*sums)[i * CHUNKS_N + j]);
         }
     }
 }

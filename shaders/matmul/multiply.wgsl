@@ -2,12 +2,12 @@
 // One workgroup a tile of one batch. Sizes are constants of a build: as parameters they cost
 // a third of the speed (benches/rejected.md), presumably since the distance between a lane's strips is no constant either.
 // needs elem_f32 | elem_f16
-// needs pack_1 | pack_4
+// needs pack_1 | pack_4 | pack_8
 // needs gemm
 // constants ROWS=40 COLS=24 DEPTH=20
 
-@group(0) @binding(1) var<storage, read> a: array<pack>;
-@group(0) @binding(2) var<storage, read> b: array<pack>;
+@group(0) @binding(1) var<storage, read> a: array<factor>;
+@group(0) @binding(2) var<storage, read> b: array<factor>;
 @group(0) @binding(3) var<storage, read_write> y: array<pack>;
 
 // From one row (a) or column (b) to the next, and from one k to the next.
@@ -18,6 +18,7 @@ const STRIDE_B: u32 = B_ALONG_K + (1u - B_ALONG_K) * COLS;
 
 struct OuterA { row: u32, at: u32 }
 struct OuterB { col: u32, at: u32 }
+struct OuterY { col: u32 }
 
 fn extent() -> vec2<u32> {
     return vec2(ROWS, COLS);
@@ -29,35 +30,38 @@ fn depth_of(slice: u32) -> vec2<u32> {
 fn outer_a(row: u32, slice: u32) -> OuterA {
     return OuterA(row, slice * ROWS * DEPTH + row * STRIDE_ROW);
 }
-fn load_a(outer: OuterA, k: u32) -> elem4 {
-    var strip = elem4();
-    for (var i = 0u; i < PACKS; i++) { // unroll
-        let row = outer.row + (1u - A_ALONG_K) * i * PACK;
-        if EDGES == 0u || ((row < ROWS) & (k + A_ALONG_K * i * PACK < DEPTH)) {
-            strip = with_pack(strip, i, a[(outer.at + k * STRIDE_A) / PACK + i]);
-        }
+fn load_a(outer: OuterA, k0: u32, k: u32) -> strip {
+    var loaded = strip();
+    for (var i = 0u; i < FACTORS; i++) { // unroll
+        let row = outer.row + (1u - A_ALONG_K) * i * FACTOR;
+        let inside = (EDGES == 0u) | ((row < ROWS) & (k + A_ALONG_K * i * FACTOR < DEPTH));
+        let at = (outer.at + k * STRIDE_A) / FACTOR + i;
+        loaded = with_factor(loaded, i, select(factor(), a[select(0u, at, inside)], inside));
     }
-    return strip;
+    return loaded;
 }
 
 fn outer_b(col: u32, slice: u32) -> OuterB {
     return OuterB(col, slice * DEPTH * COLS + col * STRIDE_COL);
 }
-fn load_b(outer: OuterB, k: u32) -> elem4 {
-    var strip = elem4();
-    for (var i = 0u; i < PACKS; i++) { // unroll
-        let col = outer.col + (1u - B_ALONG_K) * i * PACK;
-        if EDGES == 0u || ((col < COLS) & (k + B_ALONG_K * i * PACK < DEPTH)) {
-            strip = with_pack(strip, i, b[(outer.at + k * STRIDE_B) / PACK + i]);
-        }
+fn load_b(outer: OuterB, k0: u32, k: u32) -> strip {
+    var loaded = strip();
+    for (var i = 0u; i < FACTORS; i++) { // unroll
+        let col = outer.col + (1u - B_ALONG_K) * i * FACTOR;
+        let inside = (EDGES == 0u) | ((col < COLS) & (k + B_ALONG_K * i * FACTOR < DEPTH));
+        let at = (outer.at + k * STRIDE_B) / FACTOR + i;
+        loaded = with_factor(loaded, i, select(factor(), b[select(0u, at, inside)], inside));
     }
-    return strip;
+    return loaded;
 }
 
-fn store(row: u32, col: u32, slice: u32, sums: vec4<f32>) {
-    let at = (slice * ROWS + row) * COLS + col;
+fn outer_y(col: u32, slice: u32) -> OuterY {
+    return OuterY(col);
+}
+fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+    let at = (slice * ROWS + row) * COLS + outer.col;
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if EDGES == 0u || col + i * PACK < COLS {
+        if inside & ((EDGES == 0u) | (outer.col + i * PACK < COLS)) {
             y[at / PACK + i] = pack_of(sums, i);
         }
     }

@@ -33,6 +33,8 @@ pieces! {
     "moments",
     "pack_1",
     "pack_4",
+    "pack_8",
+    "packed_sums",
     "part_elem",
     "part_f32",
     "patches",

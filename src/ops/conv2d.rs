@@ -158,15 +158,14 @@ impl Conv2d {
         let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Patches, extent, self.groups);
         let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
         let whole = [extent[0], extent[1], depth];
-        let variant = tiles.variant(self.variant(&sizes, io.elem(0)), whole, [true, false]);
+        let variant = tiles.variant(self.variant(&sizes, io.elem(0), &tiles), whole, [true, false]);
         let (batch, grid) = (word(sizes.batch), tiles.grid(extent, self.groups));
         let sums = extent[0] * sizes.out_channels;
         Some(Product { batch, variant, grid, sliced: tiles.sliced(io.machine, 1, [self.groups, sums, depth]) })
     }
 
     /// The build for these sizes; strips of 4 where every row of channels is a multiple of 4 long.
-    pub(super) fn variant(self, sizes: &Sizes, elem: Elem) -> Variant {
-        let strips = sizes.group_in.is_multiple_of(4) && sizes.group_out.is_multiple_of(4);
+    pub(super) fn variant(self, sizes: &Sizes, elem: Elem, tiles: &Tiles) -> Variant {
         let numbers = [
             ("IN_H", sizes.input[0]),
             ("IN_W", sizes.input[1]),
@@ -182,7 +181,7 @@ impl Conv2d {
             ("PAD_W", self.padding[1]),
             ("GROUPS", self.groups),
         ];
-        let variant = Variant::of(elem).piece(if strips { "pack_4" } else { "pack_1" });
+        let variant = Variant::of(elem).piece(tiles.pack(elem, &[sizes.group_in, sizes.group_out]));
         numbers.iter().fold(variant, |variant, &(name, number)| variant.constant(name, word(number)))
     }
 }

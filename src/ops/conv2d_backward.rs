@@ -73,7 +73,7 @@ impl Op for Conv2dBackwardX {
         let whole = [extent[0], extent[1], taps * sizes.group_out];
         out.dispatch(
             &BackwardX { batch: word(sizes.batch), dy: io.input(0), weight: io.input(1), dx: io.output(0) },
-            tiles.variant(self.conv.variant(&sizes, io.elem(0)), whole, [true, true]),
+            tiles.variant(self.conv.variant(&sizes, io.elem(0), &tiles), whole, [true, true]),
             tiles.grid(extent, slices),
         );
     }
@@ -140,7 +140,7 @@ impl Op for Conv2dBackwardWeight {
                 dy: io.input(1),
                 partial,
             },
-            tiles.variant(self.conv.variant(&sizes, io.elem(0)), [extent[0], extent[1], depth], [false, false]),
+            tiles.variant(self.conv.variant(&sizes, io.elem(0), &tiles), [extent[0], extent[1], depth], [false, false]),
             tiles.grid(extent, self.conv.groups * slices),
         );
         add_slices(io, out, partial, [slices, count]);

@@ -90,10 +90,9 @@ impl Op for MatMul {
         let Sizes { batch, rows, cols, depth, .. } = sizes;
         let along_a = if self.transpose_a { rows } else { depth };
         let along_b = if self.transpose_b { depth } else { cols };
-        let strips = [along_a, along_b, cols].iter().all(|length| length % 4 == 0);
         let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Matrix, [rows, cols], batch);
         let variant = Variant::of(io.elem(0))
-            .piece(if strips { "pack_4" } else { "pack_1" })
+            .piece(tiles.pack(io.elem(0), &[along_a, along_b, cols]))
             .constant("ROWS", word(rows))
             .constant("COLS", word(cols))
             .constant("DEPTH", word(depth));

@@ -44,6 +44,7 @@ const SCALAR: &[Cut] = &[
     ([32, 32, 16], [4, 4], false, 0),
 ];
 const SIXTEEN: &[Cut] = &[
+    ([128, 256, 32], [2, 4], true, 2 * ENOUGH_TILES),
     ([128, 128, 32], [2, 2], false, 2 * ENOUGH_TILES),
     ([128, 128, 64], [2, 4], false, ENOUGH_TILES),
     ([128, 64, 32], [2, 2], false, 2 * ENOUGH_TILES),
@@ -189,6 +190,19 @@ impl Tiles {
         word(lanes)
     }
 
+    /// The piece of WGSL that says how many elements are loaded at a time: as many as go into 16 bytes, where these lengths
+    /// (of rows, and of what groups or taps cut them into) are multiples of it.
+    #[must_use]
+    pub fn pack(&self, elem: Elem, lengths: &[usize]) -> &'static str {
+        let wide = elem == Elem::F16 && matches!(self.engine, Engine::Cooperative(..));
+        let all = |count: usize| lengths.iter().all(|length| length.is_multiple_of(count));
+        match (all(8), all(4)) {
+            (true, _) if wide => "pack_8",
+            (_, true) => "pack_4",
+            _ => "pack_1",
+        }
+    }
+
     /// Workgroup memory at most, whichever way the factors lie.
     #[must_use]
     pub fn workgroup_bytes(&self) -> usize {
@@ -197,7 +211,8 @@ impl Tiles {
             Engine::Scalar => (m + 4 + n + 4) * k * 4,
             Engine::Cooperative(fragment, _) => {
                 let line = |along: usize| (along + 8) * k * 2 + (k + 8) * along * 2 - along * k * 2;
-                let spilled = self.share[0] * self.share[1] * fragment.size() * (fragment.size() + 4) * 4;
+                let spilled = fragment.size() * (n / self.share[1]).min(2 * fragment.size()) + 4 * fragment.size();
+                let spilled = self.share[0] * self.share[1] * spilled * 4;
                 line(m) + line(n) + spilled
             }
         }
