@@ -1,7 +1,7 @@
 // The cooperative-matrix engine: SUBGROUPS_M x SUBGROUPS_N subgroups, each sums a block of fragments, f16 into f32.
 // needs fragment_8 | fragment_16
 // not with elem_f32
-// constants SUBGROUP=32 SUBGROUPS_M=2 SUBGROUPS_N=2
+// constants SUBGROUP=32 SUBGROUPS_M=2 SUBGROUPS_N=2 SPILL=1
 enable wgpu_cooperative_matrix;
 
 const FRAGMENTS_M: u32 = TILE_M / SUBGROUPS_M / FRAGMENT;
@@ -21,11 +21,10 @@ var<workgroup> tile_a: array<Kept, LINES_A * WIDTH_A>;
 var<workgroup> tile_b: array<Kept, LINES_B * WIDTH_B>;
 
 // Sums leave fragments only through memory: SPILL fragments side by side of a subgroup at a time. The more memory a workgroup
-// takes, the fewer of them run at a time; four made a GEMM a third slower than one (benches/rejected.md).
-const SPILL: u32 = min(2u, FRAGMENTS_N);
+// takes, the fewer of them run at a time.
 const SPILL_STRIPS: u32 = SPILL * FRAGMENT / 4u;
 const SPILL_WIDTH: u32 = SPILL_STRIPS + 1u;
-const SPILL_ROWS: u32 = SUBGROUP / SPILL_STRIPS; // at a time
+const SPILL_ROWS: u32 = min(SUBGROUP / SPILL_STRIPS, FRAGMENT); // at a time; of small fragments some lanes take none
 const SPILL_TURNS: u32 = FRAGMENT / SPILL_ROWS;
 const_assert SPILL_ROWS > 0u && FRAGMENTS_N % SPILL == 0u;
 var<workgroup> spilled: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * FRAGMENT * SPILL_WIDTH>;
@@ -98,9 +97,11 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
                 coopStoreT(part, &spilled[at], stride);
             }
             workgroupBarrier();
-            for (var turn = 0u; turn < SPILL_TURNS; turn++) { // unroll
-                let four = spilled[first + (turn * SPILL_ROWS + y) * SPILL_WIDTH + x];
-                emit(outer, row + i * FRAGMENT + turn * SPILL_ROWS, slice, four);
+            if y < SPILL_ROWS {
+                for (var turn = 0u; turn < SPILL_TURNS; turn++) { // unroll
+                    let four = spilled[first + (turn * SPILL_ROWS + y) * SPILL_WIDTH + x];
+                    emit(outer, row + i * FRAGMENT + turn * SPILL_ROWS, slice, four);
+                }
             }
             workgroupBarrier(); // spilled is reused by the next fragments
         }

@@ -9,7 +9,7 @@ use super::{BatchNormFixed, ConvNorm, MatMul};
 use crate::graph::{Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::{
     self,
-    gemm::{Rows, Tiles},
+    gemm::{Rows, Sums, Tiles},
 };
 use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
@@ -152,16 +152,16 @@ impl Conv2d {
         Ok(Sizes { batch, input: [h, w], in_channels, output, out_channels, kernel, group_in, group_out })
     }
 
-    pub(super) fn product(self, io: &Io<'_>) -> Option<Product> {
+    pub(super) fn product(self, io: &Io<'_>, may_slice: bool) -> Option<Product> {
         let sizes = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape).ok()?;
         let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
-        let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Patches, extent, self.groups);
         let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
+        let sums = Sums { rows: sizes.rows(), extent, depth, groups: self.groups, may_slice };
+        let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let whole = [extent[0], extent[1], depth];
         let variant = tiles.variant(self.variant(&sizes, io.elem(0), &tiles), whole, [true, false]);
         let (batch, grid) = (word(sizes.batch), tiles.grid(extent, self.groups));
-        let sums = extent[0] * sizes.out_channels;
-        Some(Product { batch, variant, grid, sliced: tiles.sliced(io.machine, 1, [self.groups, sums, depth]) })
+        Some(Product { batch, variant, grid, sliced: tiles.sliced(io.machine, &sums) })
     }
 
     /// The build for these sizes; strips of 4 where every row of channels is a multiple of 4 long.
@@ -187,6 +187,11 @@ impl Conv2d {
 }
 
 impl Sizes {
+    /// What the rows of a product are.
+    pub(super) const fn rows(&self) -> Rows {
+        if self.kernel[0] * self.kernel[1] == 1 { Rows::Matrix } else { Rows::Patches }
+    }
+
     pub(super) fn multiply_adds(&self) -> u64 {
         let outputs = self.batch * self.output[0] * self.output[1] * self.out_channels;
         (outputs * self.kernel[0] * self.kernel[1] * self.group_in) as u64
@@ -215,7 +220,8 @@ impl Op for Conv2d {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Some(product) = self.product(io) else { return };
+        // A bias is added where sums leave; slices have no such place.
+        let Some(product) = self.product(io, io.inputs.len() == 2) else { return };
         let (x, weight, y) = (io.input(0), io.input(1), io.output(0));
         if io.inputs.len() > 2 {
             let Product { batch, variant, grid, .. } = product;

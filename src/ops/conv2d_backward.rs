@@ -4,10 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conv2d::{Conv2d, Sizes, add_slices};
 use crate::graph::{Cost, Io, Maths, Op, Shape, Signature, Tensor};
-use crate::kernel::tuning::{
-    self,
-    gemm::{Rows, Tiles},
-};
+use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
@@ -69,7 +66,9 @@ impl Op for Conv2dBackwardX {
         let phases = stride[0] * stride[1];
         let taps = if phases == 1 { sizes.kernel[0] * sizes.kernel[1] } else { 1 };
         let slices = self.conv.groups * phases;
-        let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Patches, extent, slices);
+        let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_out / phases;
+        let sums = Sums { rows: sizes.rows(), extent, depth, groups: slices, may_slice: false };
+        let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let whole = [extent[0], extent[1], taps * sizes.group_out];
         out.dispatch(
             &BackwardX { batch: word(sizes.batch), dy: io.input(0), weight: io.input(1), dx: io.output(0) },
@@ -126,10 +125,10 @@ impl Op for Conv2dBackwardWeight {
         let Ok(sizes) = self.conv.sizes(&io.inputs[0].shape, &self.weight) else { return };
         let extent = [sizes.kernel[0] * sizes.kernel[1] * sizes.group_in, sizes.group_out];
         let depth = sizes.batch * sizes.output[0] * sizes.output[1];
-        let tiles = Tiles::choose_deep(io.machine, io.elem(0), extent, depth, self.conv.groups);
-        let wanted = tuning::gemm::depth_slices(io.machine, &tiles, extent, depth, self.conv.groups);
+        let sums = Sums { rows: Rows::Matrix, extent, depth, groups: self.conv.groups, may_slice: true };
+        let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let count = self.weight.count();
-        let [slices, slice_depth] = tiles.sliced(io.machine, wanted, [self.conv.groups, count, depth]);
+        let [slices, slice_depth] = tiles.sliced(io.machine, &sums);
         let partial = out.scratch(slices * count);
         out.dispatch(
             &BackwardWeight {

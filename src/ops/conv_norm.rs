@@ -85,7 +85,7 @@ impl Op for ConvNorm {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Some(product) = self.conv().product(io) else { return };
+        let Some(product) = self.conv().product(io, true) else { return };
         let shortcut = io.inputs.len() > INPUTS;
         let flags = [("RELU", self.relu), ("SHORTCUT", shortcut)];
         let flagged =

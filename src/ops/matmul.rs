@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::reshape::Reshape;
 use crate::graph::{Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
-use crate::kernel::tuning::gemm::{Rows, Tiles};
+use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
 use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
@@ -90,7 +90,8 @@ impl Op for MatMul {
         let Sizes { batch, rows, cols, depth, .. } = sizes;
         let along_a = if self.transpose_a { rows } else { depth };
         let along_b = if self.transpose_b { depth } else { cols };
-        let tiles = Tiles::choose(io.machine, io.elem(0), Rows::Matrix, [rows, cols], batch);
+        let sums = Sums { rows: Rows::Matrix, extent: [rows, cols], depth, groups: batch, may_slice: false };
+        let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let variant = Variant::of(io.elem(0))
             .piece(tiles.pack(io.elem(0), &[along_a, along_b, cols]))
             .constant("ROWS", word(rows))

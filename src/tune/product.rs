@@ -9,8 +9,8 @@ use crate::kernel::{Capabilities, Elem, Recording};
 use crate::reference::Array;
 use crate::verify::encode;
 
-/// Slices of sums that are tried; 0 is what plans take without tuning.
-const SLICES: [usize; 5] = [0, 2, 4, 8, 16];
+/// Slices of sums that are tried; 0 is what the model of a GPU would take for such tiles.
+const SLICES: [usize; 6] = [0, 1, 2, 4, 8, 16];
 /// Workgroups from which on a GPU is busy, and slices of sums only cost.
 const BUSY: u64 = 400;
 

@@ -100,7 +100,7 @@ pub fn builds(cases: &[Case]) -> Result<Vec<Build>, InterfaceFault> {
 
 /// The machine, and the same where sums are cut into slices.
 fn sliced(machine: &Capabilities, elem: Elem) -> impl Iterator<Item = Capabilities> {
-    let cut = Tiles::all(machine, elem).into_iter().filter(|tiles| tiles.slices > 0);
+    let cut = Tiles::all(machine, elem).into_iter().filter(|tiles| tiles.slices > 1);
     std::iter::once(None).chain(cut.map(Some)).map(|tiles| Capabilities { tiles, ..machine.clone() })
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cuts::{Cut, engine};
 use crate::kernel::recording::MAX_GROUPS;
 use crate::kernel::{Capabilities, Elem, Fragment, Grid, Variant, word};
 
@@ -16,7 +17,7 @@ pub struct Tiles {
     pub share: [usize; 2],
     /// Whether the next tile is fetched into registers while this one is multiplied.
     pub ahead: bool,
-    /// Slices that sums over the depth are cut into, where a kernel can; 0 for as many as it has without tuning.
+    /// Slices that sums over the depth are cut into, where a kernel can; 0 for as many as the model of a GPU takes.
     #[serde(default)]
     pub slices: usize,
     /// The engine.
@@ -33,71 +34,38 @@ pub enum Engine {
     Cooperative(Fragment, u32),
 }
 
-/// A way of cutting (tile, share, whether to fetch ahead), and how many tiles there must be for it.
-type Cut = ([usize; 3], [usize; 2], bool, usize);
-
-/// Large to small; the first that fits the machine, wastes little and gives it enough to do is taken. Measured on an
-/// H100 (benches/rejected.md): 132 multiprocessors want at least some 96 tiles, and large tiles read less.
-const SCALAR: &[Cut] = &[
-    ([128, 64, 16], [8, 4], true, ENOUGH_TILES),
-    ([64, 64, 16], [4, 4], true, ENOUGH_TILES),
-    ([32, 32, 16], [4, 4], false, 0),
-];
-const SIXTEEN: &[Cut] = &[
-    ([128, 256, 32], [2, 4], true, 2 * ENOUGH_TILES),
-    ([128, 128, 32], [2, 2], false, 2 * ENOUGH_TILES),
-    ([128, 128, 64], [2, 4], false, ENOUGH_TILES),
-    ([128, 64, 32], [2, 2], false, 2 * ENOUGH_TILES),
-    ([128, 64, 64], [2, 2], false, ENOUGH_TILES),
-    ([64, 64, 32], [2, 2], false, ENOUGH_TILES / 2),
-    ([32, 32, 32], [2, 2], false, 0),
-];
-/// The same for patches of images, whose addresses cost more than their loads: twice the lanes share them, and where tiles
-/// are few, small ones fetched ahead hide what is left.
-const SIXTEEN_PATCHES: &[Cut] = &[
-    ([128, 128, 64], [2, 4], false, 2 * ENOUGH_TILES),
-    ([128, 64, 32], [2, 2], false, 2 * ENOUGH_TILES),
-    ([64, 64, 32], [2, 2], true, ENOUGH_TILES / 2),
-    ([32, 32, 32], [2, 2], false, 0),
-];
-const EIGHT: &[Cut] = &[([64, 64, 32], [2, 2], true, ENOUGH_TILES), ([32, 32, 16], [2, 2], false, 0)];
-/// On software adapters, where small tiles keep sums in registers.
-const SOFTWARE: usize = 32;
-
-/// Tiles that keep a large GPU busy.
-const ENOUGH_TILES: usize = 96;
-
 /// Slices of a sum where that is tried: one of them is shorter than the others.
 const SLICES: usize = 3;
 
 /// More are not worth their second pass.
-const MOST_SLICES: usize = 64;
+const MOST_SLICES: usize = 1024;
 
-/// Products that a sliced sum has at least.
-const DEEP: usize = 512;
+/// Workgroup memory that a multiprocessor was found to share out among its workgroups: an H100 holds as many at a time as go
+/// into this (benches/rejected.md), whatever its registers allow.
+const SHARED: usize = 48 << 10;
 
 /// What the rows of the first factor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// Rows of a matrix.
+    /// Rows of a matrix, or pixels.
     Matrix,
-    /// Patches of images.
+    /// Patches of images, of several taps.
     Patches,
 }
 
-/// The engine for an element type on such a machine, and its ways of cutting.
-fn engine(machine: &Capabilities, elem: Elem, rows: Rows) -> (Engine, &'static [Cut]) {
-    match (machine.fragment, machine.subgroup) {
-        (Some(fragment), Some(lanes)) if elem == Elem::F16 => {
-            let table = match (fragment, rows) {
-                (Fragment::Sixteen, Rows::Matrix) => SIXTEEN,
-                (Fragment::Sixteen, Rows::Patches) => SIXTEEN_PATCHES,
-                (Fragment::Eight, _) => EIGHT,
-            };
-            (Engine::Cooperative(fragment, lanes), table)
-        }
-        _ => (Engine::Scalar, SCALAR),
-    }
+/// The sums of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// What its rows are.
+    pub rows: Rows,
+    /// Rows and columns.
+    pub extent: [usize; 2],
+    /// Products that are added up.
+    pub depth: usize,
+    /// Products of this size side by side.
+    pub groups: usize,
+    /// Whether each sum may be cut into slices, which a second pass adds up.
+    pub may_slice: bool,
 }
 
 impl fmt::Display for Tiles {
@@ -105,41 +73,42 @@ impl fmt::Display for Tiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [m, n, k] = self.tile;
         write!(f, "{m}x{n}x{k}{}", if self.ahead { " ahead" } else { "" })?;
-        if self.slices > 0 { write!(f, " in {} slices", self.slices) } else { Ok(()) }
+        if self.slices > 1 { write!(f, " in {} slices", self.slices) } else { Ok(()) }
     }
 }
 
 impl Tiles {
-    /// The tiles for `slices` products of this many rows, which are `kind`, and columns.
+    /// The tiles for these sums, in so many slices: those that the machine was told to take, or the fastest by the model
+    /// of [`cuts`](super::cuts).
     #[must_use]
-    pub fn choose(machine: &Capabilities, elem: Elem, kind: Rows, [rows, cols]: [usize; 2], slices: usize) -> Self {
-        let (engine, table) = engine(machine, elem, kind);
-        if let Some(tiles) = machine.tiles.filter(|tiles| tiles.engine == engine) {
-            return tiles;
-        }
-        let wastes = |size: usize, tile: usize| 4 * size.next_multiple_of(tile) > 5 * size;
-        let serves = |&&(tile, share, ahead, enough): &&Cut| {
-            let tiles = Self { tile, share, ahead, slices: 0, engine };
-            tiles.fits(machine)
-                && (!machine.software || tile[0] <= SOFTWARE)
-                && (enough == 0 || !wastes(rows, tile[0]) && !wastes(cols, tile[1]))
-                && rows.div_ceil(tile[0]) * cols.div_ceil(tile[1]) * slices >= enough
+    pub fn choose(machine: &Capabilities, elem: Elem, sums: &Sums) -> Self {
+        let (engine, table) = engine(machine, elem);
+        let told = machine.tiles.filter(|tiles| tiles.engine == engine);
+        let serves = |cut: &&Cut| match told {
+            Some(tiles) => cut.tiles(engine, tiles.ahead) == Self { slices: 0, ..tiles },
+            None => cut.tiles(engine, false).fits(machine) && (!machine.software || cut.is_small()),
         };
-        let smallest = table[table.len() - 1];
-        let (tile, share, ahead, _) = table.iter().find(serves).copied().unwrap_or(smallest);
-        Self { tile, share, ahead, slices: 0, engine }
+        let each = table.iter().filter(serves).map(|cut| (cut, cut.best(sums)));
+        let best = each.min_by(|one, other| one.1.1.total_cmp(&other.1.1));
+        let slices = if machine.software { 1 } else { best.map_or(1, |(_, (slices, _))| slices) };
+        match told {
+            Some(tiles) if tiles.slices == 0 => Self { slices, ..tiles },
+            Some(tiles) => tiles,
+            None => Self { slices, ..best.map_or(&table[table.len() - 1], |(cut, _)| cut).tiles_for(engine, sums.rows) },
+        }
     }
 
     /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape;
     /// and one of so many slices.
     #[must_use]
     pub fn all(machine: &Capabilities, elem: Elem) -> Vec<Self> {
+        let (engine, table) = engine(machine, elem);
         let mut all: Vec<Self> = Vec::new();
-        for kind in [Rows::Matrix, Rows::Patches] {
-            let (engine, table) = engine(machine, elem, kind);
-            let each = table.iter().map(|&(tile, share, ahead, _)| Self { tile, share, ahead, slices: 0, engine });
-            let new: Vec<Self> = each.filter(|tiles| tiles.fits(machine) && !all.contains(tiles)).collect();
-            all.extend(new);
+        for (cut, rows) in table.iter().flat_map(|cut| [(cut, Rows::Matrix), (cut, Rows::Patches)]) {
+            let tiles = Self { slices: 1, ..cut.tiles_for(engine, rows) };
+            if tiles.fits(machine) && !all.contains(&tiles) {
+                all.push(tiles);
+            }
         }
         let smallest = all.iter().min_by_key(|tiles| tiles.tile.iter().product::<usize>()).copied();
         all.extend(smallest.map(|smallest| Self { slices: SLICES, ..smallest }));
@@ -150,33 +119,29 @@ impl Tiles {
     /// from outside may be anything.
     #[must_use]
     pub fn is_known(&self, machine: &Capabilities) -> bool {
-        let whole = Self { slices: 0, ..*self };
+        let whole = Self { slices: 1, ..*self };
         let known = |elem| Self::all(machine, elem).contains(&whole);
         self.slices <= MOST_SLICES && [Elem::F32, Elem::F16].into_iter().any(known)
     }
 
-    /// How many slices each of `sums` sums of this depth, in `groups`, is cut into, and how deep they are: those of the
-    /// tiles, if they say, the grid has room and the machine binds what they leave; else `usual`.
+    /// How many slices each sum is cut into, and how deep they are: as many as the tiles say, if the grid has room and the
+    /// machine binds what they leave.
     #[must_use]
-    pub fn sliced(&self, machine: &Capabilities, usual: usize, [groups, sums, depth]: [usize; 3]) -> [usize; 2] {
+    pub fn sliced(&self, machine: &Capabilities, sums: &Sums) -> [usize; 2] {
+        let depth = sums.depth.max(1);
         let cut = |wanted: usize| {
-            let each = depth.max(1).div_ceil(wanted.max(1)).next_multiple_of(self.tile[2]);
-            [depth.max(1).div_ceil(each), each]
+            let each = depth.div_ceil(wanted.max(1)).next_multiple_of(self.tile[2]);
+            [depth.div_ceil(each), each]
         };
         let own = cut(self.slices);
-        let binds = own[0].saturating_mul(sums).saturating_mul(4) <= machine.max_binding_bytes;
-        let fits = own[0].saturating_mul(groups) <= MAX_GROUPS as usize;
-        if self.slices > 0 && binds && fits { own } else { cut(usual) }
+        let numbers = sums.extent.iter().product::<usize>().saturating_mul(sums.groups).saturating_mul(own[0]);
+        let binds = numbers.saturating_mul(4) <= machine.max_binding_bytes;
+        let fits = own[0].saturating_mul(sums.groups) <= MAX_GROUPS as usize;
+        if binds && fits { own } else { cut(1) }
     }
 
     fn fits(&self, machine: &Capabilities) -> bool {
         self.workgroup_bytes() <= machine.max_workgroup_bytes && self.workgroup() <= machine.max_workgroup
-    }
-
-    /// The tiles for products whose sums are long and may be sliced: then the number of tiles is no reason for small ones.
-    #[must_use]
-    pub fn choose_deep(machine: &Capabilities, elem: Elem, extent: [usize; 2], depth: usize, slices: usize) -> Self {
-        Self::choose(machine, elem, Rows::Matrix, extent, slices * (depth / DEEP).max(1))
     }
 
     /// Lanes of a workgroup.
@@ -209,13 +174,24 @@ impl Tiles {
         let [m, n, k] = self.tile;
         match self.engine {
             Engine::Scalar => (m + 4 + n + 4) * k * 4,
-            Engine::Cooperative(fragment, _) => {
-                let line = |along: usize| (along + 8) * k * 2 + (k + 8) * along * 2 - along * k * 2;
-                let spilled = fragment.size() * (n / self.share[1]).min(2 * fragment.size()) + 4 * fragment.size();
-                let spilled = self.share[0] * self.share[1] * spilled * 4;
-                line(m) + line(n) + spilled
-            }
+            Engine::Cooperative(..) => self.spilling_bytes(self.spill()),
         }
+    }
+
+    /// Fragments of sums that a subgroup lays into workgroup memory at a time, on their way out: two, if that leaves room for
+    /// as many workgroups.
+    fn spill(&self) -> usize {
+        let Engine::Cooperative(fragment, _) = self.engine else { return 1 };
+        let pairs = (self.tile[1] / self.share[1] / fragment.size()).is_multiple_of(2);
+        let room = |spill: usize| SHARED / self.spilling_bytes(spill);
+        if pairs && room(2) == room(1) { 2 } else { 1 }
+    }
+
+    fn spilling_bytes(&self, spill: usize) -> usize {
+        let [m, n, k] = self.tile;
+        let Engine::Cooperative(fragment, _) = self.engine else { return 0 };
+        let line = |along: usize| ((along + 8) * k).max((k + 8) * along) * 2;
+        line(m) + line(n) + self.share[0] * self.share[1] * fragment.size() * (spill * fragment.size() + 4) * 4
     }
 
     /// Whether products of these rows, columns and depth are made of whole tiles, so that no index need be checked.
@@ -246,7 +222,8 @@ impl Tiles {
                 .piece(fragment.piece())
                 .constant("SUBGROUP", lanes)
                 .constant("SUBGROUPS_M", share[0])
-                .constant("SUBGROUPS_N", share[1]),
+                .constant("SUBGROUPS_N", share[1])
+                .constant("SPILL", word(self.spill())),
         }
     }
 
@@ -255,15 +232,4 @@ impl Tiles {
     pub fn grid(&self, [rows, cols]: [usize; 2], slices: usize) -> Grid {
         Grid::volume(cols.div_ceil(self.tile[1]), rows.div_ceil(self.tile[0]), slices)
     }
-}
-
-/// How many slices a sum of `depth` products is cut into, so that few tiles still keep a large GPU busy. The slices'
-/// sums are added in a second pass, in order.
-#[must_use]
-pub fn depth_slices(machine: &Capabilities, tiles: &Tiles, extent: [usize; 2], depth: usize, groups: usize) -> usize {
-    if machine.software {
-        return 1;
-    }
-    let count = extent[0].div_ceil(tiles.tile[0]) * extent[1].div_ceil(tiles.tile[1]) * groups;
-    (2 * ENOUGH_TILES).div_ceil(count.max(1)).clamp(1, (depth / DEEP).max(1))
 }

@@ -1,6 +1,7 @@
 //! Capabilities and sizes → tiles. Every heuristic about speed stands here and nowhere else.
 
 mod choices;
+mod cuts;
 pub mod gemm;
 
 pub use choices::Choices;

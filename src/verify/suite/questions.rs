@@ -169,7 +169,7 @@ fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candida
         for tiles in std::iter::once(None).chain(tiles.into_iter().map(Some)) {
             let nodes = recorded(tiles, &seen);
             // Where nothing is cut into slices, that is the way without.
-            let whole = tiles.filter(|tiles| tiles.slices > 0).map(|tiles| Tiles { slices: 0, ..tiles });
+            let whole = tiles.filter(|tiles| tiles.slices > 1).map(|tiles| Tiles { slices: 1, ..tiles });
             if whole.is_some_and(|whole| recorded(Some(whole), &seen) == nodes) {
                 continue;
             }
@@ -273,7 +273,7 @@ mod tests {
         for (way, elem) in ways() {
             let asked = questions.iter().filter(|question| question.elem == elem).flat_map(|one| &one.trials);
             // Some kernels are for sums in slices alone.
-            let chosen = |trial: &&Trial| trial.tiles.is_none_or(|tiles| tiles.slices > 0);
+            let chosen = |trial: &&Trial| trial.tiles.is_none_or(|tiles| tiles.slices > 1);
             let trials = asked.filter(|trial| trial.way == way && trial.obstacle.is_none()).filter(chosen);
             let reached: BTreeSet<String> =
                 trials.flat_map(|trial| &trial.kernels).map(|&name| name.to_owned()).collect();
@@ -311,7 +311,7 @@ mod tests {
                 let Some(seen) = way.of(&machine) else { continue };
                 for kernel in gemms() {
                     let slices = kernel.ends_with("_slices");
-                    for tiles in Tiles::all(&seen, elem).into_iter().filter(|tiles| slices == (tiles.slices > 0)) {
+                    for tiles in Tiles::all(&seen, elem).into_iter().filter(|tiles| slices == (tiles.slices > 1)) {
                         let cuts = reached.remove(&(kernel.clone(), elem, way, Some(tiles))).unwrap_or_default();
                         let met = cuts.contains(&[true, true]) && cuts.iter().any(|cut| !cut[0]);
                         assert!(met, "{kernel} {elem} {} {tiles:?}: only {cuts:?}", way.label());
