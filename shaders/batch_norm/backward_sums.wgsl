@@ -1,6 +1,8 @@
-// Over a block of rows: block_dgain = sum dy (x - mean) inv_std, block_dbias = sum dy.
+// Over a block of rows: block_dgain = sum dz (x - mean) inv_std, block_dbias = sum dz; dz = dy, and behind ReLU 0 where y is not
+// above 0. Without ReLU the binding of y holds dy, unread.
 // A workgroup takes a block of rows and a strip of channels; its lanes walk down the rows.
 // needs strip_sum
+// constants RELU=1
 
 struct Params { rows: u32, columns: u32, rows_each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -8,8 +10,9 @@ struct Params { rows: u32, columns: u32, rows_each: u32 }
 @group(0) @binding(2) var<storage, read> mean: array<floats>;
 @group(0) @binding(3) var<storage, read> inv_std: array<floats>;
 @group(0) @binding(4) var<storage, read> dy: array<elems>;
-@group(0) @binding(5) var<storage, read_write> block_dgain: array<floats>;
-@group(0) @binding(6) var<storage, read_write> block_dbias: array<floats>;
+@group(0) @binding(5) var<storage, read> y: array<elems>;
+@group(0) @binding(6) var<storage, read_write> block_dgain: array<floats>;
+@group(0) @binding(7) var<storage, read_write> block_dbias: array<floats>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -23,14 +26,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
             var xs: array<elems, AT_ONCE>;
             var dys: array<elems, AT_ONCE>;
+            var ys: array<elems, AT_ONCE>;
             for (var i = 0u; i < AT_ONCE; i++) { // unroll
                 let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
                 xs[i] = x[at];
                 dys[i] = dy[at];
+                if RELU == 1u {
+                    ys[i] = y[at];
+                }
             }
             for (var i = 0u; i < AT_ONCE; i++) { // unroll
                 if row + i * ROW_LANES < end {
-                    let slope = floats(dys[i]);
+                    let passes = RELU == 0u;
+                    let slope = select(floats(), floats(dys[i]), (floats(ys[i]) > floats()) | flags(passes));
                     dgain += slope * (floats(xs[i]) - center);
                     dbias += slope;
                 }

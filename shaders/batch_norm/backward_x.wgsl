@@ -1,17 +1,16 @@
-// dx = gain inv_std (dy - dbias / rows - xhat dgain / rows), with xhat = (x - mean) inv_std.
+// dx = scale (dz - shift - (x - mean) tilt), as `backward_merge` has them of each channel; dz = dy, and behind ReLU 0 where y is
+// not above 0. Without ReLU the binding of y holds dy, unread.
 // A workgroup takes a block of rows and a strip of channels; its lanes keep their channel and walk down the rows.
 // needs strip
+// constants RELU=1
 
 struct Params { rows: u32, columns: u32, rows_each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elems>;
-@group(0) @binding(2) var<storage, read> gain: array<floats>;
-@group(0) @binding(3) var<storage, read> mean: array<floats>;
-@group(0) @binding(4) var<storage, read> inv_std: array<floats>;
-@group(0) @binding(5) var<storage, read> dy: array<elems>;
-@group(0) @binding(6) var<storage, read> dgain: array<floats>;
-@group(0) @binding(7) var<storage, read> dbias: array<floats>;
-@group(0) @binding(8) var<storage, read_write> dx: array<elems>;
+@group(0) @binding(2) var<storage, read> dy: array<elems>;
+@group(0) @binding(3) var<storage, read> y: array<elems>;
+@group(0) @binding(4) var<storage, read> slopes: array<floats>; // [mean, scale, shift, tilt][columns]
+@group(0) @binding(5) var<storage, read_write> dx: array<elems>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -19,24 +18,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if column >= params.columns {
         return;
     }
-    let rows = f32(params.rows);
-    let scale = gain[column] * inv_std[column];
-    let center = mean[column];
-    let tilt = inv_std[column] * dgain[column] / rows;
-    let shift = dbias[column] / rows;
+    let center = slopes[column];
+    let scale = slopes[params.columns + column];
+    let shift = slopes[2u * params.columns + column];
+    let tilt = slopes[3u * params.columns + column];
     let start = group.y * params.rows_each;
     let end = min(start + params.rows_each, params.rows);
     for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
         var xs: array<elems, AT_ONCE>;
         var dys: array<elems, AT_ONCE>;
+        var ys: array<elems, AT_ONCE>;
         for (var i = 0u; i < AT_ONCE; i++) { // unroll
             let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
             xs[i] = x[at];
             dys[i] = dy[at];
+            if RELU == 1u {
+                ys[i] = y[at];
+            }
         }
         for (var i = 0u; i < AT_ONCE; i++) { // unroll
             if row + i * ROW_LANES < end {
-                let slope = floats(dys[i]) - shift - (floats(xs[i]) - center) * tilt;
+                let passes = RELU == 0u;
+                let dz = select(floats(), floats(dys[i]), (floats(ys[i]) > floats()) | flags(passes));
+                let slope = dz - shift - (floats(xs[i]) - center) * tilt;
                 dx[(row + i * ROW_LANES) * params.columns + column] = elems(scale * slope);
             }
         }

@@ -1,4 +1,4 @@
-// dx = dy * weight turned round. Row = input pixel, k = (kernel y, kernel x, output channel), column = input channel.
+// dx = dy * weight turned round, + plus. Without it its binding holds dy, unread. Row = input pixel, k = (kernel y, kernel x, output channel), column = input channel.
 // One workgroup a tile of input pixels x input channels of one group.
 //
 // A stride cuts input pixels into phases, by their distance from the last patch's first row and column: those of one phase
@@ -7,12 +7,14 @@
 // needs pack_1 | pack_4 | pack_8
 // needs convolution
 // needs gemm
+// constants PLUS=1
 
 struct Params { batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<factor>;
 @group(0) @binding(2) var<storage, read> weight: array<factor>;
-@group(0) @binding(3) var<storage, read_write> dx: array<pack>;
+@group(0) @binding(3) var<storage, read> plus: array<pack>;
+@group(0) @binding(4) var<storage, read_write> dx: array<pack>;
 
 const PHASES: u32 = STRIDE_H * STRIDE_W;
 // Rows and columns of pixels of a phase; of some phases the last lie outside of the image.
@@ -111,8 +113,14 @@ fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
     let seen = inside & ((PHASES == 1u) | ((pixel.y < IN_H) & (pixel.z < IN_W)));
     let place = select((pixel.x * IN_H + pixel.y) * IN_W + pixel.z, row, PHASES == 1u);
     for (var i = 0u; i < PACKS; i++) { // unroll
-        if seen & (outer.col + i * PACK < GROUP_IN) {
-            dx[(place * IN_C + outer.channel) / PACK + i] = pack_of(sums, i);
+        let within = seen & (outer.col + i * PACK < GROUP_IN);
+        let at = (place * IN_C + outer.channel) / PACK + i;
+        var slope = sum_pack_of(sums, i);
+        if PLUS == 1u {
+            slope += sum_pack(plus[select(0u, at, within)]);
+        }
+        if within {
+            dx[at] = pack(slope);
         }
     }
 }

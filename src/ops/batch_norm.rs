@@ -182,7 +182,7 @@ impl Op for BatchNormTrain {
             dy = graph.apply_one(MapBackward(Map::Relu), &[node.outputs[0], dy])?;
         }
         let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], node.outputs[2], dy];
-        let made = graph.apply(BatchNormBackward, &inputs)?;
+        let made = graph.apply(BatchNormBackward::default(), &inputs)?;
         let shortcut = node.inputs.get(INPUTS).map(|_| Some(dy));
         Ok(made.into_iter().map(Some).chain([None, None]).chain(shortcut).collect())
     }
@@ -282,5 +282,6 @@ fn cases() -> Vec<Case> {
     cases.push(case(&[64, 56, 56, 256]).real("resnet50 stage1"));
     cases.push(behind(&[64, 56, 56, 256], true, true).real("resnet50 stage1, shortcut and ReLU"));
     cases.push(case(&[64, 7, 7, 2048]).real("resnet50 stage4"));
+    cases.extend(super::batch_norm_backward::cases());
     cases
 }

@@ -388,5 +388,6 @@ fn cases() -> Vec<Case> {
         let op = Conv2d::new(stride, kernel / 2);
         cases.push(Case::new(op, &[&[32, h, h, c], &[kernel, kernel, c, o]]).real(layer));
     }
+    cases.extend(super::conv2d_backward::cases());
     cases
 }

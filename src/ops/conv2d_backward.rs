@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Add;
 use super::conv2d::{Conv2d, Sizes, add_slices};
-use crate::graph::{Cost, Io, Maths, Op, Shape, Signature, Tensor};
+use crate::graph::{Case, Composition, Cost, Graph, Io, Maths, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
-/// dx[N, H, W, C] from dy[N, Ho, Wo, O] and weight.
+/// dx[N, H, W, C] from dy[N, Ho, Wo, O] and weight; with a third input, added to what x gets from elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2dBackwardX {
     /// The convolution.
@@ -31,7 +32,7 @@ pub struct Conv2dBackwardWeight {
 kernel! {
     struct BackwardX = "conv2d/backward_x" {
         params { batch: u32 }
-        read { dy, weight }
+        read { dy, weight, plus }
         write { dx }
     }
 }
@@ -45,16 +46,25 @@ kernel! {
     }
 }
 
+/// The input of [`Conv2dBackwardX`] that is added.
+const PLUS: usize = 2;
+
 impl Op for Conv2dBackwardX {
     fn name(&self) -> &'static str {
         "conv2d_backward_x"
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [dy, weight] = inputs else { return Err("takes dy and weight".to_owned()) };
+        let ([dy, weight] | [dy, weight, _]) = inputs else {
+            return Err("takes dy, weight and perhaps plus".to_owned());
+        };
         let sizes = self.conv.sizes(&self.x, &weight.shape)?;
         fits_dy(dy, weight, &sizes)?;
-        Ok(vec![dy.shaped(self.x.clone())])
+        let dx = dy.shaped(self.x.clone());
+        match inputs.get(PLUS) {
+            Some(plus) if *plus != dx => Err(format!("plus must be {dx} as x and is {plus}")),
+            _ => Ok(vec![dx]),
+        }
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
@@ -70,11 +80,24 @@ impl Op for Conv2dBackwardX {
         let sums = Sums { rows: sizes.rows(), extent, depth, groups: slices, may_slice: false };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let whole = [extent[0], extent[1], taps * sizes.group_out];
+        let plus = io.inputs.len() > PLUS;
+        let (dy, weight, dx) = (io.input(0), io.input(1), io.output(0));
+        let variant = tiles.variant(self.conv.variant(&sizes, io.elem(0), &tiles), whole, [true, true]);
         out.dispatch(
-            &BackwardX { batch: word(sizes.batch), dy: io.input(0), weight: io.input(1), dx: io.output(0) },
-            tiles.variant(self.conv.variant(&sizes, io.elem(0), &tiles), whole, [true, true]),
+            &BackwardX { batch: word(sizes.batch), dy, weight, plus: io.input(if plus { PLUS } else { 0 }), dx },
+            variant.constant("PLUS", plus.into()),
             tiles.grid(extent, slices),
         );
+    }
+
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let &[dy, weight, plus] = inputs else { return Ok(None) };
+        let dx = graph.apply_one(self.clone(), &[dy, weight])?;
+        Ok(Some(vec![Some(graph.apply_one(Add, &[dx, plus])?)]))
+    }
+
+    fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        (inputs == PLUS && next.downcast::<Add>().is_some()).then(|| Box::new(self.clone()) as Box<dyn Op>)
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
@@ -105,7 +128,7 @@ impl Maths for Conv2dBackwardX {
                 }
             }
         });
-        vec![dx]
+        vec![inputs.get(PLUS).map_or(dx.clone(), |plus| dx.zip(plus, |dx, plus| dx + plus))]
     }
 }
 
@@ -187,14 +210,17 @@ fn cost(conv: Conv2d, x: &Shape, weight: &Shape, tensors: [&[Tensor]; 2]) -> Cos
 pub(super) const SIGNATURES: [Signature; 2] = [
     Signature::of::<Conv2dBackwardX>(
         "conv2d_backward_x",
-        "the gradient of conv2d for x",
+        "the gradient of conv2d for x, + plus",
         &[
             ("stride", "[rows, columns] from patch to patch"),
             ("padding", "[rows, columns] of zeros on each side"),
             ("groups", "a whole number"),
             ("x", "[N, H, W, C], the shape of x"),
         ],
-        [&[("dy", "T [N, Ho, Wo, O]"), ("weight", "T [KH, KW, C/groups, O]")], &[("dx", "T [N, H, W, C]")]],
+        [
+            &[("dy", "T [N, Ho, Wo, O]"), ("weight", "T [KH, KW, C/groups, O]"), ("plus?", "T [N, H, W, C]")],
+            &[("dx", "T [N, H, W, C]")],
+        ],
     ),
     Signature::of::<Conv2dBackwardWeight>(
         "conv2d_backward_weight",
@@ -208,3 +234,18 @@ pub(super) const SIGNATURES: [Signature; 2] = [
         [&[("x", "T [N, H, W, C]"), ("dy", "T [N, Ho, Wo, O]")], &[("dweight", "T [KH, KW, C/groups, O]")]],
     ),
 ];
+
+/// What no gradient of a convolution makes by itself: sums with what x gets from elsewhere.
+pub(super) fn cases() -> Vec<Case> {
+    let case = |conv: Conv2d, x: [usize; 4], dy: [usize; 4], kernel: usize| {
+        let weight = [kernel, kernel, x[3] / conv.groups, dy[3]];
+        Case::new(Conv2dBackwardX { conv, x: Shape::from(x) }, &[&dy, &weight, &x]).no_gradient()
+    };
+    vec![
+        case(Conv2d::new(1, 1), [2, 5, 7, 3], [2, 5, 7, 5], 3),
+        case(Conv2d::new(1, 0), [2, 8, 8, 128], [2, 8, 8, 128], 1),
+        // Of a stride, pixels that no tap sees get the other term alone.
+        case(Conv2d::new(2, 0), [2, 7, 6, 12], [2, 4, 3, 8], 1),
+        case(Conv2d::new(1, 1).groups(2), [1, 4, 3, 8], [1, 4, 3, 16], 3),
+    ]
+}

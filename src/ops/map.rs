@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWKWARD, Entry};
+use super::{AWKWARD, BatchNormBackward, Entry};
 use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::Flat;
 use crate::kernel::{Elem, Recording};
@@ -124,6 +124,12 @@ impl Maths for Map {
 impl Op for MapBackward {
     fn name(&self) -> &'static str {
         "map_backward"
+    }
+
+    fn then(&self, next: &dyn Op, at: usize, _: usize) -> Option<Box<dyn Op>> {
+        let norm = next.downcast::<BatchNormBackward>()?;
+        (self.0 == Map::Relu && !norm.relu && at == 4)
+            .then(|| Box::new(BatchNormBackward { relu: true }) as Box<dyn Op>)
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {

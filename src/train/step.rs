@@ -109,7 +109,7 @@ pub fn training_step_in(
     graph.output("loss", loss);
     let mut graph = graph.fused()?.graph;
     let found = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
-    let (loss, rate) = (found(graph.find_output("loss"), "loss")?, found(graph.find_input("rate"), "rate")?);
+    let loss = found(graph.find_output("loss"), "loss")?;
     let seed = match elem {
         Elem::F16 => graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?,
         _ => graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?,
@@ -121,6 +121,14 @@ pub fn training_step_in(
         let missing = || GraphError::Name(format!("the loss does not depend on parameter `{}`", weight.name));
         gradients.push((weight.name.clone(), gradient.ok_or_else(missing)?));
     }
+    // Again, for what the gradients are made of: they are all that is wanted from here on, so they stay.
+    let fused = graph.fused()?;
+    for (name, gradient) in &mut gradients {
+        *gradient = found(fused.value(*gradient), name)?;
+    }
+    let mut graph = fused.graph;
+    let learned = Learned::all(&mut graph, &parameters)?;
+    let rate = found(graph.find_input("rate"), "rate")?;
     let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
     for (weight, &(_, gradient)) in learned.iter().zip(&gradients) {
         weight.update(&mut graph, gradient, (sgd, rate, factor))?;

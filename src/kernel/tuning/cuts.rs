@@ -44,10 +44,8 @@ const SIXTEEN: &[Cut] = &[
     cut([32, 32, 32], [2, 2], true, 4, [60.0, 0.2, 1.5]),
 ];
 /// Not measured on a GPU yet: large tiles where there are many.
-const EIGHT: &[Cut] = &[
-    cut([64, 64, 32], [2, 2], true, 2, [100.0, 0.4, 2.5]),
-    cut([32, 32, 16], [2, 2], false, 4, [50.0, 0.2, 1.5]),
-];
+const EIGHT: &[Cut] =
+    &[cut([64, 64, 32], [2, 2], true, 2, [100.0, 0.4, 2.5]), cut([32, 32, 16], [2, 2], false, 4, [50.0, 0.2, 1.5])];
 
 /// What works on tiles side by side.
 const MULTIPROCESSORS: usize = 132;

@@ -94,7 +94,9 @@ impl Tiles {
         match told {
             Some(tiles) if tiles.slices == 0 => Self { slices, ..tiles },
             Some(tiles) => tiles,
-            None => Self { slices, ..best.map_or(&table[table.len() - 1], |(cut, _)| cut).tiles_for(engine, sums.rows) },
+            None => {
+                Self { slices, ..best.map_or(&table[table.len() - 1], |(cut, _)| cut).tiles_for(engine, sums.rows) }
+            }
         }
     }
 
@@ -174,24 +176,29 @@ impl Tiles {
         let [m, n, k] = self.tile;
         match self.engine {
             Engine::Scalar => (m + 4 + n + 4) * k * 4,
-            Engine::Cooperative(..) => self.spilling_bytes(self.spill()),
+            Engine::Cooperative(..) => {
+                let ways = [[true, true], [true, false], [false, true], [false, false]];
+                ways.into_iter().map(|along_k| self.spilling_bytes(along_k, self.spill(along_k))).max().unwrap_or(0)
+            }
         }
     }
 
     /// Fragments of sums that a subgroup lays into workgroup memory at a time, on their way out: two, if that leaves room for
     /// as many workgroups.
-    fn spill(&self) -> usize {
+    fn spill(&self, along_k: [bool; 2]) -> usize {
         let Engine::Cooperative(fragment, _) = self.engine else { return 1 };
         let pairs = (self.tile[1] / self.share[1] / fragment.size()).is_multiple_of(2);
-        let room = |spill: usize| SHARED / self.spilling_bytes(spill);
+        let room = |spill: usize| SHARED / self.spilling_bytes(along_k, spill);
         if pairs && room(2) == room(1) { 2 } else { 1 }
     }
 
-    fn spilling_bytes(&self, spill: usize) -> usize {
+    fn spilling_bytes(&self, along_k: [bool; 2], spill: usize) -> usize {
         let [m, n, k] = self.tile;
         let Engine::Cooperative(fragment, _) = self.engine else { return 0 };
-        let line = |along: usize| ((along + 8) * k).max((k + 8) * along) * 2;
-        line(m) + line(n) + self.share[0] * self.share[1] * fragment.size() * (spill * fragment.size() + 4) * 4
+        let line = |along_k: bool, side: usize| if along_k { (k + 8) * side } else { (side + 8) * k };
+        let width = spill * fragment.size() + 4 * (spill - 1);
+        let spilled = self.share[0] * self.share[1] * fragment.size() * width * 4;
+        (line(along_k[0], m) + line(along_k[1], n)) * 2 + spilled
     }
 
     /// Whether products of these rows, columns and depth are made of whole tiles, so that no index need be checked.
@@ -223,7 +230,7 @@ impl Tiles {
                 .constant("SUBGROUP", lanes)
                 .constant("SUBGROUPS_M", share[0])
                 .constant("SUBGROUPS_N", share[1])
-                .constant("SPILL", word(self.spill())),
+                .constant("SPILL", word(self.spill(along_k))),
         }
     }
 
