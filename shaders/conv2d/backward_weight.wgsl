@@ -2,6 +2,7 @@
 // channel. One workgroup a tile of one group over one range of pixels; `add_slices` adds the ranges' sums.
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4 | pack_8
+// needs alone
 // needs convolution
 // needs gemm
 
@@ -75,7 +76,7 @@ fn load_b(outer: OuterB, k0: u32, k: u32) -> strip {
 fn outer_y(col: u32, slice: u32) -> OuterY {
     return OuterY(col, slice / params.slices * GROUP_OUT + col);
 }
-fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+fn store(outer: OuterY, none: Beside, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
     let at = (slice % params.slices * ROWS + row) * OUT_C + outer.channel;
     for (var i = 0u; i < PACKS; i++) { // unroll
         if inside & (outer.col + i * PACK < GROUP_OUT) {

@@ -108,19 +108,34 @@ fn load_b(outer: OuterB, k0: u32, k: u32) -> strip {
 fn outer_y(col: u32, slice: u32) -> OuterY {
     return OuterY(col, slice / PHASES * GROUP_IN + col, phase_of(slice));
 }
-fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+// The pixel of a row, counted through the images; and whether there is one.
+struct Place { pixel: u32, inside: bool }
+fn place_of(outer: OuterY, row: u32, inside: bool) -> Place {
+    if PHASES == 1u {
+        return Place(row, inside);
+    }
     let pixel = pixel_of(row, outer.phase);
-    let seen = inside & ((PHASES == 1u) | ((pixel.y < IN_H) & (pixel.z < IN_W)));
-    let place = select((pixel.x * IN_H + pixel.y) * IN_W + pixel.z, row, PHASES == 1u);
-    for (var i = 0u; i < PACKS; i++) { // unroll
-        let within = seen & (outer.col + i * PACK < GROUP_IN);
-        let at = (place * IN_C + outer.channel) / PACK + i;
-        var slope = sum_pack_of(sums, i);
-        if PLUS == 1u {
-            slope += sum_pack(plus[select(0u, at, within)]);
+    let seen = inside & (pixel.y < IN_H) & (pixel.z < IN_W);
+    return Place((pixel.x * IN_H + pixel.y) * IN_W + pixel.z, seen);
+}
+alias Beside = elem4; // of plus
+fn beside(outer: OuterY, row: u32, inside: bool, slice: u32) -> Beside {
+    var four = elem4();
+    if PLUS == 1u {
+        let place = place_of(outer, row, inside);
+        for (var i = 0u; i < PACKS; i++) { // unroll
+            let within = place.inside & (outer.col + i * PACK < GROUP_IN);
+            let at = (place.pixel * IN_C + outer.channel) / PACK + i;
+            four = with_pack(four, i, plus[select(0u, at, within)]);
         }
-        if within {
-            dx[at] = pack(slope);
+    }
+    return four;
+}
+fn store(outer: OuterY, four: Beside, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+    let place = place_of(outer, row, inside);
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        if place.inside & (outer.col + i * PACK < GROUP_IN) {
+            dx[(place.pixel * IN_C + outer.channel) / PACK + i] = pack_of(sums + vec4<f32>(four), i);
         }
     }
 }

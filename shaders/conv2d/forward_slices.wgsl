@@ -2,6 +2,7 @@
 // One workgroup a tile of output pixels x output channels of one group over one range.
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4 | pack_8
+// needs alone
 // needs patches
 
 struct Params { batch: u32 }
@@ -14,7 +15,7 @@ struct OuterY { col: u32, channel: u32 }
 fn outer_y(col: u32, slice: u32) -> OuterY {
     return OuterY(col, slice / SLICES * GROUP_OUT + col);
 }
-fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+fn store(outer: OuterY, none: Beside, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
     let at = (slice % SLICES * extent().x + row) * OUT_C + outer.channel;
     for (var i = 0u; i < PACKS; i++) { // unroll
         if inside & (outer.col + i * PACK < GROUP_OUT) {

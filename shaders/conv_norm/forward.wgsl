@@ -30,17 +30,23 @@ fn outer_y(col: u32, slice: u32) -> OuterY {
     }
     return outer;
 }
-fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
-    let normal = (sums - outer.mean) * outer.scale + outer.bias;
-    for (var i = 0u; i < PACKS; i++) { // unroll
-        let within = inside & (outer.col + i * PACK < GROUP_OUT);
-        let at = (row * OUT_C + outer.channel) / PACK + i;
-        var z = sum_pack_of(normal, i);
-        if SHORTCUT == 1u {
-            z += sum_pack(shortcut[select(0u, at, within)]);
+alias Beside = elem4; // the shortcut
+fn beside(outer: OuterY, row: u32, inside: bool, slice: u32) -> Beside {
+    var four = elem4();
+    if SHORTCUT == 1u {
+        for (var i = 0u; i < PACKS; i++) { // unroll
+            let within = inside & (outer.col + i * PACK < GROUP_OUT);
+            let at = (row * OUT_C + outer.channel) / PACK + i;
+            four = with_pack(four, i, shortcut[select(0u, at, within)]);
         }
-        if within {
-            y[at] = pack(select(z, max(z, sum_pack()), RELU == 1u));
+    }
+    return four;
+}
+fn store(outer: OuterY, four: Beside, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+    let z = (sums - outer.mean) * outer.scale + outer.bias + vec4<f32>(four);
+    for (var i = 0u; i < PACKS; i++) { // unroll
+        if inside & (outer.col + i * PACK < GROUP_OUT) {
+            y[(row * OUT_C + outer.channel) / PACK + i] = pack_of(select(z, max(z, vec4<f32>()), RELU == 1u), i);
         }
     }
 }

@@ -10,7 +10,8 @@
 //                                               past the depth one of them gives zeros, the other what is finite
 //   outer_y(col, slice) -> OuterY               what can be worked out of four columns before their sums leave; col may be
 //                                               past the end, or less than 4 from it
-//   store(OuterY, row, inside, slice, sums)     y[row, col .. col+4], if inside
+//   beside(OuterY, row, inside, slice) -> Beside  what is read there, some time before it is needed (`alone`: nothing)
+//   store(OuterY, Beside, row, inside, slice, sums)  y[row, col .. col+4], if inside
 // and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill.
 // EDGES = 0: every tile is whole, and no index is checked.
 // Loads stand behind no branch, so that they start together: what lies outside reads element 0 instead. Conditions are joined by
@@ -36,8 +37,8 @@ const APART_B: u32 = B_ALONG_K * (WORKGROUP / (TILE_K / STRIP));
 const DEEPER_A: u32 = (1u - A_ALONG_K) * (WORKGROUP / (TILE_M / STRIP));
 const DEEPER_B: u32 = (1u - B_ALONG_K) * (WORKGROUP / (TILE_N / STRIP));
 
-fn emit(outer: OuterY, row: u32, slice: u32, sums: vec4<f32>) {
-    store(outer, row, EDGES == 0u || row < extent().x, slice, sums);
+fn inside_rows(row: u32) -> bool {
+    return EDGES == 0u || row < extent().x;
 }
 
 fn gemm(group: vec3<u32>, lane: u32) {

@@ -24,6 +24,11 @@ const PACKS: u32 = 4u;
 fn pack_of(sums: vec4<f32>, at: u32) -> pack {
     return elem(sums[at]);
 }
+fn with_pack(four: elem4, at: u32, value: pack) -> elem4 {
+    var result = four;
+    result[at] = value;
+    return result;
+}
 alias sum_pack = f32;
 fn sum_pack_of(sums: vec4<f32>, at: u32) -> sum_pack {
     return sums[at];

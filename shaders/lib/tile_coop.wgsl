@@ -89,6 +89,13 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
     let stride = SPILL_WIDTH;
     for (var j = 0u; j < FRAGMENTS_N / SPILL; j++) { // unroll
         let outer = outer_y(col + j * SPILL * FRAGMENT, slice);
+        var besides: array<Beside, FRAGMENTS_M * SPILL_TURNS>;
+        for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
+            for (var turn = 0u; turn < SPILL_TURNS; turn++) { // unroll
+                let at = row + i * FRAGMENT + turn * SPILL_ROWS;
+                besides[i * SPILL_TURNS + turn] = beside(outer, at, inside_rows(at), slice);
+            }
+        }
         for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
             for (var side = 0u; side < SPILL; side++) { // unroll
                 // naga 30 panics on arguments of coopStoreT that are no plain names.
@@ -100,7 +107,8 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
             if y < SPILL_ROWS {
                 for (var turn = 0u; turn < SPILL_TURNS; turn++) { // unroll
                     let four = spilled[first + (turn * SPILL_ROWS + y) * SPILL_WIDTH + x];
-                    emit(outer, row + i * FRAGMENT + turn * SPILL_ROWS, slice, four);
+                    let at = row + i * FRAGMENT + turn * SPILL_ROWS;
+                    store(outer, besides[i * SPILL_TURNS + turn], at, inside_rows(at), slice, four);
                 }
             }
             workgroupBarrier(); // spilled is reused by the next fragments

@@ -65,9 +65,14 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
     let at_n = lane % LANES_N;
     for (var j = 0u; j < CHUNKS_N; j++) { // unroll
         let outer = outer_y(col0 + j * SPREAD_N + at_n * 4u, slice);
+        var besides: array<Beside, LANE_M>;
         for (var i = 0u; i < LANE_M; i++) { // unroll
             let row = row0 + i / 4u * SPREAD_M + at_m * 4u + i % 4u;
-            emit(outer, row, slice, (*sums)[i * CHUNKS_N + j]);
+            besides[i] = beside(outer, row, inside_rows(row), slice);
+        }
+        for (var i = 0u; i < LANE_M; i++) { // unroll
+            let row = row0 + i / 4u * SPREAD_M + at_m * 4u + i % 4u;
+            store(outer, besides[i], row, inside_rows(row), slice, (*sums)[i * CHUNKS_N + j]);
         }
     }
 }

@@ -3,6 +3,7 @@
 // a third of the speed (benches/rejected.md), presumably since the distance between a lane's strips is no constant either.
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4 | pack_8
+// needs alone
 // needs gemm
 // constants ROWS=40 COLS=24 DEPTH=20
 
@@ -58,7 +59,7 @@ fn load_b(outer: OuterB, k0: u32, k: u32) -> strip {
 fn outer_y(col: u32, slice: u32) -> OuterY {
     return OuterY(col);
 }
-fn store(outer: OuterY, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
+fn store(outer: OuterY, none: Beside, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
     let at = (slice * ROWS + row) * COLS + outer.col;
     for (var i = 0u; i < PACKS; i++) { // unroll
         if inside & ((EDGES == 0u) | (outer.col + i * PACK < COLS)) {

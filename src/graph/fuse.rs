@@ -97,8 +97,10 @@ impl<'a> Pairs<'a> {
     /// Nodes `from` and `at` as one, which stands where `at` does; `at` reads the other as its input `input`.
     fn merged(&self, from: usize, at: usize, input: usize) -> Option<Node> {
         let (first, next) = (self.nodes[from].as_ref()?, self.nodes[at].as_ref()?);
-        let &[made] = &next.outputs[..] else { return None };
         let (&read, kept) = first.outputs.split_first()?;
+        if next.outputs.len() > 1 && !kept.is_empty() {
+            return None;
+        }
         let unused = |value: &Value| !self.uses.contains_key(value);
         if read != next.inputs[input] || self.uses[&read] != 1 || !kept.iter().all(unused) {
             return None;
@@ -106,7 +108,7 @@ impl<'a> Pairs<'a> {
         let op: Arc<dyn Op> = first.op.then(&*next.op, input, first.inputs.len())?.into();
         let others = next.inputs.iter().enumerate().filter(|(other, _)| *other != input).map(|(_, &value)| value);
         let inputs: Vec<Value> = first.inputs.iter().copied().chain(others).collect();
-        let outputs: Vec<Value> = [made].into_iter().chain(kept.iter().copied()).collect();
+        let outputs: Vec<Value> = next.outputs.iter().chain(kept).copied().collect();
         let tensors =
             |values: &[Value]| values.iter().map(|&value| self.graph.tensor(value).clone()).collect::<Vec<Tensor>>();
         // The first reads its inputs later now: not after something has written them.

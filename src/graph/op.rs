@@ -73,9 +73,9 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         Ok(None)
     }
 
-    /// The op that does this one and then `next`, where there is one: `next` has one output and reads output 0 of this
-    /// op, which has `inputs` inputs, as its input `at`. The op in their place takes this one's inputs, then `next`'s
-    /// others; its outputs are this one's, with `next`'s for output 0. [`Graph::fused`] asks.
+    /// The op that does this one and then `next`, where there is one: `next` reads output 0 of this op, which has `inputs`
+    /// inputs, as its input `at`, and one of the two has one output. The op in their place takes this one's inputs, then
+    /// `next`'s others; its outputs are this one's, with those of `next` for output 0. [`Graph::fused`] asks.
     fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
         let _ = (next, at, inputs);
         None

@@ -11,6 +11,7 @@ macro_rules! pieces {
 
 // One a line, in braces: rustfmt would join them, and two additions would meet.
 pieces! {
+    "alone",
     "attend_gradients",
     "attend_place",
     "attend_softmax",
