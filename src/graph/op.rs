@@ -14,6 +14,10 @@ pub type Gradients = Result<Vec<Option<Value>>, GraphError>;
 /// no list at all where the op is made of no others.
 pub type Composition = Result<Option<Vec<Option<Value>>>, GraphError>;
 
+/// What makes an op's outputs again: for each output the new value, or the output itself where it is to be kept; and no
+/// list at all where the outputs cannot be made again.
+pub type Repetition = Result<Option<Vec<Value>>, GraphError>;
+
 /// An op's definition, written once over any [`Real`]: in f64 it is the truth, in f32 the yardstick.
 pub trait Maths {
     /// The outputs for these inputs; the plainest loops that are right.
@@ -61,6 +65,19 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
             op: self.name().to_owned(),
             why: "it is itself part of a backward pass or an update",
         })
+    }
+
+    /// Adds to the graph what makes the outputs of `node` again, to the bit, for a backward pass that has not kept them.
+    /// What costs next to nothing to keep may be kept, and read. By default the op is applied a second time, unless it
+    /// updates anything: that must happen once, and the old numbers are gone.
+    ///
+    /// # Errors
+    /// When an op refuses its inputs: a fault of the op.
+    fn again(&self, node: &Node, graph: &mut Graph) -> Repetition {
+        if !self.updates().is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(graph.apply_shared(node.op.clone(), &node.inputs)?))
     }
 
     /// Adds to the graph the smaller ops that the op is made of, where it is: the same maths by other kernels, and by

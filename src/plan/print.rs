@@ -74,7 +74,9 @@ impl fmt::Display for Plan {
         let (slots, bytes) = (self.slots().len(), self.slots().iter().sum());
         let steps = self.steps().len();
         let (bytes, without) = (megabytes(bytes), megabytes(without));
-        writeln!(f, "slots {slots} ({bytes}), values {values} ({without} without reuse); {steps} steps")
+        let peak = megabytes(self.peak_bytes());
+        writeln!(f, "slots {slots} ({bytes}), values {values} ({without} without reuse); {steps} steps")?;
+        writeln!(f, "peak {peak}: slots, homes and inputs")
     }
 }
 
