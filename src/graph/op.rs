@@ -18,6 +18,15 @@ pub type Composition = Result<Option<Vec<Option<Value>>>, GraphError>;
 /// list at all where the outputs cannot be made again.
 pub type Repetition = Result<Option<Vec<Value>>, GraphError>;
 
+/// An op that computes every image of its batch by itself.
+#[derive(Debug)]
+pub struct ByImage {
+    /// The op for so many images.
+    pub op: Box<dyn Op>,
+    /// Which inputs run along the batch, by their first axis. All images have the others in common. Outputs all run along it.
+    pub inputs: Vec<usize>,
+}
+
 /// An op's definition, written once over any [`Real`]: in f64 it is the truth, in f32 the yardstick.
 pub trait Maths {
     /// The outputs for these inputs; the plainest loops that are right.
@@ -95,6 +104,14 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
     /// others; its outputs are this one's, with `next`'s for output 0. [`Graph::fused`] asks.
     fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
         let _ = (next, at, inputs);
+        None
+    }
+
+    /// The op for `images` images in the place of all, where it computes every image of its batch from that image and from
+    /// what all have in common. Plans cut batches so whose tensors no binding holds. By default images are not known to
+    /// be independent.
+    fn by_image(&self, inputs: &[Tensor], images: usize) -> Option<ByImage> {
+        let _ = (inputs, images);
         None
     }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::{INPUTS, channels, normalize, normalized};
-use super::{AWKWARD, Entry};
-use crate::graph::{Case, Draw, Io, Maths, Op, Signature, Tensor};
+use super::{AWKWARD, Entry, by_image};
+use crate::graph::{ByImage, Case, Draw, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::Recording;
 use crate::reference::{Array, Real};
 
@@ -34,6 +34,12 @@ impl Op for BatchNormAgain {
         }
         channels(x, &[("gain", gain), ("bias", bias), ("mean", mean), ("inv_std", inv_std)])?;
         Ok(vec![x.clone()])
+    }
+
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        let along = [0, INPUTS];
+        let along = if inputs.len() > INPUTS { &along[..] } else { &along[..1] };
+        if inputs[0].shape.len() > 1 { by_image(self, along) } else { None } // else channels
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conv2d::{Conv2d, Sizes, add_slices};
-use crate::graph::{Cost, Io, Maths, Op, Shape, Signature, Tensor};
+use crate::graph::{ByImage, Cost, Io, Maths, Op, Shape, Signature, Tensor};
 use crate::kernel::tuning::{
     self,
     gemm::{Rows, Tiles},
@@ -58,6 +58,11 @@ impl Op for Conv2dBackwardX {
         let sizes = self.conv.sizes(&self.x, &weight.shape)?;
         fits_dy(dy, weight, &sizes)?;
         Ok(vec![dy.shaped(self.x.clone())])
+    }
+
+    fn by_image(&self, _: &[Tensor], images: usize) -> Option<ByImage> {
+        let x = Shape::from([&[images], &self.x[1..]].concat());
+        Some(ByImage { op: Box::new(Self { conv: self.conv, x }), inputs: vec![0] })
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -161,7 +161,7 @@ pub use sgd::{Sgd, SgdMixed};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
-use crate::graph::{Case, Graph, GraphError, Op, Signature, SignatureError, Value};
+use crate::graph::{ByImage, Case, Graph, GraphError, Op, Signature, SignatureError, Value};
 
 /// What an op's file says of it beside the op itself.
 struct Entry {
@@ -237,6 +237,11 @@ pub fn gradients_again(
     parts: &[Vec<usize>],
 ) -> Result<Vec<Option<Value>>, GraphError> {
     graph.backward(seeds, wrt, parts, &|graph, a, b| graph.apply_one(Add, &[a, b]))
+}
+
+/// What [`Op::by_image`] answers where these inputs run along the batch and no field of the op says how long that is.
+fn by_image<O: Op + Clone>(op: &O, inputs: &[usize]) -> Option<ByImage> {
+    Some(ByImage { op: Box::new(op.clone()), inputs: inputs.to_vec() })
 }
 
 /// What an op that ends in `+ shortcut` and ReLU, each if wanted, becomes with `next` behind it: whether it ends in ReLU
