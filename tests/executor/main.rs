@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         Trial::test("the rehearsal device takes every program", rehearsal::takes_programs),
         Trial::test("the rehearsal device gives nothing", rehearsal::gives_nothing),
         Trial::test("the rehearsal device takes batches in parts", parts::wgpu_takes_parts),
+        Trial::test("parts take the tiles of the whole batch", parts::parts_take_the_tiles_of_the_whole),
         Trial::test("what cannot be cut is refused with the batch that fits", parts::what_cannot_be_cut_is_refused),
         Trial::test("buffers beyond the limit are refused", adopted::buffers_beyond_the_limit_are_refused),
     ];

@@ -1,13 +1,16 @@
 //! Batches cut where no binding holds them: the same bits as in one piece, and refusals that say which batch fits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use libtest_mimic::Failed;
 use vistok::gpu::{Device, Executor, Homes, Pipelines};
 use vistok::graph::{Case, Draw, Graph, Source, Tensor, numbers};
+use vistok::kernel::tuning::Choices;
+use vistok::kernel::tuning::gemm::Tiles;
 use vistok::kernel::{Capabilities, Elem};
 use vistok::models::{Parameters, by_name};
-use vistok::ops::{self, Sgd};
+use vistok::ops::{self, Conv2d, Sgd};
 use vistok::plan::{Layout, Options, Plan, PlanError};
 use vistok::reference::Random;
 use vistok::train::step::{evaluation, evaluation_in, initialize, training_step};
@@ -170,6 +173,31 @@ pub(crate) fn wgpu_takes_parts() -> Outcome {
     ensure(plan.to_string().contains("+102760448"), || "the plan does not say where a part starts".to_owned())?;
     let homes = Homes::new(&device, &layout)?;
     Executor::new(&device, &Pipelines::new(&device, None), plan, &homes)?.run()?;
+    Ok(())
+}
+
+pub(crate) fn parts_take_the_tiles_of_the_whole() -> Outcome {
+    let mut graph = Graph::new();
+    let [x, weight] = [("x", [64, 56, 56, 64]), ("weight", [3, 3, 64, 64])]
+        .map(|(name, sizes)| graph.input(name, Tensor::f32(sizes)));
+    let y = graph.apply_one(Conv2d::new(1, 1), &[x, weight])?;
+    graph.output("y", y);
+    let machine = narrow(&Capabilities::portable(), 16 << 20);
+    let tiles = |machine: &Capabilities| {
+        let plan = Plan::new(&graph, &Layout::default(), machine, Options::default())?;
+        ensure(plan.steps().len() == 4, || format!("{plan}"))?;
+        Ok::<_, Failed>(plan.steps().iter().map(|step| step.variant.to_string()).collect::<BTreeSet<_>>())
+    };
+    let usual = tiles(&machine)?;
+    let asked = graph.nodes()[0].op.asked(&[x, weight].map(|value| graph.tensor(value).clone()));
+    for way in Tiles::all(&machine, Elem::F32).into_iter().filter(|way| way.slices == 0) {
+        let mut choices = Choices::default();
+        choices.set(asked.clone(), way);
+        let chosen = tiles(&Capabilities { choices: Some(Arc::new(choices)), ..machine.clone() })?;
+        let whole = tiles(&Capabilities { tiles: Some(way), ..machine.clone() })?;
+        ensure(chosen == whole, || format!("{way}: {chosen:?}, and not {whole:?}"))?;
+        ensure(chosen != usual || way.tile == [128, 64, 16], || format!("{way} is the usual one"))?;
+    }
     Ok(())
 }
 
