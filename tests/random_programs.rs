@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         Trial::test("a gradient that is no number is found and shrunk", planted::senseless_gradient),
         Trial::test("a wrong composition is found and shrunk", planted::wrong_composition),
         Trial::test("a wrong fusion is found and shrunk", planted::wrong_fusion),
+        Trial::test("what is wrong when made again is found and shrunk", planted::wrong_again),
         Trial::test("a thousand programs pass on paper", variety::many_pass_on_paper),
     ];
     let place = match &bench.opened {

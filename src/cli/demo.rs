@@ -10,7 +10,7 @@ use vistok::train::data::Dataset;
 use vistok::train::{Settings, Trainer, recipe};
 
 use super::folder::Folder;
-use super::learning::{self, Course, scaling, time_table, times, train};
+use super::learning::{self, Course, RecomputeArgument, scaling, time_table, times, train};
 use super::machine::{Machine, MachineArgument};
 use super::train::WEIGHTS;
 use super::{Error, interrupt, speak};
@@ -33,6 +33,8 @@ pub(super) struct Arguments {
     /// Compute in f16, and keep weights in f32 beside it (mixed precision).
     #[arg(long)]
     f16: bool,
+    #[command(flatten)]
+    recompute: RecomputeArgument,
     /// One JSON document on standard output: `test_accuracy`, `baseline_accuracy`, `train_seconds`, `adapter`, and
     /// `gpu_ms_by_kernel` of one training step.
     #[arg(long)]
@@ -48,6 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let model = VtResNet::demo(dataset.train.classes);
     let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
     settings.elem = learning::elem(arguments.f16);
+    settings.recompute = arguments.recompute.get();
     let stop = interrupt::stop_flag();
     let (machine, mut trainer) = Machine::prepare(&arguments.machine, |machine| {
         let (device, pipelines) = (&machine.device, &machine.pipelines);

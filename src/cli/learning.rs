@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use clap::Args;
 use vistok::gpu::KernelTime;
 use vistok::kernel::Elem;
 use vistok::train::data::Images;
-use vistok::train::{Ended, Settings, Trainer};
+use vistok::train::{Ended, Recompute, Settings, Trainer};
 
 use super::Error;
 use super::machine::Machine;
@@ -15,6 +16,23 @@ use super::table::{Align, Table};
 
 /// Timed steps whose mean is reported.
 const TIMED: usize = 3;
+
+/// Which blocks are made again.
+#[derive(Debug, Args)]
+pub(super) struct RecomputeArgument {
+    /// Blocks whose values are made again for the backward pass instead of being kept, with commas between: less memory,
+    /// more time, the same bits. `stage3/block1`, or `stage3` for each of its blocks, or `all`.
+    #[arg(long, value_name = "BLOCKS", default_value = "", hide_default_value = true)]
+    recompute: String,
+}
+
+impl RecomputeArgument {
+    /// What the argument says.
+    pub(super) fn get(&self) -> Recompute {
+        let Ok(recompute) = self.recompute.parse();
+        if self.recompute.is_empty() { Recompute::Nothing } else { recompute }
+    }
+}
 
 /// How a run went.
 pub(super) struct Course {

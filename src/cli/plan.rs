@@ -6,8 +6,10 @@ use vistok::kernel::Capabilities;
 use vistok::models::Parameters;
 use vistok::ops::Sgd;
 use vistok::plan::{Layout, Options, Plan};
-use vistok::train::step::{evaluation, training_step};
+use vistok::train::Recompute;
+use vistok::train::step::{StepOptions, evaluation, training_step_with};
 
+use super::learning::RecomputeArgument;
 use super::{AdapterArgument, Error, presets, speak};
 
 /// Print what runs for a model, step by step, and the memory that it takes; nothing is computed.
@@ -18,6 +20,8 @@ pub(super) struct Arguments {
     /// Plan a training step: forward, loss, gradients and update. Without, inference.
     #[arg(long)]
     train: bool,
+    #[command(flatten)]
+    recompute: RecomputeArgument,
     /// Images in a batch.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
@@ -47,8 +51,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
             Device::open(&OpenOptions { adapter, ..OpenOptions::default() })?.capabilities().clone()
         }
     };
+    let recompute = arguments.recompute.get();
+    if !arguments.train && recompute != Recompute::Nothing {
+        return Err(Error::Refused("--recompute is about backward passes: give --train, too".to_owned()));
+    }
+    let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
+    let options = StepOptions { recompute, ..StepOptions::default() };
     let graph = match arguments.train {
-        true => training_step(&*model, images, Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false })?.graph,
+        true => training_step_with(&options, &*model, images, sgd)?.graph,
         false => evaluation(&*model, &mut Parameters::new(), images)?,
     };
     let layout = Layout::of(&[&graph], machine.offset_alignment)?;

@@ -9,7 +9,7 @@ use vistok::train::data::Dataset;
 use vistok::train::{Resumed, Trainer, recipe};
 
 use super::folder::Folder;
-use super::learning::{self, kept, scaling, train};
+use super::learning::{self, RecomputeArgument, kept, scaling, train};
 use super::machine::{Machine, MachineArgument};
 use super::{Error, interrupt, presets, speak};
 
@@ -45,6 +45,8 @@ pub(super) struct Arguments {
     /// Compute in f16, and keep weights in f32 beside it (mixed precision).
     #[arg(long)]
     f16: bool,
+    #[command(flatten)]
+    recompute: RecomputeArgument,
     /// One JSON document on standard output: `test_accuracy`, `train_seconds`, `adapter`, `weights`.
     #[arg(long)]
     json: bool,
@@ -60,6 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let model = presets::model(&arguments.model, dataset.train.classes)?;
     let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
     settings.elem = learning::elem(arguments.f16);
+    settings.recompute = arguments.recompute.get();
     let pass = (dataset.train.count() / settings.batch.max(1)) as u64;
     settings.checkpoint = Some((file.clone(), arguments.checkpoint_every.unwrap_or(pass)));
     let exists = file.try_exists().unwrap_or(true);

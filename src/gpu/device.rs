@@ -346,6 +346,7 @@ fn capabilities(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Capabilities 
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size as usize,
         max_binding_bytes: usize::try_from(limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX)))
             .unwrap_or(usize::MAX),
+        max_buffer_bytes: usize::try_from(limits.max_buffer_size).unwrap_or(usize::MAX),
         offset_alignment: limits.min_storage_buffer_offset_alignment as usize,
         software: info.device_type == wgpu::DeviceType::Cpu,
         tiles: None,

@@ -262,13 +262,14 @@ impl Executor {
 
     pub(super) fn location(&self, place: Place, value: Option<Value>) -> Location<'_> {
         let host = value.and_then(|value| self.hosts.get(&self.plan.owner(value)));
-        let (buffer, offset) = match (host, place.buffer) {
+        // Hosts stand for inputs and for values in slots, which start where their buffers do.
+        let (buffer, start) = match (host, place.buffer) {
             (Some(host), _) => (&host.buffer, host.offset),
             (None, Buffer::Slot(at)) => (&self.slots[at], 0),
             (None, Buffer::Input(at)) => (&self.inputs[at], 0),
-            (None, Buffer::Home(at)) => (&self.homes.buffers()[at], place.offset as u64),
+            (None, Buffer::Home(at)) => (&self.homes.buffers()[at], 0),
         };
-        Location { buffer, offset, bytes: place.bytes }
+        Location { buffer, offset: start + place.offset as u64, bytes: place.bytes }
     }
 
     /// Binds step `at` anew, to what stands for its values now.

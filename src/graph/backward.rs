@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::again::Again;
 use super::{Graph, GraphError, Value};
 
 /// How two gradients of one value are added: an op, and ops are not known here.
@@ -12,12 +13,17 @@ impl Graph {
     ///
     /// A value that nothing in `seeds` depends on has no gradient: `None`.
     ///
+    /// Rules read what the forward nodes made, which has to be kept until then. `parts` are made again instead, each when
+    /// the first of its gradients is reached: sets of nodes by their numbers, such as those of a block. What others read
+    /// of a part is kept, and so is what would not be the same again. Gradients are the same to the bit.
+    ///
     /// # Errors
     /// When an op on the way has no gradient, or a rule is at odds with its op.
     pub fn backward(
         &mut self,
         seeds: &[(Value, Value)],
         wrt: &[Value],
+        parts: &[Vec<usize>],
         sum: Sum<'_>,
     ) -> Result<Vec<Option<Value>>, GraphError> {
         let needed = self.downstream_of(wrt);
@@ -25,14 +31,16 @@ impl Graph {
         for &(value, grad) in seeds {
             self.accumulate(&mut grads, value, grad, sum)?;
         }
+        let mut again = Again::of(self, parts);
         for at in (0..self.nodes().len()).rev() {
             let node = self.nodes()[at].clone();
             let outputs: Vec<Option<Value>> = node.outputs.iter().map(|value| grads.get(value).copied()).collect();
             if outputs.iter().all(Option::is_none) || !node.inputs.iter().any(|value| needed[value.index()]) {
                 continue;
             }
+            let seen = again.node(self, at)?;
             let scope = format!("{}'", node.scope);
-            let inputs = self.scoped(scope, |graph| node.op.backward(&node, &outputs, graph))?;
+            let inputs = self.scoped(scope, |graph| node.op.backward(&seen, &outputs, graph))?;
             if inputs.len() != node.inputs.len() {
                 let problem = format!("the gradient rule answers {} inputs of {}", inputs.len(), node.inputs.len());
                 return Err(GraphError::Shapes { op: node.op.name().to_owned(), problem, inputs: String::new() });

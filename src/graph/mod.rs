@@ -2,6 +2,7 @@
 //!
 //! **Absent here**: buffers, offsets, WGSL, and any particular op.
 
+mod again;
 mod backward;
 mod case;
 mod fuse;
@@ -18,6 +19,6 @@ pub use fuse::Fused;
 pub use interpret::{Arrays, interpret, round};
 pub(crate) use interpret::{computed, run};
 pub use nodes::{Graph, Node, Source, Value};
-pub use op::{Composition, Cost, Function, Gradients, Io, Maths, Op};
+pub use op::{ByImage, Composition, Cost, Function, Gradients, Io, Maths, Op, Repetition};
 pub use shape::{GraphError, Shape, Tensor};
 pub use signature::{Named, Signature, SignatureError};

@@ -180,6 +180,13 @@ impl Graph {
         &self.nodes
     }
 
+    /// The numbers of the nodes that stand in this scope, or in one within it.
+    #[must_use]
+    pub fn nodes_in(&self, scope: &str) -> Vec<usize> {
+        let inside = |own: &str| own.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        (0..self.nodes.len()).filter(|&at| inside(&self.nodes[at].scope)).collect()
+    }
+
     /// The values wanted after a run.
     #[must_use]
     pub fn outputs(&self) -> &[(String, Value)] {

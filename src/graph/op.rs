@@ -14,6 +14,19 @@ pub type Gradients = Result<Vec<Option<Value>>, GraphError>;
 /// no list at all where the op is made of no others.
 pub type Composition = Result<Option<Vec<Option<Value>>>, GraphError>;
 
+/// What makes an op's outputs again: for each output the new value, or the output itself where it is to be kept; and no
+/// list at all where the outputs cannot be made again.
+pub type Repetition = Result<Option<Vec<Value>>, GraphError>;
+
+/// An op that computes every image of its batch by itself.
+#[derive(Debug)]
+pub struct ByImage {
+    /// The op for so many images.
+    pub op: Box<dyn Op>,
+    /// Which inputs run along the batch, by their first axis. All images have the others in common. Outputs all run along it.
+    pub inputs: Vec<usize>,
+}
+
 /// An op's definition, written once over any [`Real`]: in f64 it is the truth, in f32 the yardstick.
 pub trait Maths {
     /// The outputs for these inputs; the plainest loops that are right.
@@ -63,6 +76,19 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         })
     }
 
+    /// Adds to the graph what makes the outputs of `node` again, to the bit, for a backward pass that has not kept them.
+    /// What costs next to nothing to keep may be kept, and read. By default the op is applied a second time, unless it
+    /// updates anything: that must happen once, and the old numbers are gone.
+    ///
+    /// # Errors
+    /// When an op refuses its inputs: a fault of the op.
+    fn again(&self, node: &Node, graph: &mut Graph) -> Repetition {
+        if !self.updates().is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(graph.apply_shared(node.op.clone(), &node.inputs)?))
+    }
+
     /// Adds to the graph the smaller ops that the op is made of, where it is: the same maths by other kernels, and by
     /// other gradient rules.
     ///
@@ -78,6 +104,14 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
     /// `next`'s others; its outputs are this one's, with those of `next` for output 0. [`Graph::fused`] asks.
     fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
         let _ = (next, at, inputs);
+        None
+    }
+
+    /// The op for `images` images in the place of all, where it computes every image of its batch from that image and from
+    /// what all have in common. Plans cut batches so whose tensors no binding holds. By default images are not known to
+    /// be independent.
+    fn by_image(&self, inputs: &[Tensor], images: usize) -> Option<ByImage> {
+        let _ = (inputs, images);
         None
     }
 

@@ -53,6 +53,8 @@ pub struct Capabilities {
     pub max_workgroup_bytes: usize,
     /// Most bytes of one storage binding.
     pub max_binding_bytes: usize,
+    /// Most bytes of one buffer; values larger than a binding may have as many, where ops take a few images at a time.
+    pub max_buffer_bytes: usize,
     /// What the offset of a binding must be a multiple of, in bytes.
     pub offset_alignment: usize,
     /// Whether the adapter computes on the CPU: then small tiles win, and time says nothing.
@@ -74,6 +76,7 @@ impl Capabilities {
             max_workgroup: 256,
             max_workgroup_bytes: 16 << 10,
             max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
             offset_alignment: 256,
             software: false,
             tiles: None,

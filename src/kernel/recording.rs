@@ -37,8 +37,8 @@ impl Grid {
     }
 }
 
-/// A size as a kernel's parameter. One that would not fit saturates; plans refuse values of so many bytes, since no
-/// machine's `max_binding_bytes` is over 2^32.
+/// A size as a kernel's parameter. One that would not fit saturates; what plans record binds fewer bytes, since
+/// no machine's `max_binding_bytes` is over 2^32.
 #[must_use]
 pub fn word(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)

@@ -47,6 +47,9 @@ pub trait Model: Debug {
     /// How many classes it tells apart.
     fn classes(&self) -> usize;
 
+    /// The scopes of its blocks, from the images on: what a backward pass may make again instead of keeping it.
+    fn blocks(&self) -> Vec<String>;
+
     /// Adds the network: images `[N, H, W, C]` → logits `[N, classes]`.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ pub enum Stem {
     },
 }
 
+/// The scope of the first layers.
+const STEM: &str = "stem";
+
 /// What a residual block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
@@ -72,17 +75,26 @@ impl Trunk {
     /// # Errors
     /// When the images do not fit.
     pub fn build(&self, b: &mut Builder<'_>, images: Value) -> Result<Value, GraphError> {
-        let mut x = b.scoped("stem", |b| stem(b, images, self.stem))?;
+        let mut x = b.scoped(STEM, |b| stem(b, images, self.stem))?;
         for (at, stage) in (2..).zip(&self.stages) {
             for block in 1..=stage.blocks {
                 let stride = if block == 1 { stage.stride } else { 1 };
-                x = b.scoped(format!("stage{at}/block{block}"), |b| {
-                    residual(b, x, self.block, [stage.channels, stride])
-                })?;
+                x = b.scoped(scope(at, block), |b| residual(b, x, self.block, [stage.channels, stride]))?;
             }
         }
         Ok(x)
     }
+
+    /// The scopes of stem and residual blocks.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<String> {
+        let residual = (2..).zip(&self.stages).flat_map(|(at, stage)| (1..=stage.blocks).map(move |of| scope(at, of)));
+        [STEM.to_owned()].into_iter().chain(residual).collect()
+    }
+}
+
+fn scope(stage: usize, block: usize) -> String {
+    format!("stage{stage}/block{block}")
 }
 
 fn stem(b: &mut Builder<'_>, images: Value, stem: Stem) -> Result<Value, GraphError> {
@@ -163,6 +175,10 @@ impl Model for ResNet {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn blocks(&self) -> Vec<String> {
+        self.trunk.blocks()
     }
 
     fn logits(

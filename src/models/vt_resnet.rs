@@ -89,16 +89,20 @@ impl VtResNet {
         self.build(&mut Builder { graph, parameters, mode: Mode::Evaluate }, images, probe)
     }
 
+    /// The scope of a VT block, counted from 1.
+    fn scope(&self, block: usize) -> String {
+        format!("stage{}/vt{block}", self.trunk.stages.len() + 2)
+    }
+
     fn build(&self, b: &mut Builder<'_>, images: Value, probe: Probe) -> Result<Probed, GraphError> {
         let x = self.trunk.build(b, images)?;
         let [n, height, width, channels] = b.graph.tensor(x).shape.dims();
         let mut map = Map { pixels: reshape(b, x, [n, height * width, channels])?, tokens: None };
-        let stage = self.trunk.stages.len() + 2;
         let mut attention = Vec::new();
         for at in 1..=self.blocks {
             let wanted = probe.attention.then_some(&mut attention);
             let last = at == self.blocks;
-            map = b.scoped(format!("stage{stage}/vt{at}"), |b| block(b, &self.vt, map, last, wanted))?;
+            map = b.scoped(self.scope(at), |b| block(b, &self.vt, map, last, wanted))?;
         }
         let mut features = map.tokens.unwrap_or(map.pixels);
         if probe.mean_tokens {
@@ -125,6 +129,10 @@ impl Model for VtResNet {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn blocks(&self) -> Vec<String> {
+        self.trunk.blocks().into_iter().chain((1..=self.blocks).map(|at| self.scope(at))).collect()
     }
 
     fn logits(

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWKWARD, Entry};
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{AWKWARD, Entry, by_image};
+use crate::graph::{ByImage, Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::Flat;
 use crate::kernel::{Elem, Recording};
 use crate::reference::{Array, Real};
@@ -32,6 +32,10 @@ impl Op for Add {
             [_, _] => Err("both sides must have one shape, and be f32 or f16".to_owned()),
             _ => Err("takes two inputs".to_owned()),
         }
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

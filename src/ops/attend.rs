@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::attend_backward::AttendBackward;
 use super::attend_tiles::{Regime, Sizes, Split};
-use super::{BatchNormFixed, MatMul, Permute, Reshape, Softmax};
+use super::{BatchNormFixed, MatMul, Permute, Reshape, Softmax, by_image};
 use crate::graph::{
-    Case, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor,
-    Value,
+    ByImage, Case, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature,
+    Tensor, Value,
 };
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
@@ -108,6 +108,10 @@ impl Op for Attend {
         let sizes = Sizes::of([q, k, v], self.heads)?;
         let y = q.shaped([sizes.batch, sizes.queries, sizes.heads * sizes.width]);
         Ok(vec![y, Tensor::f32([sizes.batch, sizes.heads, sizes.queries])])
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1, 2])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::attend_tiles::{Regime, Sizes, Split, Tile};
-use crate::graph::{Cost, Function, Io, Maths, Op, Signature, Tensor};
+use super::by_image;
+use crate::graph::{ByImage, Cost, Function, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::{Grid, Recording, Variant, View, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -79,6 +80,10 @@ impl Op for AttendBackward {
             return Err("log_sum must be f32 [batch, heads, queries]".to_owned());
         }
         Ok(vec![q.clone(), k.clone(), v.clone()])
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1, 2, 3, 4, 5])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

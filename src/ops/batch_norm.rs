@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWKWARD, BatchNormBackward, Entry, Map, MapBackward, with_tail};
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{AWKWARD, BatchNormAgain, BatchNormBackward, Entry, Map, MapBackward, with_tail};
+use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Repetition, Signature, Tensor, Value};
 use crate::kernel::tuning::{self, Strips, Width};
-use crate::kernel::{Elem, Grid, Recording, Variant, word};
+use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
 /// x [.., C], gain, bias, running_mean, running_variance `f32 [C]`, perhaps shortcut [.., C] → y [.., C], mean, inv_std,
@@ -54,7 +54,7 @@ kernel! {
 }
 
 /// Inputs without a shortcut.
-const INPUTS: usize = 5;
+pub(super) const INPUTS: usize = 5;
 
 /// Channels of x, once it holds floats and every vector is f32 and as long.
 pub(super) fn channels(x: &Tensor, vectors: &[(&str, &Tensor)]) -> Result<usize, String> {
@@ -105,6 +105,45 @@ impl Cut {
     }
 }
 
+/// The call that makes y once `mean` and `inv_std` are known. Inputs stand as those of the two ops that make it.
+pub(super) fn normalize(relu: bool, io: &Io<'_>, [mean, inv_std]: [View; 2], out: &mut Recording) {
+    let cut = Cut::of(io);
+    let grid = cut.grid();
+    let shortcut = io.inputs.len() > INPUTS;
+    let flags = [("RELU", relu), ("SHORTCUT", shortcut)];
+    let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
+    let variant = flags.into_iter().fold(cut.variant, |variant, (name, flag)| variant.constant(name, flag.into()));
+    out.dispatch(
+        &Forward {
+            rows,
+            columns,
+            rows_each,
+            x: io.input(0),
+            gain: io.input(1),
+            bias: io.input(2),
+            mean,
+            inv_std,
+            shortcut: io.input(if shortcut { INPUTS } else { 0 }),
+            y: io.output(0),
+        },
+        variant,
+        grid,
+    );
+}
+
+/// y of [`normalize`]: x, gain, bias and perhaps shortcut are the first three inputs and the last.
+pub(super) fn normalized<T: Real>(relu: bool, inputs: &[&Array<T>], [mean, inv_std]: [&Array<T>; 2]) -> Array<T> {
+    let [x, gain, bias] = [0, 1, 2].map(|at| inputs[at]);
+    Array::from_fn(&x.shape, |at| {
+        let c = at % gain.data.len();
+        let mut y = gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c];
+        if let Some(shortcut) = inputs.get(INPUTS) {
+            y += shortcut.data[at];
+        }
+        if relu && y < T::default() { T::default() } else { y }
+    })
+}
+
 impl Op for BatchNormTrain {
     fn name(&self) -> &'static str {
         "batch_norm"
@@ -153,26 +192,7 @@ impl Op for BatchNormTrain {
             variant,
             grid,
         );
-        let grid = cut.grid();
-        let shortcut = io.inputs.len() > INPUTS;
-        let flags = [("RELU", self.relu), ("SHORTCUT", shortcut)];
-        let variant = flags.into_iter().fold(cut.variant, |variant, (name, flag)| variant.constant(name, flag.into()));
-        out.dispatch(
-            &Forward {
-                rows,
-                columns,
-                rows_each,
-                x: io.input(0),
-                gain: io.input(1),
-                bias: io.input(2),
-                mean: io.output(1),
-                inv_std: io.output(2),
-                shortcut: io.input(if shortcut { INPUTS } else { 0 }),
-                y: io.output(0),
-            },
-            variant,
-            grid,
-        );
+        normalize(self.relu, io, [io.output(1), io.output(2)], out);
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
@@ -185,6 +205,16 @@ impl Op for BatchNormTrain {
         let made = graph.apply(BatchNormBackward::default(), &inputs)?;
         let shortcut = node.inputs.get(INPUTS).map(|_| Some(dy));
         Ok(made.into_iter().map(Some).chain([None, None]).chain(shortcut).collect())
+    }
+
+    /// y follows from the statistics, which are small and kept, and nothing is updated a second time.
+    fn again(&self, node: &Node, graph: &mut Graph) -> Repetition {
+        let [_, mean, inv_std, next_mean, next_variance] = node.outputs[..] else { return Ok(None) };
+        let shortcut = node.inputs.get(INPUTS).copied();
+        let [x, gain, bias] = [0, 1, 2].map(|at| node.inputs[at]);
+        let inputs: Vec<Value> = [x, gain, bias, mean, inv_std].into_iter().chain(shortcut).collect();
+        let y = graph.apply_one(BatchNormAgain { relu: self.relu }, &inputs)?;
+        Ok(Some(vec![y, mean, inv_std, next_mean, next_variance]))
     }
 
     fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
@@ -203,7 +233,7 @@ impl Op for BatchNormTrain {
 
 impl Maths for BatchNormTrain {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[x, gain, bias, running_mean, running_variance] = &inputs[..INPUTS] else { return Vec::new() };
+        let &[x, gain, _, running_mean, running_variance] = &inputs[..INPUTS] else { return Vec::new() };
         let channels = gain.data.len();
         let rows = x.data.len() / channels;
         let mean = Array::sum_columns(rows, channels, |at| x.data[at] / T::count(rows));
@@ -212,14 +242,7 @@ impl Maths for BatchNormTrain {
             off * off / T::count(rows)
         });
         let inv_std = variance.map(|variance: T| T::of(1.0) / (variance + T::of(self.eps)).sqrt());
-        let y = Array::from_fn(&x.shape, |at| {
-            let c = at % channels;
-            let mut y = gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c];
-            if let Some(shortcut) = inputs.get(INPUTS) {
-                y += shortcut.data[at];
-            }
-            if self.relu && y < T::default() { T::default() } else { y }
-        });
+        let y = normalized(self.relu, inputs, [&mean, &inv_std]);
         let unbiased = variance.map(|variance: T| variance * T::count(rows) / T::count((rows - 1).max(1)));
         let towards = |running: T, batch: T| running + T::of(self.momentum) * (batch - running);
         let running = [running_mean.zip(&mean, towards), running_variance.zip(&unbiased, towards)];

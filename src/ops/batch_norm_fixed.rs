@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::{Cut, channels};
-use super::{AWKWARD, Entry, Fill};
-use crate::graph::{Case, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{AWKWARD, Entry, Fill, by_image};
+use crate::graph::{
+    ByImage, Case, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value,
+};
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
@@ -81,6 +83,10 @@ impl Op for BatchNormFixed {
         };
         channels(x, &[("gain", gain), ("bias", bias), ("mean", mean), ("variance", variance)])?;
         Ok(vec![x.clone()])
+    }
+
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        if inputs[0].shape.len() > 1 { by_image(self, &[0]) } else { None } // else channels
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

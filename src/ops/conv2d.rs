@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::reshape::Reshape;
 use super::sum_rows::SumRows;
-use super::{BatchNormFixed, ConvNorm, MatMul};
-use crate::graph::{Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
+use super::{BatchNormFixed, ConvNorm, MatMul, by_image};
+use crate::graph::{
+    ByImage, Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value,
+};
 use crate::kernel::tuning::{
     self,
     gemm::{Rows, Sums, Tiles},
@@ -217,6 +219,10 @@ impl Op for Conv2d {
             return Err(format!("bias must be f32 [{}]", sizes.out_channels));
         }
         Ok(vec![x.shaped([sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels])])
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Add;
 use super::conv2d::{Conv2d, Sizes, add_slices};
-use crate::graph::{Case, Composition, Cost, Graph, Io, Maths, Op, Shape, Signature, Tensor, Value};
+use crate::graph::{ByImage, Case, Composition, Cost, Graph, Io, Maths, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
@@ -65,6 +65,12 @@ impl Op for Conv2dBackwardX {
             Some(plus) if *plus != dx => Err(format!("plus must be {dx} as x and is {plus}")),
             _ => Ok(vec![dx]),
         }
+    }
+
+    fn by_image(&self, inputs: &[Tensor], images: usize) -> Option<ByImage> {
+        let x = Shape::from([&[images], &self.x[1..]].concat());
+        let along = [0, PLUS].into_iter().filter(|&at| at < inputs.len()).collect();
+        Some(ByImage { op: Box::new(Self { conv: self.conv, x }), inputs: along })
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::conv2d::Product;
-use super::{Add, BatchNormFixed, Conv2d, Entry, Map, with_tail};
+use super::{Add, BatchNormFixed, Conv2d, Entry, Map, by_image, with_tail};
 use crate::graph::{
-    Case, Composition, Cost, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor,
-    Value,
+    ByImage, Case, Composition, Cost, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature,
+    Tensor, Value,
 };
 use crate::kernel::{Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
@@ -82,6 +82,10 @@ impl Op for ConvNorm {
             Some(shortcut) if *shortcut != y[0] => Err(format!("shortcut must be {} as y and is {shortcut}", y[0])),
             _ => Ok(y),
         }
+    }
+
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, INPUTS][..if inputs.len() > INPUTS { 2 } else { 1 }])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWKWARD, BatchNormBackward, Entry};
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{AWKWARD, BatchNormBackward, Entry, by_image};
+use crate::graph::{ByImage, Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::Flat;
 use crate::kernel::{Elem, Recording};
 use crate::reference::{Array, Real};
@@ -100,6 +100,10 @@ impl Op for Map {
         }
     }
 
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0])
+    }
+
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let Flat { strips, variant, grid } = Flat::of(io.machine, io.elem(0), io.outputs[0].shape.count());
         out.dispatch(&Forward { strips, x: io.input(0), y: io.output(0) }, variant.piece(self.piece()), grid);
@@ -137,6 +141,10 @@ impl Op for MapBackward {
             [x, dy] if x == dy && x.elem != Elem::U32 => Ok(vec![x.clone()]),
             _ => Err("takes x and dy of one type, f32 or f16".to_owned()),
         }
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

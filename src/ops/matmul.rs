@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
 use super::reshape::Reshape;
-use crate::graph::{Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor, Value};
+use super::{Entry, by_image};
+use crate::graph::{
+    ByImage, Case, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor, Value,
+};
 use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
 use crate::kernel::{Elem, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -79,6 +81,16 @@ impl Op for MatMul {
         shape.truncate(shape.len() - 2);
         shape.extend([sizes.rows, sizes.cols]);
         Ok(vec![a.shaped(shape)])
+    }
+
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        let [a, b] = [0, 1].map(|at| inputs[at].shape.len());
+        match (a > 2, b > 2) {
+            (true, true) => by_image(self, &[0, 1]),
+            // One b for all rows of a, which are its first axis or behind it.
+            (_, false) if !self.transpose_a => by_image(self, &[0]),
+            _ => None,
+        }
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
-use crate::graph::{Case, Draw, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{Entry, by_image};
+use crate::graph::{ByImage, Case, Draw, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -116,6 +116,10 @@ impl Op for MaxPool {
         Ok(vec![y, index])
     }
 
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0])
+    }
+
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let [_, height, width, _] = io.input_dims(0);
         let [n, out_height, out_width, channels] = io.output_dims(0);
@@ -209,6 +213,10 @@ impl Op for MaxPoolBackward {
             return Err(format!("index must be {wants} and is {index}"));
         }
         Ok(vec![dy.shaped([n, height, width, channels])])
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Fill, MatMul, Reshape};
-use crate::graph::{Case, Composition, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{Entry, Fill, MatMul, Reshape, by_image};
+use crate::graph::{
+    ByImage, Case, Composition, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value,
+};
 use crate::kernel::tuning::{self, Strips};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -51,6 +53,10 @@ impl Op for MeanRows {
             return Err("x must be f32 or f16, not u32".to_owned());
         }
         Ok(vec![x.shaped([n, columns])])
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
@@ -119,6 +125,10 @@ impl Op for MeanRowsBackward {
             return Err("dy must be f32 or f16, not u32".to_owned());
         }
         Ok(vec![dy.shaped([n, self.rows, columns])])
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

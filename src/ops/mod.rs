@@ -117,6 +117,7 @@ mod attend;
 mod attend_backward;
 mod attend_tiles;
 mod batch_norm;
+mod batch_norm_again;
 mod batch_norm_backward;
 mod batch_norm_fixed;
 mod conv2d;
@@ -140,6 +141,7 @@ pub use add::Add;
 pub use attend::Attend;
 pub use attend_backward::AttendBackward;
 pub use batch_norm::BatchNormTrain;
+pub use batch_norm_again::BatchNormAgain;
 pub use batch_norm_backward::BatchNormBackward;
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use conv_norm::ConvNorm;
@@ -159,7 +161,7 @@ pub use sgd::{Sgd, SgdMixed};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
-use crate::graph::{Case, Graph, GraphError, Op, Signature, SignatureError, Value};
+use crate::graph::{ByImage, Case, Graph, GraphError, Op, Signature, SignatureError, Value};
 
 /// What an op's file says of it beside the op itself.
 struct Entry {
@@ -174,6 +176,7 @@ const ENTRIES: &[Entry] = &[
     add::ENTRY,
     attend::ENTRY,
     batch_norm::ENTRY,
+    batch_norm_again::ENTRY,
     batch_norm_fixed::ENTRY,
     conv2d::ENTRY,
     conv_norm::ENTRY,
@@ -219,7 +222,26 @@ pub fn signature(name: &str) -> Result<&'static Signature, SignatureError> {
 /// # Errors
 /// When an op on the way has no gradient.
 pub fn gradients(graph: &mut Graph, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>, GraphError> {
-    graph.backward(seeds, wrt, &|graph, a, b| graph.apply_one(Add, &[a, b]))
+    gradients_again(graph, seeds, wrt, &[])
+}
+
+/// [`gradients`] that do not keep what these parts of the graph made, sets of nodes by their numbers, but make it again:
+/// [`Graph::backward`] says how. The same to the bit.
+///
+/// # Errors
+/// As [`gradients`].
+pub fn gradients_again(
+    graph: &mut Graph,
+    seeds: &[(Value, Value)],
+    wrt: &[Value],
+    parts: &[Vec<usize>],
+) -> Result<Vec<Option<Value>>, GraphError> {
+    graph.backward(seeds, wrt, parts, &|graph, a, b| graph.apply_one(Add, &[a, b]))
+}
+
+/// What [`Op::by_image`] answers where these inputs run along the batch and no field of the op says how long that is.
+fn by_image<O: Op + Clone>(op: &O, inputs: &[usize]) -> Option<ByImage> {
+    Some(ByImage { op: Box::new(op.clone()), inputs: inputs.to_vec() })
 }
 
 /// What an op that ends in `+ shortcut` and ReLU, each if wanted, becomes with `next` behind it: whether it ends in ReLU

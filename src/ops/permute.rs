@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
-use crate::graph::{Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{Entry, by_image};
+use crate::graph::{ByImage, Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -78,6 +78,10 @@ impl Op for Permute {
             return Err(format!("axes {:?} move more than {MAX_AXES} groups of axes; permute twice", self.axes));
         }
         Ok(vec![x.shaped(self.axes.iter().map(|&axis| x.shape[axis]).collect::<Vec<_>>())])
+    }
+
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        if self.axes.first() == Some(&0) { by_image(self, &[0]) } else { None }
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{Entry, by_image};
+use crate::graph::{ByImage, Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -58,6 +58,10 @@ impl Op for Softmax {
         }
     }
 
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        if inputs[0].shape.len() > 1 { by_image(self, &[0]) } else { None } // else what is summed
+    }
+
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let ([rows, cols], variant, grid) = rows_of(io);
         let call = Forward { rows: word(rows), cols: word(cols), x: io.input(0), y: io.output(0) };
@@ -98,6 +102,10 @@ impl Op for SoftmaxBackward {
             [y, dy] if y == dy && !y.shape.is_empty() => Ok(vec![y.clone()]),
             _ => Err("takes y and dy of one type with at least one axis".to_owned()),
         }
+    }
+
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        if inputs[0].shape.len() > 1 { by_image(self, &[0, 1]) } else { None } // else what is summed
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

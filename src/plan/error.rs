@@ -7,8 +7,9 @@ use crate::graph::Tensor;
 /// Why a graph cannot be planned.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlanError {
-    /// A value needs more bytes than one binding may have.
-    #[error("{what} is {tensor}, {bytes} bytes, and a binding of this machine holds {limit}: {remedy}")]
+    /// A value needs more bytes than one binding may have, and what uses it cannot take a few images at a time; or more than a
+    /// buffer may have.
+    #[error("{what} is {tensor}, {bytes} bytes, and a {unit} of this machine holds {limit}: {remedy}")]
     TooLarge {
         /// The op and scope that make the value, or the input or stored tensor's name.
         what: String,
@@ -16,7 +17,9 @@ pub enum PlanError {
         tensor: Tensor,
         /// The bytes that it needs.
         bytes: usize,
-        /// The most bytes of a binding.
+        /// `binding` or `buffer`.
+        unit: &'static str,
+        /// The most bytes of one.
         limit: usize,
         /// The batch size that fits, or that none does.
         remedy: Remedy,

@@ -1,8 +1,8 @@
 //! First and last use of each value and of scratch memory, counted in nodes.
 
-use super::memory::{Holder, Memory, binding_bytes, round_up};
+use super::memory::{Holder, Memory, binding_bytes};
+use super::parts::Recorded;
 use crate::graph::{Graph, Value};
-use crate::kernel::Recording;
 
 /// How long a memory is held, in nodes; both ends belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) struct Lives {
 
 impl Lives {
     /// The lives of these nodes' values. A view holds what it looks at: every use counts for the holder.
-    pub(super) fn of(graph: &Graph, live: &[usize], memory: &Memory, recordings: &[Recording]) -> Self {
+    pub(super) fn of(graph: &Graph, live: &[usize], memory: &Memory, recordings: &[Recorded]) -> Self {
         let mut lives = Self { of_value: vec![None; memory.holders.len()], ..Self::default() };
         for (at, (&node, recording)) in live.iter().zip(recordings).enumerate() {
             let node = &graph.nodes()[node];
@@ -51,11 +51,7 @@ impl Lives {
                 }
             }
             let first = lives.all.len();
-            lives.all.extend(recording.scratch.iter().map(|&bytes| Life {
-                bytes: round_up(bytes),
-                first: at,
-                last: at,
-            }));
+            lives.all.extend(recording.scratch_bytes().map(|bytes| Life { bytes, first: at, last: at }));
             lives.of_scratch.push((first..lives.all.len()).collect());
         }
         for &(_, value) in graph.outputs() {

@@ -8,6 +8,7 @@ mod layout;
 mod lifetimes;
 mod memory;
 mod order;
+mod parts;
 #[expect(clippy::module_inception, reason = "the room is named after what it makes")]
 mod plan;
 mod print;

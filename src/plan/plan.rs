@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::lifetimes::Lives;
 use super::memory::{Holder, Memory, binding_bytes, label};
 use super::steps::{self, Given};
-use super::{Layout, PlanError, order, slots};
+use super::{Layout, PlanError, order, parts, slots};
 use crate::graph::{Graph, Tensor, Value};
 use crate::kernel::{Capabilities, Grid, Interface, Variant};
 
@@ -27,7 +27,7 @@ pub struct Place {
     pub buffer: Buffer,
     /// Where it starts, in bytes.
     pub offset: usize,
-    /// How many bytes are bound: those of the tensor, rounded up to 16.
+    /// How many bytes are bound: those of the tensor, or of some images of it, rounded up to 16.
     pub bytes: usize,
 }
 
@@ -111,13 +111,13 @@ impl Plan {
     /// Plans a graph for a machine.
     ///
     /// # Errors
-    /// When a value does not fit a binding or holds f16 on a machine without, an update breaks the rules of updates, a dispatch breaks a limit of
+    /// When a value does not fit a buffer, or a binding and its op cannot compute a few images at a time, or holds f16 on a machine without, an update breaks the rules of updates, a dispatch breaks a limit of
     /// WebGPU, or the layout lacks a tensor that the graph stores.
     pub fn new(graph: &Graph, layout: &Layout, machine: &Capabilities, options: Options) -> Result<Self, PlanError> {
         let live = order::live(graph);
         let memory = Memory::of(graph, &live, layout)?;
         steps::check_values(graph, &live, machine)?;
-        let recordings = steps::record(graph, &live, machine)?;
+        let recordings = parts::record(graph, &live, machine)?;
         let lives = Lives::of(graph, &live, &memory, &recordings);
         let slots = slots::assign(&lives.all, options.reuse);
         let place = |value: Value| {
@@ -131,7 +131,7 @@ impl Plan {
         let places: Vec<Option<Place>> = graph.values().map(place).collect();
         let mut made = Vec::new();
         let mut nodes = Vec::new();
-        for (at, (&number, recording)) in live.iter().zip(&recordings).enumerate() {
+        for (at, (&number, recorded)) in live.iter().zip(&recordings).enumerate() {
             let node = &graph.nodes()[number];
             let scratch = |life: &usize| Place {
                 buffer: Buffer::Slot(slots.of[*life]),
@@ -140,7 +140,7 @@ impl Plan {
             };
             let scratch = lives.of_scratch[at].iter().map(scratch).collect();
             let first = made.len();
-            made.extend(steps::place(&Given { number: at, node, recording, places: &places, scratch, layout })?);
+            made.extend(steps::place(&Given { number: at, node, recorded, places: &places, scratch, layout })?);
             nodes.push(PlannedNode {
                 node: number,
                 op: node.op.name(),

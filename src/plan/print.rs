@@ -8,12 +8,15 @@ use crate::kernel::Access;
 const HEAD: [&str; 7] = ["step", "kernel", "grid", "reads", "writes", "scope", "variant"];
 
 impl Plan {
-    /// A place's name: `s0` for a slot, the input's name, `parameters.3` for the fourth tensor of a home.
+    /// A place's name: `s0` for a slot, `s0+1024` for what stands in it from byte 1024 on, the input's name, `parameters.3` for the fourth tensor of a home.
     #[must_use]
     pub fn place_name(&self, place: Place) -> String {
         match place.buffer {
-            Buffer::Slot(at) => format!("s{at}"),
-            Buffer::Input(at) => self.inputs().get(at).map_or_else(|| format!("input{at}"), |(name, _)| name.clone()),
+            Buffer::Slot(at) => format!("s{at}{}", from(place.offset)),
+            Buffer::Input(at) => {
+                let name = self.inputs().get(at).map_or_else(|| format!("input{at}"), |(name, _)| name.clone());
+                name + &from(place.offset)
+            }
             Buffer::Home(at) => match self.layout().homes().get(at) {
                 Some(home) => {
                     let number = home.tensors.iter().take_while(|stored| stored.offset != place.offset).count();
@@ -74,8 +77,15 @@ impl fmt::Display for Plan {
         let (slots, bytes) = (self.slots().len(), self.slots().iter().sum());
         let steps = self.steps().len();
         let (bytes, without) = (megabytes(bytes), megabytes(without));
-        writeln!(f, "slots {slots} ({bytes}), values {values} ({without} without reuse); {steps} steps")
+        let peak = megabytes(self.peak_bytes());
+        writeln!(f, "slots {slots} ({bytes}), values {values} ({without} without reuse); {steps} steps")?;
+        writeln!(f, "peak {peak}: slots, homes and inputs")
     }
+}
+
+/// Where in a buffer a place starts, unless at its start.
+fn from(offset: usize) -> String {
+    if offset == 0 { String::new() } else { format!("+{offset}") }
 }
 
 fn line(f: &mut fmt::Formatter<'_>, cells: &[String; 7], widths: &[usize; 7]) -> fmt::Result {

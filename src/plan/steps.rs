@@ -2,6 +2,7 @@
 
 use super::error::Remedy;
 use super::memory::{binding_bytes, label, round_up};
+use super::parts::{Part, Recorded};
 use super::plan::{Buffer, Place, Step};
 use super::{Layout, PlanError};
 use crate::graph::{Graph, Node, Source, Tensor, Value};
@@ -13,53 +14,40 @@ const MAX_GROUPS: u32 = 65_535;
 /// The storage bindings that WebGPU promises to a kernel.
 const MAX_BINDINGS: usize = 8;
 
-/// Refuses values that the machine cannot compute with, or that no binding of it can hold.
+/// Refuses values that the machine cannot compute with, or that no buffer of it can hold; stored ones larger than a binding,
+/// too. Whether nodes can do with a binding that is smaller than their values, recording them shows.
 pub(super) fn check_values(graph: &Graph, live: &[usize], machine: &Capabilities) -> Result<(), PlanError> {
-    let check = |what: &dyn Fn() -> String, value: Value| {
+    let binding = ("binding", machine.max_binding_bytes);
+    let buffer = ("buffer", machine.max_buffer_bytes.max(machine.max_binding_bytes));
+    let check = |what: &dyn Fn() -> String, value: Value, (unit, limit): (&'static str, usize)| {
         let tensor = graph.tensor(value);
         if tensor.elem == Elem::F16 && !machine.f16 {
             return Err(PlanError::NoF16 { what: what(), tensor: tensor.clone() });
         }
-        let (bytes, limit) = (binding_bytes(tensor), machine.max_binding_bytes);
+        let bytes = binding_bytes(tensor);
         if bytes <= limit {
             return Ok(());
         }
         let remedy = Remedy::of(tensor.shape.first().copied().unwrap_or(1), bytes, limit);
-        Err(PlanError::TooLarge { what: what(), tensor: tensor.clone(), bytes, limit, remedy })
+        Err(PlanError::TooLarge { what: what(), tensor: tensor.clone(), bytes, unit, limit, remedy })
     };
     for value in graph.values() {
         match graph.source(value) {
-            Source::Input(name) => check(&|| format!("input `{name}`"), value)?,
-            Source::Stored { home, name } => check(&|| format!("{home} `{name}`"), value)?,
+            Source::Input(name) => check(&|| format!("input `{name}`"), value, buffer)?,
+            Source::Stored { home, name } => check(&|| format!("{home} `{name}`"), value, binding)?,
             Source::Node(..) => {}
         }
     }
     for node in live.iter().map(|&at| &graph.nodes()[at]) {
         for &value in &node.outputs {
-            check(&|| format!("{}: its output", label(node)), value)?;
+            check(&|| format!("{}: its output", label(node)), value, buffer)?;
         }
     }
     Ok(())
 }
 
-/// What each node asks of the machine; nothing for views.
-pub(super) fn record(graph: &Graph, live: &[usize], machine: &Capabilities) -> Result<Vec<Recording>, PlanError> {
-    let types = |values: &[Value]| -> Vec<Tensor> { values.iter().map(|&value| graph.tensor(value).clone()).collect() };
-    let mut recordings = Vec::with_capacity(live.len());
-    for node in live.iter().map(|&at| &graph.nodes()[at]) {
-        if node.op.is_view() {
-            recordings.push(Recording::default());
-            continue;
-        }
-        let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-        let recording = node.op.recorded(&inputs, &outputs, machine);
-        check_recording(node, &recording, &outputs, machine)?;
-        recordings.push(recording);
-    }
-    Ok(recordings)
-}
-
-fn check_recording(
+/// Refuses calls that WebGPU would refuse, or that contradict themselves.
+pub(super) fn check_recording(
     node: &Node,
     recording: &Recording,
     outputs: &[Tensor],
@@ -96,7 +84,7 @@ pub(super) struct Given<'a> {
     /// The node.
     pub(super) node: &'a Node,
     /// What it recorded.
-    pub(super) recording: &'a Recording,
+    pub(super) recorded: &'a Recorded,
     /// Where every value is.
     pub(super) places: &'a [Option<Place>],
     /// Where the node's scratch memory is.
@@ -107,10 +95,12 @@ pub(super) struct Given<'a> {
 
 /// The steps of a node.
 pub(super) fn place(given: &Given<'_>) -> Result<Vec<Step>, PlanError> {
-    given.recording.dispatches.iter().map(|dispatch| step(given, dispatch)).collect()
+    let calls =
+        given.recorded.parts.iter().flat_map(|part| part.recording.dispatches.iter().map(move |call| (part, call)));
+    calls.map(|(part, dispatch)| step(given, part, dispatch)).collect()
 }
 
-fn step(given: &Given<'_>, dispatch: &Dispatch) -> Result<Step, PlanError> {
+fn step(given: &Given<'_>, part: &Part, dispatch: &Dispatch) -> Result<Step, PlanError> {
     let mut bindings = Vec::with_capacity(dispatch.views.len());
     let mut values = Vec::with_capacity(dispatch.views.len());
     for view in &dispatch.views {
@@ -119,9 +109,18 @@ fn step(given: &Given<'_>, dispatch: &Dispatch) -> Result<Step, PlanError> {
             View::Output(at) => given.node.outputs.get(at).copied(),
             View::Scratch(_) => None,
         };
+        let piece = match *view {
+            View::Input(at) => part.inputs.get(at),
+            View::Output(at) => part.outputs.get(at),
+            View::Scratch(_) => None,
+        };
         let place = match *view {
             View::Scratch(at) => given.scratch.get(at).copied(),
-            _ => value.and_then(|value| given.places[value.index()]),
+            _ => value.and_then(|value| given.places[value.index()]).zip(piece).map(|(place, piece)| Place {
+                offset: place.offset + piece.offset,
+                bytes: piece.bytes,
+                ..place
+            }),
         };
         let Some(place) = place else {
             let problem = format!("{} binds {view:?}, which it does not have", dispatch.kernel.name);

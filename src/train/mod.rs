@@ -8,14 +8,17 @@ pub mod checkpoint;
 pub mod data;
 mod error;
 mod evaluate;
+mod feed;
 pub mod files;
 pub mod idx;
 pub mod recipe;
+mod recompute;
 mod schedule;
 pub mod step;
 mod trainer;
 
 pub use error::TrainError;
 pub use evaluate::Evaluator;
+pub use recompute::Recompute;
 pub use schedule::Schedule;
 pub use trainer::{Ended, Report, Resumed, Settings, Trainer};

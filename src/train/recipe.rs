@@ -2,6 +2,7 @@
 
 use super::batches::Augmentation;
 use super::data::Images;
+use super::recompute::Recompute;
 use super::schedule::Schedule;
 use super::trainer::Settings;
 use crate::kernel::Elem;
@@ -20,6 +21,7 @@ pub fn demo(train: &Images, epochs: Option<u64>, seed: u64) -> Settings {
     let steps = epochs.unwrap_or(EPOCHS).saturating_mul((train.count() / batch) as u64);
     Settings {
         elem: Elem::F32,
+        recompute: Recompute::Nothing,
         batch,
         seed,
         steps,

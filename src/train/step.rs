@@ -14,6 +14,7 @@
 //! The loss is scaled, by how much is decided on the GPU ([`LossScale`]): a step whose gradients overflow changes no
 //! weight and no velocity, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
 
+use super::Recompute;
 use crate::gpu::{Error, Homes};
 use crate::graph::{Draw, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
@@ -81,12 +82,27 @@ impl TrainingStep {
     }
 }
 
+/// How a step is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepOptions {
+    /// What images, activations and gradients are held in; f16 for mixed precision.
+    pub elem: Elem,
+    /// The blocks that the backward pass makes again instead of keeping them.
+    pub recompute: Recompute,
+}
+
+impl Default for StepOptions {
+    fn default() -> Self {
+        Self { elem: Elem::F32, recompute: Recompute::Nothing }
+    }
+}
+
 /// The step of a model on images of this shape `[N, H, W, C]`. Weights decay as `sgd` says; gains and biases do not.
 ///
 /// # Errors
 /// When the images do not fit the model, or the loss does not depend on a parameter.
 pub fn training_step(model: &dyn Model, images: [usize; 4], sgd: Sgd) -> Result<TrainingStep, GraphError> {
-    training_step_in(Elem::F32, model, images, sgd)
+    training_step_with(&StepOptions::default(), model, images, sgd)
 }
 
 /// [`training_step`] on images of this element type; of mixed precision where that is f16.
@@ -99,6 +115,20 @@ pub fn training_step_in(
     images: [usize; 4],
     sgd: Sgd,
 ) -> Result<TrainingStep, GraphError> {
+    training_step_with(&StepOptions { elem, ..StepOptions::default() }, model, images, sgd)
+}
+
+/// [`training_step`] with options.
+///
+/// # Errors
+/// As [`training_step`]; and when a block that is to be made again is none of the model's.
+pub fn training_step_with(
+    options: &StepOptions,
+    model: &dyn Model,
+    images: [usize; 4],
+    sgd: Sgd,
+) -> Result<TrainingStep, GraphError> {
+    let elem = options.elem;
     let (mut graph, mut parameters) = (Graph::new(), Parameters::copied());
     let labels = Tensor::new([images[0]], Elem::U32);
     let images = graph.input("images", Tensor::new(images, elem));
@@ -108,27 +138,30 @@ pub fn training_step_in(
     let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
     graph.output("loss", loss);
     let mut graph = graph.fused()?.graph;
-    let found = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
-    let loss = found(graph.find_output("loss"), "loss")?;
+    let known = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
+    let loss = known(graph.find_output("loss"), "loss")?;
     let seed = match elem {
         Elem::F16 => graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?,
         _ => graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?,
     };
     let learned = Learned::all(&mut graph, &parameters)?;
     let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();
+    let scopes = options.recompute.scopes(model)?;
+    let parts: Vec<Vec<usize>> = scopes.iter().map(|scope| graph.nodes_in(scope)).collect();
+    let found = ops::gradients_again(&mut graph, &[(loss, seed)], &wrt, &parts)?;
     let mut gradients = Vec::with_capacity(learned.len());
-    for (weight, gradient) in learned.iter().zip(ops::gradients(&mut graph, &[(loss, seed)], &wrt)?) {
+    for (weight, gradient) in learned.iter().zip(found) {
         let missing = || GraphError::Name(format!("the loss does not depend on parameter `{}`", weight.name));
         gradients.push((weight.name.clone(), gradient.ok_or_else(missing)?));
     }
     // Again, for what the gradients are made of: they are all that is wanted from here on, so they stay.
     let fused = graph.fused()?;
     for (name, gradient) in &mut gradients {
-        *gradient = found(fused.value(*gradient), name)?;
+        *gradient = known(fused.value(*gradient), name)?;
     }
     let mut graph = fused.graph;
     let learned = Learned::all(&mut graph, &parameters)?;
-    let rate = found(graph.find_input("rate"), "rate")?;
+    let rate = known(graph.find_input("rate"), "rate")?;
     let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
     for (weight, &(_, gradient)) in learned.iter().zip(&gradients) {
         weight.update(&mut graph, gradient, (sgd, rate, factor))?;

@@ -4,13 +4,17 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::batches::{Augmentation, Batches, Epoch, Normalization};
+use super::batches::{Augmentation, Batches, Normalization};
 use super::checkpoint::{self, About, Checkpoint, CheckpointError, Which};
 use super::data::{Images, digest};
 use super::error::TrainError;
 use super::evaluate::{Evaluator, fits};
+use super::feed::Feed;
+use super::recompute::Recompute;
 use super::schedule::Schedule;
-use super::step::{LOSS_SCALE, TrainingStep, evaluation, initialize, training_step_in};
+use super::step::{
+    LOSS_SCALE, StepOptions, TrainingStep, evaluation, initialize, training_step_in, training_step_with,
+};
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::graph::{Graph, Node};
 use crate::kernel::tuning::Choices;
@@ -24,6 +28,9 @@ use crate::plan::{Layout, Options, Plan};
 pub struct Settings {
     /// What images, activations and gradients are held in: f32, or f16 for mixed precision ([`step`](super::step)).
     pub elem: Elem,
+    /// The blocks that the backward pass makes again instead of keeping them. Changes no bit, so that a run may go on with
+    /// others.
+    pub recompute: Recompute,
     /// Images in a batch.
     pub batch: usize,
     /// Where initial weights, the order of images and their augmentation come from.
@@ -115,13 +122,22 @@ impl Trainer {
         let image = [train.height, train.width, train.channels];
         fits(train, image, model.classes())?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let TrainingStep { graph, mut parameters, .. } = training_step_in(settings.elem, model, images, settings.sgd)?;
+        let options = StepOptions { elem: settings.elem, recompute: settings.recompute.clone() };
+        let TrainingStep { graph, mut parameters, .. } = training_step_with(&options, model, images, settings.sgd)?;
         let evaluation = evaluation(model, &mut parameters, images)?;
         let machine = device.capabilities();
         let layout = Layout::of(&[&graph, &evaluation], machine.offset_alignment)?;
         let homes = Homes::new(device, &layout)?;
         initialize(&homes, &parameters, settings.seed)?;
         let plan = Plan::new(&graph, &layout, machine, Options::default())?;
+        // Bits are those of the step that keeps everything, whatever is made again.
+        let keeping = match settings.recompute {
+            Recompute::Nothing => None,
+            _ => {
+                let graph = training_step_in(settings.elem, model, images, settings.sgd)?.graph;
+                Some(Plan::new(&graph, &layout, machine, Options::default())?)
+            }
+        };
         let about = About {
             model: model.name().to_owned(),
             classes: model.classes(),
@@ -132,7 +148,7 @@ impl Trainer {
             step: 0,
             recipe: settings.recipe(),
             images: train.digest(),
-            machine: machine_line(device, &plan),
+            machine: machine_line(device, keeping.as_ref().unwrap_or(&plan)),
             tiles: chosen(machine, &[&graph, &evaluation]),
         };
         let step = Executor::new(device, pipelines, plan, &homes)?;
@@ -358,37 +374,4 @@ fn chosen(machine: &Capabilities, graphs: &[&Graph]) -> Choices {
 /// What a machine's bits depend on: adapter, driver, and the plan, which names every kernel and build.
 fn machine_line(device: &Device, plan: &Plan) -> String {
     format!("{}, plan {:016x}", device.machine(), digest(plan.to_string().bytes()))
-}
-
-/// The batch of one step, made ahead of time.
-struct Feed<'b, 'a> {
-    batches: &'b Batches<'a>,
-    epoch: Option<(u64, Epoch<'b, 'a>)>,
-    ready: Option<u64>,
-    pixels: Vec<f32>,
-    labels: Vec<u32>,
-}
-
-impl<'b, 'a> Feed<'b, 'a> {
-    const fn new(batches: &'b Batches<'a>) -> Self {
-        Self { batches, epoch: None, ready: None, pixels: Vec::new(), labels: Vec::new() }
-    }
-
-    /// Makes the batch of step `at`, unless it is the one that is ready.
-    fn prepare(&mut self, at: u64) -> Result<(), TrainError> {
-        if self.ready == Some(at) {
-            return Ok(());
-        }
-        let count = self.batches.count() as u64;
-        let wanted = at / count;
-        let epoch = match self.epoch.take() {
-            Some((known, epoch)) if known == wanted => epoch,
-            _ => self.batches.epoch(wanted),
-        };
-        self.ready = None;
-        epoch.batch((at % count) as usize, &mut self.pixels, &mut self.labels)?;
-        self.epoch = Some((wanted, epoch));
-        self.ready = Some(at);
-        Ok(())
-    }
 }

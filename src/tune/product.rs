@@ -29,13 +29,17 @@ pub struct Product {
 }
 
 impl Product {
-    /// The products of a graph that this machine can cut in more than one way, each once.
+    /// The products of a graph that this machine can cut in more than one way, each once. Those are left out that no binding
+    /// holds: they are proven in one piece.
     #[must_use]
     pub fn all(graph: &Graph, machine: &Capabilities) -> Vec<Self> {
         let machine = Capabilities { tiles: None, choices: None, ..machine.clone() };
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
-        for node in graph.nodes().iter().filter(|node| !node.op.is_view() && !node.inputs.is_empty()) {
+        let fits = |&value: &Value| graph.tensor(value).bytes() <= machine.max_binding_bytes;
+        let bound = |node: &&Node| node.inputs.iter().chain(&node.outputs).all(fits);
+        let nodes = graph.nodes().iter().filter(|node| !node.op.is_view() && !node.inputs.is_empty());
+        for node in nodes.filter(bound) {
             let product = Self::of(graph, node, &machine);
             if !product.ways.is_empty() && seen.insert(product.asked()) {
                 all.push(product);

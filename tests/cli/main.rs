@@ -203,6 +203,24 @@ fn unknown_models_and_filters_are_refused_with_what_there_is() -> Outcome {
 }
 
 #[test]
+fn blocks_made_again_are_named_and_shrink_the_plan() -> Outcome {
+    let plan = ["plan", "resnet18", "--portable", "--batch", "8"];
+    let line = refusal(vistok(&plan).args(["--train", "--recompute", "stage3,stage9"]))?;
+    assert!(line.contains("`stage9`") && line.contains("stage5/block2") && line.contains("stem"), "{line}");
+    let line = refusal(vistok(&plan).args(["--recompute", "all"]))?;
+    assert!(line.contains("give --train, too"), "{line}");
+    let peak = |more: &[&str]| -> Result<f64, Box<dyn std::error::Error>> {
+        let output = output(vistok(&plan).arg("--train").args(more))?;
+        let text = String::from_utf8(output.stdout)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("peak ")).ok_or("the plan prints no peak")?;
+        Ok(line.split(' ').next().unwrap_or_default().parse()?)
+    };
+    let [kept, some, all] = [peak(&[])?, peak(&["--recompute", "stage2"])?, peak(&["--recompute", "all"])?];
+    assert!(all < some && some < kept, "{kept} MB, {some} MB with stage 2 made again, {all} MB with all");
+    Ok(())
+}
+
+#[test]
 fn a_picture_of_absurd_size_is_refused() -> Outcome {
     let told = refusal(&mut vistok(&["plan", "resnet50", "--portable", "--image", "4294967296x4294967296x3"]))?;
     assert!(told.contains("has more elements than any machine holds"), "{told}");

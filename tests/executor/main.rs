@@ -5,6 +5,7 @@
 
 mod adopted;
 mod hosts;
+mod parts;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod rehearsal;
@@ -34,7 +35,7 @@ struct Bench {
 const HALVES: &str = "f16 tensors take and give floats";
 const OUT_OF_MEMORY: &str = "memory that does not suffice is named";
 
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 18] = [
     ("slots reused or not give equal bits, and what the interpreter gives", reuse_changes_nothing),
     ("running twice gives equal bits", runs_repeat),
     ("two plans share homes", plans_share_homes),
@@ -51,6 +52,8 @@ const CHECKS: [(&str, Check); 16] = [
     ("a workgroup too large is refused before the driver sees it", adopted::large_workgroups_are_refused),
     (OUT_OF_MEMORY, adopted::memory_that_does_not_suffice_is_named),
     ("wrong names and sizes are refused", wrong_names),
+    ("ops that compute images by themselves give equal bits in parts", parts::every_op),
+    ("networks give equal bits where bindings hold no batch", parts::whole_networks),
 ];
 
 fn main() -> ExitCode {
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("the rehearsal device takes every program", rehearsal::takes_programs),
         Trial::test("the rehearsal device gives nothing", rehearsal::gives_nothing),
+        Trial::test("the rehearsal device takes batches in parts", parts::wgpu_takes_parts),
+        Trial::test("parts take the tiles of the whole batch", parts::parts_take_the_tiles_of_the_whole),
+        Trial::test("what cannot be cut is refused with the batch that fits", parts::what_cannot_be_cut_is_refused),
         Trial::test("buffers beyond the limit are refused", adopted::buffers_beyond_the_limit_are_refused),
     ];
     for (name, check) in CHECKS {

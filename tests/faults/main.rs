@@ -22,7 +22,7 @@ use vistok::ops::Sgd;
 use vistok::reference::Random;
 use vistok::train::batches::Augmentation;
 use vistok::train::data::Images;
-use vistok::train::{Ended, Schedule, Settings, Trainer};
+use vistok::train::{Ended, Recompute, Schedule, Settings, Trainer};
 
 type Outcome = Result<(), Failed>;
 
@@ -113,6 +113,7 @@ impl Run {
         let device = open()?;
         let settings = Settings {
             elem: Elem::F32,
+            recompute: Recompute::Nothing,
             batch: 8,
             seed: 5,
             steps: STEPS,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
-use vistok::graph::{Case, Composition, Gradients, Graph, Io, Maths, Node, Op, Tensor, Value};
+use vistok::graph::{Case, Composition, Gradients, Graph, Io, Maths, Node, Op, Repetition, Tensor, Value};
 use vistok::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use vistok::ops::{self, Add, Reshape};
 use vistok::reference::{Array, Real};
@@ -15,6 +15,8 @@ use super::Bench;
 const WITHIN: u64 = 60;
 /// The most nodes that a shrunk program may have.
 const NODES: usize = 3;
+/// As many where a gradient rule has to read what was made again of what was made.
+const NODES_AGAIN: usize = 8;
 
 /// What is wrong with an op.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +27,8 @@ enum Wrong {
     Composition,
     /// Whatever of one input stands behind it is left out.
     Fusion,
+    /// Made again for the backward pass, it is another.
+    Again,
     Kernel,
 }
 
@@ -94,6 +98,10 @@ impl Op for Twice {
         let wrong = self.0 == Wrong::Composition && graph.tensor(once).shape.count() > 1;
         Ok(Some(vec![Some(if wrong { graph.apply_one(Add, &[once, inputs[0]])? } else { once })]))
     }
+    fn again(&self, node: &Node, graph: &mut Graph) -> Repetition {
+        let wrong = self.0 == Wrong::Again && graph.tensor(node.outputs[0]).shape.count() > 1;
+        Ok(Some(if wrong { node.inputs.clone() } else { graph.apply_shared(node.op.clone(), &node.inputs)? }))
+    }
     fn then(&self, _: &dyn Op, _: usize, _: usize) -> Option<Box<dyn Op>> {
         (self.0 == Wrong::Fusion).then(|| Box::new(self.clone()) as Box<dyn Op>)
     }
@@ -127,8 +135,9 @@ impl Maths for Lost {
 
 fn pool(wrong: Wrong) -> Pool {
     let mut cases = ops::cases();
-    if wrong == Wrong::Fusion {
-        // Of all ops few take the one value of another alone: among these few it happens often enough.
+    if matches!(wrong, Wrong::Fusion | Wrong::Again) {
+        // Of all ops few take the one value of another alone, and few rules read it: among these few it happens often
+        // enough.
         cases.retain(|case| ["map", "add"].contains(&case.op.name()));
     }
     cases.extend([1, 3, 8].map(|rows| Case::new(Twice(wrong), &[&[rows, 4]])));
@@ -150,7 +159,8 @@ fn found(campaign: &Campaign<'_>, kind: Kind) -> Result<Program, Failed> {
         if found != kind {
             return Err(format!("{found:?} is found in the place of {kind:?}: {text}\n{program}").into());
         }
-        if program.nodes() > NODES || !program.ops().any(|op| op.name() == "twice") {
+        let most = if kind == Kind::Again { NODES_AGAIN } else { NODES };
+        if program.nodes() > most || !program.ops().any(|op| op.name() == "twice") {
             return Err(format!("shrunk only to:\n{program}").into());
         }
         return Ok(program);
@@ -186,6 +196,10 @@ pub(crate) fn wrong_composition() -> Result<(), Failed> {
 
 pub(crate) fn wrong_fusion() -> Result<(), Failed> {
     on_paper(Wrong::Fusion, Kind::Fusion)
+}
+
+pub(crate) fn wrong_again() -> Result<(), Failed> {
+    on_paper(Wrong::Again, Kind::Again)
 }
 
 pub(crate) fn wrong_kernel(bench: &Bench) -> Result<(), Failed> {

@@ -4,6 +4,7 @@
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
 mod mixed;
+mod recompute;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ use vistok::train::batches::{Augmentation, Normalization};
 use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::Images;
 use vistok::train::step::training_step;
-use vistok::train::{Ended, Evaluator, Report, Resumed, Schedule, Settings, Trainer};
+use vistok::train::{Ended, Evaluator, Recompute, Report, Resumed, Schedule, Settings, Trainer};
 use vistok::tune::Product;
 
 type Outcome = Result<(), Failed>;
@@ -38,7 +39,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 13] = [
+    let tests: [(&str, Test); 16] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -52,6 +53,9 @@ fn main() -> ExitCode {
         ("mixed precision: an overflow changes no weight, and halves the scale", mixed::skips),
         ("mixed precision: networks compute with copies of the weights", mixed::copies),
         ("mixed precision: resumed equals straight on, bitwise", resumes_mixed),
+        ("blocks made again change no bit", recompute::changes_no_bit),
+        ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
+        ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),
     ];
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());
@@ -100,6 +104,7 @@ const SGD: Sgd = Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true };
 fn settings(steps: u64) -> Settings {
     Settings {
         elem: Elem::F32,
+        recompute: Recompute::Nothing,
         batch: 8,
         seed: 5,
         steps,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Leaf, Program, Step};
+use super::{Leaf, Parts, Program, Step};
 use crate::graph::{Arrays, Draw, Graph, GraphError, Source, Tensor, Value, interpret, numbers, round};
 use crate::ops;
 use crate::reference::{Array, Random};
@@ -58,6 +58,18 @@ impl Program {
     /// # Errors
     /// When an op refuses its inputs, or a gradient is asked for that there is none of.
     pub fn build(&self, composed: bool) -> Result<Built, ProgramError> {
+        self.built(composed, Parts::None)
+    }
+
+    /// The program as a graph whose backward pass makes these parts of it again.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_again(&self, parts: Parts) -> Result<Built, ProgramError> {
+        self.built(false, parts)
+    }
+
+    fn built(&self, composed: bool, parts: Parts) -> Result<Built, ProgramError> {
         let mut built = Built {
             graph: Graph::new(),
             values: vec![],
@@ -93,7 +105,7 @@ impl Program {
                 Step::Gradient(of) => {
                     let all = match &gradients {
                         Some(all) => all,
-                        None => gradients.insert(built.differentiate(self, at)?),
+                        None => gradients.insert(built.differentiate(self, at, parts)?),
                     };
                     let found = all.iter().find(|(value, _)| value == of).and_then(|(_, gradient)| *gradient);
                     let gradient = found.ok_or_else(|| refuse(format!("no gradient reaches v{of}")))?;
@@ -158,7 +170,12 @@ impl Built {
     }
 
     /// The gradients of all losses with respect to all leaves that ask for one; `at` is the step that asks first.
-    fn differentiate(&mut self, program: &Program, at: usize) -> Result<Vec<(usize, Option<Value>)>, ProgramError> {
+    fn differentiate(
+        &mut self,
+        program: &Program,
+        at: usize,
+        parts: Parts,
+    ) -> Result<Vec<(usize, Option<Value>)>, ProgramError> {
         let refuse = |reason: String| ProgramError::Step { at, reason };
         for (number, loss) in self.known(&program.losses).map_err(refuse)?.into_iter().enumerate() {
             let tensor: Tensor = self.graph.tensor(loss).clone();
@@ -168,7 +185,8 @@ impl Built {
         let learned = program.learned();
         let wrt = self.known(&learned).map_err(refuse)?;
         let first = self.graph.values().count();
-        let made = ops::gradients(&mut self.graph, &self.seeds, &wrt)?;
+        let parts = parts.of(&self.graph, program.seed);
+        let made = ops::gradients_again(&mut self.graph, &self.seeds, &wrt, &parts)?;
         self.backward = first..self.graph.values().count();
         Ok(learned.into_iter().zip(made).collect())
     }

@@ -66,19 +66,20 @@ impl Campaign<'_> {
     /// Checks a program.
     #[must_use]
     pub fn check(&self, program: &Program) -> Outcome {
-        let Checked { built, composed, kinked } = match on_paper(program, self.pool) {
+        let Checked { built, composed, again, kinked } = match on_paper(program, self.pool) {
             Paper::Checked(checked) => *checked,
             Paper::Untamed => return Outcome::Untamed,
             Paper::Failed(failure) => return Outcome::Failed(failure),
         };
         let mut ran = 0;
         for (at, machine) in self.machines.iter().enumerate() {
-            for graph in [Some(&built), composed.as_ref()].into_iter().flatten() {
+            for (graph, again) in [(Some(&built), again.as_ref()), (composed.as_ref(), None)] {
+                let Some(graph) = graph else { continue };
                 // Engines differ in what multiplies cooperative matrices; all else would be run twice.
                 if at > 0 && !self.machines[..=at].iter().any(|machine| machine.uses_fragments(graph)) {
                     continue;
                 }
-                match machine.check(program, graph) {
+                match machine.check(program, graph, again) {
                     Ok(nodes) => ran += nodes,
                     Err(failure) => return Outcome::Failed(failure),
                 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::again::again;
 use super::composition::composition;
 use super::flow::Flow;
 use super::fusion::fusion;
@@ -32,6 +33,8 @@ pub enum Kind {
     Composition,
     /// The graph fused gives other numbers.
     Fusion,
+    /// Values made again for the backward pass change a bit.
+    Again,
     /// The planner refuses.
     Plan,
     /// A kernel gives other numbers than its maths, or does not become a pipeline.
@@ -78,6 +81,7 @@ impl fmt::Display for Failure {
             Kind::Gradient => "gradient",
             Kind::Composition => "composition",
             Kind::Fusion => "fusion",
+            Kind::Again => "made again",
             Kind::Plan => "plan",
             Kind::Kernel => "kernel",
             Kind::EndToEnd => "end to end",
@@ -94,6 +98,8 @@ pub(super) struct Checked {
     pub(super) built: Built,
     /// With compositions in the place of ops; nothing where no op has one, or its numbers are untamed.
     pub(super) composed: Option<Built>,
+    /// With values made again for the backward pass; nothing where there are none.
+    pub(super) again: Option<Built>,
     /// Whether kinks left nothing to say about the gradients.
     pub(super) kinked: bool,
 }
@@ -130,10 +136,10 @@ pub(super) fn on_paper(program: &Program, pool: &Pool) -> Paper {
             // What was taken apart is what fusion finds again.
             fusion(program, composed, &program.truth(composed, 0))?;
         }
-        Ok(composed)
+        Ok((composed, again(program, &built, &truth)?))
     };
     match agrees() {
-        Ok(composed) => Paper::Checked(Box::new(Checked { built, composed, kinked })),
+        Ok((composed, again)) => Paper::Checked(Box::new(Checked { built, composed, again, kinked })),
         Err(failure) => Paper::Failed(failure),
     }
 }

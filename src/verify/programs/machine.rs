@@ -20,8 +20,8 @@ pub struct Machine<'a> {
 type Left = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 
 impl Machine<'_> {
-    /// Checks a program, and says how many nodes ran.
-    pub(super) fn check(&self, program: &Program, built: &Built) -> Result<usize, Failure> {
+    /// Checks a program, and says how many nodes ran. `remade` is the same with values made again for the backward pass.
+    pub(super) fn check(&self, program: &Program, built: &Built, remade: Option<&Built>) -> Result<usize, Failure> {
         let reusing = self.executor(built, true)?;
         let (first, again) = twice(&reusing, program, built).map_err(failure)?;
         if let Some(what) = unequal(built, &reusing, &first, &again) {
@@ -31,6 +31,12 @@ impl Machine<'_> {
         let (kept, _) = twice(&keeping, program, built).map_err(failure)?;
         if let Some(what) = unequal(built, &reusing, &first, &kept) {
             return Err(Failure::new(Kind::Reuse, format!("{what} has other bits where memory is reused")));
+        }
+        if let Some(remade) = remade {
+            let (made, _) = twice(&self.executor(remade, true)?, program, remade).map_err(failure)?;
+            if let Some(what) = unequal(built, &reusing, &first, &made) {
+                return Err(Failure::new(Kind::Again, format!("{what} has other bits where values are made again")));
+            }
         }
         self.judge(program, built)
     }

@@ -4,6 +4,7 @@
 //! what is wanted. It prints as text that [`Pool::read`] takes back, so that a failing program is a few lines that can
 //! be kept and replayed. [`draw`] makes one, [`Campaign`] checks it, [`shrink`] makes it smaller.
 
+mod again;
 mod build;
 mod campaign;
 mod check;
@@ -18,6 +19,7 @@ mod program;
 mod shrink;
 mod text;
 
+pub use again::Parts;
 pub use build::{Built, ProgramError};
 pub use campaign::{Campaign, Finding, Outcome};
 pub use check::{Failure, Kind};
