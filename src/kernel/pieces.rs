@@ -16,6 +16,7 @@ pieces! {
     "attend_softmax",
     "attend_sums",
     "attend_tile",
+    "bare_number",
     "bits_16",
     "bits_32",
     "convolution",
