@@ -13,13 +13,13 @@ pub(super) fn memory(device: &Device) -> Outcome {
     let pipelines = Pipelines::new(device, None);
     for &elem in elems {
         // As scalars; of other sizes than the memory has, it computes too little or too much.
-        let recorded = |[rows, depth]: [usize; 2]| {
-            let tensors = [[rows, depth], [depth, 5]].map(|shape| Tensor::new(shape, elem));
-            let outputs = [Tensor::new([rows, 5], elem)];
+        let recorded = |[rows, depth]: [usize; 2], columns: usize| {
+            let tensors = [[rows, depth], [depth, columns]].map(|shape| Tensor::new(shape, elem));
+            let outputs = [Tensor::new([rows, columns], elem)];
             (&MatMul::new() as &dyn Op).recorded(&tensors, &outputs, &device.capabilities().scalar())
         };
         // An odd number of elements: of f16, the last shares a word with its guard.
-        let (right, outputs) = (recorded([3, 7]), [Tensor::new([3, 5], elem)]);
+        let (right, outputs) = (recorded([3, 7], 5), [Tensor::new([3, 5], elem)]);
         let ones = if elem == Elem::F16 { vec![0x00, 0x3C] } else { 1.0_f32.to_le_bytes().to_vec() };
         let mut inputs: Vec<Vec<u8>> = [3 * 7, 7 * 5].iter().map(|&count| ones.repeat(count)).collect();
         let memory = |inputs: &[Vec<u8>]| -> Result<_, Error> {
@@ -29,7 +29,7 @@ pub(super) fn memory(device: &Device) -> Outcome {
         };
         let (operands, seen) = memory(&inputs)?;
         ensure(seen == [Seen { largest: 7.0, only: Some(7.0) }], format!("{seen:?}"))?;
-        let prove = |size: [usize; 2], allowed| operands.prove(&operands.way(&recorded(size))?, &[allowed]);
+        let prove = |size: [usize; 2], allowed| operands.prove(&operands.way(&recorded(size, 5))?, &[allowed]);
         let proof = prove([3, 7], Allowed::default())?;
         ensure(proof == Proof::default(), format!("{proof:?}"))?;
         for allowed in [Allowed::default(), Allowed { relative: 1e9, absolute: 1e9 }] {
@@ -48,6 +48,13 @@ pub(super) fn memory(device: &Device) -> Outcome {
             ensure(proof.fault.is_none() == right, format!("{relative} and {absolute} allowed: {proof:?}"))?;
             ensure(right || proof.fault == Some((0, 0, [6.0, 7.0])), format!("{proof:?}"))?;
         }
+        // A column of which the last number alone is left out.
+        let column = ([15, 1].map(|count| ones.repeat(count)), [Tensor::new([15, 1], elem)]);
+        let all = recorded([15, 1], 1);
+        let operands = Operands::new(device, &pipelines, (&column.0, &column.1), &[], [&all].into_iter())?;
+        operands.believe(&operands.way(&all)?)?;
+        let short = operands.prove(&operands.way(&recorded([14, 1], 1))?, &[Allowed::default()])?;
+        ensure(short.fault.is_some_and(|(_, at, _)| at == 14), format!("{short:?}"))?;
         // Only the last column is another: the last element is looked at, too.
         let last = inputs[1].len() - ones.len();
         inputs[1][last..].fill(0);
