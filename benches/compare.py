@@ -49,6 +49,8 @@ class Comparison:
         self.folder = pathlib.Path(arguments.out)
         (self.folder / "steps").mkdir(parents=True, exist_ok=True)
         self.ours, self.peers, self.steps = {}, {}, []
+        # Of each suite, what ours gave last.
+        self.latest = {}
         self.about = about(arguments)
 
     def left(self):
@@ -83,16 +85,14 @@ class Comparison:
             self.peers.setdefault(family(suite), []).append(document)
             return reason or (None if any(timed(row) for row in rows) else "it timed no row; its rows say why")
         self.about["adapter"] = document.get("adapter")
+        self.latest[suite] = document
         self.ours.setdefault(family(suite), []).append(document)
         return reason
 
     def rows_for(self, suite):
         """The document that the peer measures the rows of."""
-        documents = self.ours.get(family(suite))
-        if not documents:
-            return None
-        document = documents[-1]
-        if suite == "compile":
+        document = self.latest.get("models" if suite == "compile" else suite)
+        if document and suite == "compile":
             wanted = ("resnet50", "forward", "f16", 1)
             rows = [row for row in document["rows"]
                     if (row["name"], row["pass"], row["element"], row["images"][0]) == wanted]

@@ -38,8 +38,9 @@ def main():
         return
     suite, element = sys.argv[2], sys.argv[3] if len(sys.argv) > 4 else ""
     assert sys.argv[1] == "bench" and sys.argv[-1] == "--json"
-    if os.environ.get("FAIL") in (suite, element):
-        sys.exit(f"error: no {os.environ['FAIL']} here")
+    fail = os.environ.get("FAIL")
+    if fail and fail in (suite, element):
+        sys.exit(f"error: no {fail} here")
     print(json.dumps({"adapter": "Stand-in", "suite": suite, "rows": rows(suite, element)}))
 
 
