@@ -19,5 +19,9 @@ fn compositions_are_their_ops() {
         }
     }
     composed.dedup();
-    assert_eq!(composed, ["attend", "conv2d", "conv_norm", "mean_rows", "repeat"], "ops that have a composition");
+    assert_eq!(
+        composed,
+        ["attend", "conv2d", "conv_norm", "cross_entropy_with_gradient", "mean_rows", "repeat"],
+        "ops that have a composition"
+    );
 }

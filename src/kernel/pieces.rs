@@ -28,6 +28,7 @@ pieces! {
     "fragment_8",
     "gemm",
     "index",
+    "log_sum",
     "map_gelu",
     "map_relu",
     "map_sigmoid",

@@ -19,7 +19,7 @@ use crate::graph::{Draw, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
 use crate::models::parameters::{COPIES, PARAMETERS};
 use crate::models::{Mode, Model, Parameters};
-use crate::ops::{self, CrossEntropy, Fill, LossScale, Sgd, SgdMixed};
+use crate::ops::{self, CrossEntropyWithGradient, LossScale, Sgd, SgdMixed};
 use crate::reference::{Array, Random};
 
 /// The home of the optimizer's velocities.
@@ -103,21 +103,23 @@ pub fn training_step_in(
     let labels = Tensor::new([images[0]], Elem::U32);
     let images = graph.input("images", Tensor::new(images, elem));
     let labels = graph.input("labels", labels);
-    graph.input("rate", Tensor::f32([1]));
+    let rate = graph.input("rate", Tensor::f32([1]));
     let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;
-    let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
-    graph.output("loss", loss);
-    let mut graph = graph.fused()?.graph;
-    let found = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
-    let (loss, rate) = (found(graph.find_output("loss"), "loss")?, found(graph.find_input("rate"), "rate")?);
-    let seed = match elem {
-        Elem::F16 => graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?,
-        _ => graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?,
-    };
+    let fused = graph.fused()?;
+    let now = |old: Value| fused.value(old).ok_or_else(|| GraphError::Name("a value was fused away".to_owned()));
+    let (logits, labels, rate) = (now(logits)?, now(labels)?, now(rate)?);
+    let mut graph = fused.graph;
+    // A step wants both the loss and where it falls: one pass over the logits gives them. In f16 it is the scaled loss.
+    let mut inputs = vec![logits, labels];
+    if elem == Elem::F16 {
+        inputs.push(graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?);
+    }
+    let both = graph.apply(CrossEntropyWithGradient, &inputs)?;
+    graph.output("loss", both[0]);
     let learned = Learned::all(&mut graph, &parameters)?;
     let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();
     let mut gradients = Vec::with_capacity(learned.len());
-    for (weight, gradient) in learned.iter().zip(ops::gradients(&mut graph, &[(loss, seed)], &wrt)?) {
+    for (weight, gradient) in learned.iter().zip(ops::gradients(&mut graph, &[(logits, both[1])], &wrt)?) {
         let missing = || GraphError::Name(format!("the loss does not depend on parameter `{}`", weight.name));
         gradients.push((weight.name.clone(), gradient.ok_or_else(missing)?));
     }
