@@ -19,6 +19,15 @@ fn compositions_are_their_ops() {
         }
     }
     composed.dedup();
-    let all = ["attend", "batch_norm_backward", "conv2d", "conv2d_backward_x", "conv_norm", "mean_rows", "repeat"];
+    let all = [
+        "attend",
+        "batch_norm_backward",
+        "conv2d",
+        "conv2d_backward_x",
+        "conv_norm",
+        "cross_entropy_with_gradient",
+        "mean_rows",
+        "repeat",
+    ];
     assert_eq!(composed, all, "ops that have a composition");
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use vistok::graph::{Draw, Graph, Source, Tensor, Value, interpret, numbers};
-use vistok::kernel::Elem;
+use vistok::graph::{Draw, Graph, Node, Source, Tensor, Value, interpret, numbers};
+use vistok::kernel::{Capabilities, Elem};
 use vistok::models::{Mode, Parameters, by_name};
 use vistok::ops::{self, Add, BatchNormFixed, Conv2d, ConvNorm, CrossEntropy, Fill, Map, Reshape, Sgd};
 use vistok::reference::{Array, Random};
-use vistok::train::step::{evaluation, evaluation_in};
+use vistok::train::step::{evaluation, evaluation_in, training_step_in};
 
 fn unfused(name: &str, images: [usize; 4]) -> Graph {
     let model = by_name(name, 5).expect("a preset");
@@ -183,5 +183,36 @@ fn nothing_is_read_after_it_was_written() {
             !names(&graph).contains(&"conv_norm"),
             "it would see the weight as the update left it (a view: {seen})"
         );
+    }
+}
+
+#[test]
+fn a_step_takes_loss_and_gradient_in_one_pass() {
+    let model = by_name("resnet-small", 5).expect("a preset");
+    let sgd = Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false };
+    // In f32 a fill would make the seed; in f16 it is the scale of the loss.
+    for (elem, apart) in [(Elem::F32, 4), (Elem::F16, 3)] {
+        let graph = training_step_in(elem, &*model, [2, 9, 7, 3], sgd).expect("the images fit").graph;
+        let counts = counts(&graph);
+        assert!(!["cross_entropy", "cross_entropy_backward", "fill"].iter().any(|op| counts.contains_key(op)));
+        assert_eq!(counts["cross_entropy_with_gradient"], 1);
+        let loss = graph.nodes().iter().find(|node| node.op.name() == "cross_entropy_with_gradient").expect("one");
+        assert_eq!(graph.find_output("loss"), Some(loss.outputs[0]));
+        let mut composed = Graph::new();
+        let inputs = loss.inputs.iter().enumerate();
+        let inputs: Vec<Value> =
+            inputs.map(|(at, &value)| composed.input(at.to_string(), graph.tensor(value).clone())).collect();
+        let made = loss.op.composition(&inputs, &mut composed).expect("they fit");
+        assert!(made.is_some_and(|made| made.iter().all(Option::is_some)));
+        let dispatches = |graph: &Graph, node: &Node| {
+            let tensors =
+                |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>();
+            node.op
+                .recorded(&tensors(&node.inputs), &tensors(&node.outputs), &Capabilities::portable())
+                .dispatches
+                .len()
+        };
+        assert_eq!(dispatches(&graph, loss), 2);
+        assert_eq!(composed.nodes().iter().map(|node| dispatches(&composed, node)).sum::<usize>(), apart);
     }
 }

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """PyTorch's time for the rows of `vistok bench SUITE --json`, for `vistok bench SUITE --against`.
 
-Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,pure,amp]
+Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,pure,amp] [--enough MS]
 
-Ops run in CUDA graphs, f32 without TF32, channels last; what PyTorch has no call for gets no time. Models run forward
+Ops run in CUDA graphs, which is their time, and launched one by one ("eager"); f32 without TF32, channels last; what
+PyTorch has no call for gets no time. Models run forward
 launched one by one ("eager"), as a CUDA graph, and by torch.compile; their training is launched one by one, in the
-row's element type ("pure") and, for f16, by autocast with scaled losses ("amp"). Of a row's ways the fastest is its
-time, and all stand in `ways`. The file is written after every row.
+row's element type ("pure") and, for f16, by autocast with scaled losses ("amp"). Of a model's ways the fastest is its
+time; all stand in `ways`, with the most memory that tensors took once it ran. The file is written after every row.
 """
 import argparse
+import gc
 import json
+import os
 import statistics
 import sys
 import time
@@ -18,9 +21,10 @@ from networks import models
 from timing import captured, milliseconds, prepared
 
 WARM_UP_MS = 300.0
-# Runs back to back, and the time after which fewer must do: what `vistok bench models` does.
+# Runs back to back; fewer must do where they take longer than `--enough`: what `vistok bench models` does.
 RUNS = 100
-ENOUGH_MS = 3000.0
+# Launches of an op one by one last about this long.
+LAUNCHED_MS = 20.0
 
 
 def front(x):
@@ -119,29 +123,51 @@ def tensor(torch, given):
     return torch.empty(given["shape"], device="cuda").uniform_(0.1, 1).to(kind)
 
 
+def launched(torch, run):
+    """Milliseconds of a run when many are launched one by one: wall time, whoever is waited for."""
+
+    def lasting(runs):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        for _ in range(runs):
+            run()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - began) * 1e3 / runs
+
+    runs = max(5, min(1000, int(LAUNCHED_MS / max(lasting(10), 1e-3))))
+    return statistics.median(lasting(runs) for _ in range(5))
+
+
 def time_op(torch, row, rounds):
-    """Milliseconds of a row, or None; one at a time, since the tensors of all together do not fit."""
+    """Milliseconds of a row by way; one row at a time, since the tensors of all together do not fit."""
     with torch.inference_mode():
         run = call(torch, row["op"], row["attributes"], [tensor(torch, one) for one in row["inputs"]])
         if run is None:
-            return None
+            return {}
         graph, turns = captured(torch, run, 5.0)
         for _ in range(3):
             graph.replay()
-        return statistics.median(milliseconds(torch, graph.replay) / turns for _ in range(rounds))
+        times = [milliseconds(torch, graph.replay) / turns for _ in range(rounds)]
+        return {"graph": {"ms": statistics.median(times)}, "eager": {"ms": launched(torch, run)}}
+
+
+def said(error):
+    """An error in a line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def time_ops(torch, rows, rounds, written):
     for row in rows:
         try:
-            row["median_ms"] = time_op(torch, row, rounds)
+            row["ways"] = time_op(torch, row, rounds)
+            row["median_ms"] = row["ways"].get("graph", {}).get("ms")
         except Exception as error:  # one row is no reason to lose the others
-            row["median_ms"], row["error"] = None, str(error).splitlines()[0][:200]
+            row["median_ms"], row["error"] = None, said(error)
         written()
         print(f"{row['median_ms']} ms  {row['name']} {row['shape']} {row['element']} {row['pass']}", file=sys.stderr)
 
 
-def wall(torch, run):
+def wall(torch, run, enough):
     """Milliseconds of a run when many follow each other, launching included."""
 
     def lasting(runs):
@@ -154,21 +180,29 @@ def wall(torch, run):
     once, began = lasting(3), time.perf_counter()
     while (time.perf_counter() - began) * 1e3 < WARM_UP_MS:
         once = lasting(3)
-    return lasting(max(3, min(RUNS, int(ENOUGH_MS / once))))
+    return lasting(max(3, min(RUNS, int(enough / once))))
 
 
-def time_models(torch, rows, wanted, written):
+def time_models(torch, rows, wanted, enough, written):
     for row in rows:
         ways = {}
         for name, prepare in models(torch, row):
             if name not in wanted:
                 continue
-            torch.cuda.reset_peak_memory_stats()
             try:
-                ways[name] = {"ms": wall(torch, prepare()), "peak_bytes": torch.cuda.max_memory_allocated()}
+                run = prepare()
+                # What cuDNN takes to try its algorithms is no memory of the step.
+                for _ in range(3):
+                    run()
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+                ways[name] = {"ms": wall(torch, run, enough), "peak_bytes": torch.cuda.max_memory_allocated()}
             except Exception as error:  # a way that does not work here is no reason to lose the others
-                ways[name] = {"ms": None, "error": str(error).splitlines()[0][:200] if str(error) else type(error).__name__}
+                ways[name] = {"ms": None, "error": said(error)}
             print(f"{ways[name]}  {row['name']} {row['shape']} {row['element']} {row['pass']} {name}", file=sys.stderr)
+            # Networks and their gradients refer to each other: what is left of one is no memory of the next.
+            run = None
+            gc.collect()
             torch.cuda.empty_cache()
         known = [way["ms"] for way in ways.values() if way["ms"] is not None]
         row["ways"], row["median_ms"] = ways, min(known, default=None)
@@ -181,6 +215,7 @@ def main():
     arguments.add_argument("out")
     arguments.add_argument("--rounds", type=int, default=9)
     arguments.add_argument("--ways", default="eager,graph,compile,pure,amp")
+    arguments.add_argument("--enough", type=float, default=3000.0, help="milliseconds that runs back to back may take")
     arguments = arguments.parse_args()
     with open(arguments.rows, encoding="utf-8") as file:
         document = json.load(file)
@@ -190,12 +225,14 @@ def main():
     name = f"PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}"
 
     def written():
-        with open(arguments.out, "w", encoding="utf-8") as file:
+        # Whole whenever this is ended.
+        with open(arguments.out + ".part", "w", encoding="utf-8") as file:
             json.dump({"name": name, "rows": rows}, file, indent=1)
             file.write("\n")
+        os.replace(arguments.out + ".part", arguments.out)
 
     if document["suite"] == "models":
-        time_models(torch, rows, arguments.ways.split(","), written)
+        time_models(torch, rows, arguments.ways.split(","), arguments.enough, written)
     else:
         time_ops(torch, rows, arguments.rounds, written)
 

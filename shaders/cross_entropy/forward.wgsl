@@ -1,7 +1,7 @@
 // log_sum = ln(sum_k exp(logits_k)); row_loss = log_sum - logits_label.
 // A workgroup takes a row, its lanes stride over the classes.
 // needs elem_f32 | elem_f16
-// needs reduce
+// needs log_sum
 // needs index
 
 struct Params { rows: u32, classes: u32 }
@@ -22,25 +22,14 @@ fn main(
         return;
     }
     let start = row * params.classes;
-    // Every lane starts from a number of the row, so that no infinity has to be written.
-    var largest = f32(logits[start]);
-    for (var k = lane; k < params.classes; k += WORKGROUP) {
-        largest = max(largest, f32(logits[start + k]));
-    }
-    largest = workgroup_max(largest, lane);
-    var sum = 0.0;
-    for (var k = lane; k < params.classes; k += WORKGROUP) {
-        sum += exp(f32(logits[start + k]) - largest);
-    }
-    sum = workgroup_sum(sum, lane);
+    let log_of_row = log_of_sum(start, lane);
     if lane == 0u {
-        let log_of_sum = largest + log(sum);
         let label = labels[row];
         var loss = bitcast<f32>(label | 0x7fc00000u); // NaN: a label that is no class must be seen in the loss
         if label < params.classes {
-            loss = log_of_sum - f32(logits[start + label]);
+            loss = log_of_row - f32(logits[start + label]);
         }
-        log_sum[row] = log_of_sum;
+        log_sum[row] = log_of_row;
         row_loss[row] = loss;
     }
 }

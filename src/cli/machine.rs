@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use vistok::gpu::{Device, OpenOptions, Pipelines};
-use vistok::kernel::tuning::Choices;
-use vistok::tune::Store;
+use vistok::tune::{Found, Store};
 use vistok::verify::open_qualified;
 
 use super::{AdapterArgument, Error, speak};
@@ -42,11 +41,11 @@ impl Machine {
         if !argument.untuned && !device.capabilities().software {
             let kept = cache_folder().map(|folder| Store::of(&device, &folder).read());
             // A table that cannot be read only costs speed.
-            let choices = kept.unwrap_or(Ok(Choices::default())).unwrap_or_else(|error| {
+            let found = kept.unwrap_or(Ok(Found::default())).unwrap_or_else(|error| {
                 speak::note(&format!("vistok: going on untuned: {error}"));
-                Choices::default()
+                Found::default()
             });
-            device.set_choices(choices);
+            device.set_choices(found.choices);
         }
         let pipelines = Pipelines::new(&device, cache_folder());
         Self { device, pipelines }

@@ -1,12 +1,15 @@
 //! `vistok tune`: finds the fastest way of cutting each product of a model on this GPU, and keeps it for later runs.
 
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use clap::Args;
 use serde_json::{Value, json};
-use vistok::kernel::Capabilities;
-use vistok::kernel::tuning::Choices;
-use vistok::kernel::tuning::gemm::Engine;
-use vistok::tune::{Store, Tuned, tune};
+use vistok::graph::Graph;
+use vistok::tune::{Product, Store, Tuned, tunable, tune};
 
+use super::interrupt::stop_flag;
 use super::machine::{Machine, MachineArgument, cache_folder};
 use super::progress::Progress;
 use super::subject::SubjectArguments;
@@ -17,17 +20,31 @@ use super::{Error, speak};
 /// on.
 ///
 /// Every way of cutting is proven on the shape itself before it is timed. What is found is kept for this adapter and
-/// driver beside the compiled pipelines; `--untuned` leaves it out. Results stay right either way, but are rounded in
+/// driver beside the compiled pipelines, product by product: a run that is stopped (ctrl-c ends it after the present
+/// product) goes on where it was when it is started again. `--untuned` leaves out what was found. Results stay right either way, but are rounded in
 /// other places.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     subject: SubjectArguments,
-    /// One JSON document on standard output: `file` and `products`.
+    /// Measure anew what is known already.
+    #[arg(long)]
+    again: bool,
+    /// One JSON document on standard output: `file`, `known`, `left` and `products`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     machine: MachineArgument,
+}
+
+/// What a run found, and what it left.
+struct Run {
+    file: String,
+    all: Vec<Tuned>,
+    /// Products whose best way was known before.
+    known: usize,
+    /// Products that are left, where the run was ended.
+    left: usize,
 }
 
 /// Tunes.
@@ -37,26 +54,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = cache_folder()
         .ok_or_else(|| Error::Refused("there is no folder for caches: set XDG_CACHE_HOME or HOME".to_owned()))?;
     let (graph, _) = subject.graph()?;
-    let (machine, (store, mut choices, all)) = Machine::prepare(&arguments.machine, |machine| {
-        // Before minutes are spent: can what is found be added to what is there?
-        let store = Store::of(&machine.device, &folder);
-        let choices = store.read()?;
-        let mut progress: Option<Progress> = None;
-        let found = tune(&machine.device, &machine.pipelines, &[&graph], &mut |tuned, count| {
-            progress.get_or_insert_with(|| Progress::new("tuning", 0, count as u64)).advance(&tuned.asked);
-        });
-        if let Some(progress) = progress {
-            progress.finish();
-        }
-        Ok((store, choices, found?))
-    })?;
-    keep(&mut choices, &all, machine.device.capabilities());
-    store.write(&choices)?;
-    let file = store.path().display().to_string();
-    let text = format!("{}\n\n{}\nWritten:\n  {file}\n", machine.name(), table(&all));
+    let stop = stop_flag();
+    let (machine, run) =
+        Machine::prepare(&arguments.machine, |machine| tuned(machine, (&graph, &folder), arguments.again, stop))?;
+    let Run { file, all, known, left } = &run;
+    let mut text = format!("{}\n\n{}\nWritten:\n  {file}\n", machine.name(), table(all));
+    if *known > 0 {
+        text += &format!("\n{known} more were known already; --again measures them anew\n");
+    }
+    if *left > 0 {
+        text += &format!("\nStopped: {left} are left; the same command goes on with them\n");
+    }
     speak::report(arguments.json, &text)?;
     if arguments.json {
-        speak::say_json(&document(machine.name(), &file, &all))?;
+        speak::say_json(&document(machine.name(), &run))?;
     }
     match all.iter().filter(|tuned| tuned.usual.is_err()).count() {
         0 => Ok(()),
@@ -66,20 +77,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     }
 }
 
-/// What won takes its place; where nothing beats the usual way any more, that is taken again. What could
-/// not be tried stays as it was, and so does what was found with cooperative matrices, if this run had to go on without.
-fn keep(choices: &mut Choices, all: &[Tuned], machine: &Capabilities) {
-    let stays = |tuned: &&Tuned| {
-        let known = choices.get(&tuned.asked).map(|tiles| tiles.engine);
-        machine.fragment.is_none() && matches!(known, Some(Engine::Cooperative(..)))
-    };
-    let found: Vec<&Tuned> = all.iter().filter(|tuned| tuned.usual.is_ok() && !stays(tuned)).collect();
-    for tuned in found {
-        match tuned.best() {
-            Some((tiles, _)) => choices.set(tuned.asked.clone(), tiles),
-            None => choices.unset(&tuned.asked),
-        }
+/// Tunes what is not known yet, and keeps each product's best way when it is found, so that whatever ends the run leaves it.
+fn tuned(machine: &Machine, (graph, folder): (&Graph, &Path), again: bool, stop: &AtomicBool) -> Result<Run, Error> {
+    let capabilities = machine.device.capabilities();
+    tunable(&machine.device)?;
+    let store = Store::of(&machine.device, folder);
+    let mut found = store.read()?;
+    // Before minutes are spent: can it be written?
+    store.write(&found)?;
+    let products = Product::all(graph, capabilities);
+    let every = products.len();
+    let news: Vec<Product> =
+        products.into_iter().filter(|product| again || !found.knows(&product.asked(), capabilities)).collect();
+    let known = every - news.len();
+    let progress = Progress::new("tuning", 0, news.len() as u64);
+    if known > 0 {
+        speak::note(&format!("vistok: of {every} products {known} are known already"));
     }
+    let (mut all, mut kept) = (Vec::with_capacity(news.len()), Ok(()));
+    let searched = tune(&machine.device, &machine.pipelines, &news, &mut |tuned| {
+        found.keep(&tuned, capabilities);
+        kept = store.write(&found);
+        progress.advance(&tuned.asked);
+        all.push(tuned);
+        let end = kept.is_err() || stop.load(Ordering::Relaxed);
+        if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    progress.finish();
+    searched?;
+    kept?;
+    let (file, left) = (store.path().display().to_string(), news.len() - all.len());
+    Ok(Run { file, all, known, left })
 }
 
 fn table(all: &[Tuned]) -> String {
@@ -106,7 +134,7 @@ fn table(all: &[Tuned]) -> String {
     table.text()
 }
 
-fn document(adapter: &str, file: &str, all: &[Tuned]) -> Value {
+fn document(adapter: &str, run: &Run) -> Value {
     let product = |tuned: &Tuned| {
         let tried: Vec<Value> = tuned
             .tried
@@ -124,5 +152,7 @@ fn document(adapter: &str, file: &str, all: &[Tuned]) -> Value {
             "tried": tried,
         })
     };
-    json!({ "adapter": adapter, "file": file, "products": all.iter().map(product).collect::<Vec<_>>() })
+    let Run { file, all, known, left } = run;
+    let products: Vec<Value> = all.iter().map(product).collect();
+    json!({ "adapter": adapter, "file": file, "known": known, "left": left, "products": products })
 }

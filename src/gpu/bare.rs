@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::staging::Location;
 use super::{Device, Error, Pipelines, memory, readback};
 use crate::kernel::{Dispatch, Grid, Recording, View};
 
 /// What stands in the bytes behind every tensor, and must stand there after the run. 3e38 in f32 and a NaN in f16, so that
 /// reading past the end shows as well: a small number would be lost in a sum.
-const PATTERN: u8 = 0x7F;
+pub(super) const PATTERN: u8 = 0x7F;
 /// What outputs and scratch hold before the run: a NaN in f32 and in f16, and no likely u32.
-const POISON: u8 = 0xFF;
+pub(super) const POISON: u8 = 0xFF;
 /// Bytes of guard behind each tensor, at least.
 const GUARD: usize = 1024;
 
@@ -26,7 +27,7 @@ pub struct Guard {
 /// Memory for one op: inputs, outputs and scratch, each a buffer of its own.
 pub struct Bare<'a> {
     device: &'a Device,
-    buffers: HashMap<View, (wgpu::Buffer, usize)>,
+    pub(super) buffers: HashMap<View, (wgpu::Buffer, usize)>,
     steps: Vec<Step>,
 }
 
@@ -50,7 +51,6 @@ impl<'a> Bare<'a> {
         (inputs, outputs): (&[Vec<u8>], &[usize]),
         updates: &[(usize, usize)],
     ) -> Result<Self, Error> {
-        pipelines.build(device, recording.dispatches.iter())?;
         let mut bare = Self { device, buffers: HashMap::new(), steps: Vec::new() };
         for (at, bytes) in inputs.iter().enumerate() {
             bare.allocate(View::Input(at), bytes)?;
@@ -62,6 +62,18 @@ impl<'a> Bare<'a> {
         for (at, &bytes) in recording.scratch.iter().enumerate() {
             bare.allocate(View::Scratch(at), &vec![POISON; bytes])?;
         }
+        Self::on(device, pipelines, recording, bare.buffers)
+    }
+
+    /// Pipelines for a recording on memory that is there.
+    pub(super) fn on(
+        device: &'a Device,
+        pipelines: &Pipelines,
+        recording: &Recording,
+        buffers: HashMap<View, (wgpu::Buffer, usize)>,
+    ) -> Result<Self, Error> {
+        pipelines.build(device, recording.dispatches.iter())?;
+        let mut bare = Self { device, buffers, steps: Vec::new() };
         for dispatch in &recording.dispatches {
             let step = bare.step(pipelines, dispatch)?;
             bare.steps.push(step);
@@ -103,7 +115,7 @@ impl<'a> Bare<'a> {
     }
 
     /// The bytes of a tensor up to its last whole word: copies begin at words.
-    const fn whole_words(bytes: usize) -> usize {
+    pub(super) const fn whole_words(bytes: usize) -> usize {
         bytes - bytes % wgpu::COPY_BUFFER_ALIGNMENT as usize
     }
 
@@ -129,11 +141,14 @@ impl<'a> Bare<'a> {
             entries.push(wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() });
         }
         for (binding, view) in (1u32..).zip(&dispatch.views) {
-            let (buffer, _) = self.buffers.get(view).ok_or_else(|| Error::Invalid {
+            let (buffer, bytes) = self.buffers.get(view).ok_or_else(|| Error::Invalid {
                 during: format!("binding {}", dispatch.kernel.name),
                 reason: format!("{view:?} is no view of this op"),
             })?;
-            entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
+            // The buffer may be longer, where several recordings share it.
+            let size = std::num::NonZeroU64::new(Self::guarded(*bytes) as u64);
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
+            entries.push(wgpu::BindGroupEntry { binding, resource });
         }
         let group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(dispatch.kernel.name),
@@ -190,7 +205,7 @@ impl<'a> Bare<'a> {
         Ok(Some(Duration::from_nanos(nanoseconds as u64)))
     }
 
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, times: usize, queries: Option<&wgpu::QuerySet>) {
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, times: usize, queries: Option<&wgpu::QuerySet>) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("bare"),
             timestamp_writes: queries.map(|query_set| wgpu::ComputePassTimestampWrites {
@@ -223,15 +238,28 @@ impl<'a> Bare<'a> {
     /// # Errors
     /// When the device is lost.
     pub fn broken_guards(&self) -> Result<Vec<Guard>, Error> {
-        let mut broken = Vec::new();
-        for (&view, (buffer, bytes)) in &self.buffers {
-            // The tensor itself may take a gigabyte, and is nobody's business here.
+        let encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let ends = readback::read_all(self.device, encoder, &self.guards())?;
+        Ok(self.broken(&ends))
+    }
+
+    /// Where the guards are; each begins with what they share a word with. The tensors themselves may take gigabytes, and
+    /// are nobody's business here.
+    pub(super) fn guards(&self) -> Vec<Location<'_>> {
+        let mut guards = Vec::with_capacity(self.buffers.len());
+        for (buffer, bytes) in self.buffers.values() {
             let start = Self::whole_words(*bytes);
-            let end = readback::read(self.device, buffer, start as u64, buffer.size() - start as u64)?;
-            if let Some(past_end) = end[bytes - start..].iter().position(|&byte| byte != PATTERN) {
-                broken.push(Guard { view, past_end });
-            }
+            guards.push(Location { buffer, offset: start as u64, bytes: Self::guarded(*bytes) - start });
         }
-        Ok(broken)
+        guards
+    }
+
+    /// Which of [`guards`](Self::guards) are not what they were, when these are their bytes.
+    pub(super) fn broken(&self, ends: &[Vec<u8>]) -> Vec<Guard> {
+        let broken = self.buffers.iter().zip(ends).filter_map(|((&view, (_, bytes)), end)| {
+            let guard = &end[bytes - Self::whole_words(*bytes)..];
+            guard.iter().position(|&byte| byte != PATTERN).map(|past_end| Guard { view, past_end })
+        });
+        broken.collect()
     }
 }

@@ -86,18 +86,24 @@ impl Pipelines {
                 }
             }
         }
-        let fresh: Vec<(Key, Arc<Built>)> = missing
+        let any = !missing.is_empty();
+        missing
             .into_par_iter()
-            .map(|key| {
-                let built = build(device, key.0, &key.1, self.cache.as_ref())?;
-                Ok((key, Arc::new(built)))
-            })
-            .collect::<Result<_, Error>>()?;
-        let any = !fresh.is_empty();
-        self.built.lock().unwrap_or_else(PoisonError::into_inner).extend(fresh);
+            .map(|(kernel, variant)| self.build_one(device, kernel, &variant))
+            .collect::<Result<(), _>>()?;
         if any {
             self.save();
         }
+        Ok(())
+    }
+
+    /// Builds one, without writing it to disk: [`save`](Self::save) does, for many at once.
+    ///
+    /// # Errors
+    /// When the kernel does not compile, or compiling it lost the device.
+    pub fn build_one(&self, device: &Device, kernel: &'static Interface, variant: &Variant) -> Result<(), Error> {
+        let built = Arc::new(build(device, kernel, variant, self.cache.as_ref())?);
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).insert((kernel, variant.clone()), built);
         Ok(())
     }
 
@@ -134,8 +140,9 @@ impl Pipelines {
         self.built.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// A cache that cannot be written costs time at the next start and nothing else, so failures are not errors.
-    fn save(&self) {
+    /// Writes what the driver compiled to disk, where that is kept. A cache that cannot be written costs time at the next
+    /// start and nothing else, so failures are not errors.
+    pub fn save(&self) {
         let Some((data, file)) = self.cache.as_ref().and_then(wgpu::PipelineCache::get_data).zip(self.file.as_ref())
         else {
             return;

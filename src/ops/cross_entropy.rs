@@ -32,7 +32,7 @@ kernel! {
 
 kernel! {
     /// One workgroup.
-    struct Mean = "cross_entropy/mean" {
+    pub(super) struct Mean = "cross_entropy/mean" {
         params { rows: u32 }
         read { row_loss }
         write { loss }
@@ -49,7 +49,7 @@ kernel! {
 }
 
 /// Rows and classes of logits, once they and the labels are what both ops need.
-fn rows_and_classes(logits: &Tensor, labels: &Tensor) -> Result<[usize; 2], String> {
+pub(super) fn rows_and_classes(logits: &Tensor, labels: &Tensor) -> Result<[usize; 2], String> {
     let Some([rows, classes]) = logits.shape.rank() else {
         return Err(format!("logits must be [rows, classes] and are {}", logits.shape));
     };

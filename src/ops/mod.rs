@@ -124,6 +124,7 @@ mod conv2d;
 mod conv2d_backward;
 mod conv_norm;
 mod cross_entropy;
+mod cross_entropy_with_gradient;
 mod fill;
 mod loss_scale;
 mod map;
@@ -148,6 +149,7 @@ pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
+pub use cross_entropy_with_gradient::CrossEntropyWithGradient;
 pub use fill::Fill;
 pub use loss_scale::LossScale;
 pub use map::{Map, MapBackward};
@@ -181,6 +183,7 @@ const ENTRIES: &[Entry] = &[
     conv2d::ENTRY,
     conv_norm::ENTRY,
     cross_entropy::ENTRY,
+    cross_entropy_with_gradient::ENTRY,
     fill::ENTRY,
     loss_scale::ENTRY,
     map::ENTRY,

@@ -16,11 +16,11 @@
 
 use super::Recompute;
 use crate::gpu::{Error, Homes};
-use crate::graph::{Draw, Graph, GraphError, Source, Tensor, Value, numbers};
+use crate::graph::{Draw, Fused, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
 use crate::models::parameters::{COPIES, PARAMETERS};
 use crate::models::{Mode, Model, Parameters};
-use crate::ops::{self, CrossEntropy, Fill, LossScale, Sgd, SgdMixed};
+use crate::ops::{self, CrossEntropyWithGradient, LossScale, Sgd, SgdMixed};
 use crate::reference::{Array, Random};
 
 /// The home of the optimizer's velocities.
@@ -133,22 +133,24 @@ pub fn training_step_with(
     let labels = Tensor::new([images[0]], Elem::U32);
     let images = graph.input("images", Tensor::new(images, elem));
     let labels = graph.input("labels", labels);
-    graph.input("rate", Tensor::f32([1]));
+    let rate = graph.input("rate", Tensor::f32([1]));
     let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;
-    let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
-    graph.output("loss", loss);
-    let mut graph = graph.fused()?.graph;
-    let known = |found: Option<Value>, name: &str| found.ok_or_else(|| GraphError::Name(format!("no `{name}`")));
-    let loss = known(graph.find_output("loss"), "loss")?;
-    let seed = match elem {
-        Elem::F16 => graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?,
-        _ => graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?,
-    };
+    let fused = graph.fused()?;
+    let now = |fused: &Fused, old| fused.value(old).ok_or_else(|| GraphError::Name("a value was fused away".to_owned()));
+    let (logits, labels, rate) = (now(&fused, logits)?, now(&fused, labels)?, now(&fused, rate)?);
+    let mut graph = fused.graph;
+    // A step wants both the loss and where it falls: one pass over the logits gives them. In f16 it is the scaled loss.
+    let mut inputs = vec![logits, labels];
+    if elem == Elem::F16 {
+        inputs.push(graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?);
+    }
+    let both = graph.apply(CrossEntropyWithGradient, &inputs)?;
+    graph.output("loss", both[0]);
     let learned = Learned::all(&mut graph, &parameters)?;
     let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();
     let scopes = options.recompute.scopes(model)?;
     let parts: Vec<Vec<usize>> = scopes.iter().map(|scope| graph.nodes_in(scope)).collect();
-    let found = ops::gradients_again(&mut graph, &[(loss, seed)], &wrt, &parts)?;
+    let found = ops::gradients_again(&mut graph, &[(logits, both[1])], &wrt, &parts)?;
     let mut gradients = Vec::with_capacity(learned.len());
     for (weight, gradient) in learned.iter().zip(found) {
         let missing = || GraphError::Name(format!("the loss does not depend on parameter `{}`", weight.name));
@@ -156,12 +158,12 @@ pub fn training_step_with(
     }
     // Again, for what the gradients are made of: they are all that is wanted from here on, so they stay.
     let fused = graph.fused()?;
-    for (name, gradient) in &mut gradients {
-        *gradient = known(fused.value(*gradient), name)?;
+    for (_, gradient) in &mut gradients {
+        *gradient = now(&fused, *gradient)?;
     }
+    let rate = now(&fused, rate)?;
     let mut graph = fused.graph;
     let learned = Learned::all(&mut graph, &parameters)?;
-    let rate = known(graph.find_input("rate"), "rate")?;
     let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
     for (weight, &(_, gradient)) in learned.iter().zip(&gradients) {
         weight.update(&mut graph, gradient, (sgd, rate, factor))?;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::graph::{Graph, Node, Op, Tensor, Value};
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Capabilities, Elem, Recording};
@@ -48,6 +50,14 @@ impl Product {
         all
     }
 
+    /// The products of several graphs, each once.
+    #[must_use]
+    pub fn of_graphs(graphs: &[&Graph], machine: &Capabilities) -> Vec<Self> {
+        let mut seen = BTreeSet::new();
+        let all = graphs.iter().flat_map(|graph| Self::all(graph, machine));
+        all.filter(|product| seen.insert(product.asked())).collect()
+    }
+
     fn of(graph: &Graph, node: &Node, machine: &Capabilities) -> Self {
         let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>();
         let (inputs, outputs) = (tensors(&node.inputs), tensors(&node.outputs));
@@ -60,8 +70,10 @@ impl Product {
             let products = cut(whole).dispatches;
             let products = products.iter().filter(|call| call.variant.constants().contains_key("TILE_M"));
             let busy = products.map(|call| call.grid.0.map(u64::from).iter().product()).max();
+            // More slices than make the GPU busy are worth as little as any where it is busy without.
+            let worth = |slices: &usize| busy.unwrap_or(0) * (*slices as u64 / 2) < BUSY;
             let slices: &[usize] = if busy >= Some(BUSY) { &[0] } else { &SLICES };
-            for tiles in slices.iter().map(|&slices| Tiles { slices, ..whole }) {
+            for tiles in slices.iter().filter(|slices| worth(slices)).map(|&slices| Tiles { slices, ..whole }) {
                 let way = cut(tiles);
                 if way != usual && ways.iter().all(|(_, known)| *known != way) {
                     ways.push((tiles, way));
@@ -86,16 +98,28 @@ impl Product {
     /// Inputs of whole numbers: their sums are exact in whatever order they are taken, so that every right way of cutting
     /// gives the same bits. Vectors (gains, variances) are above 0.
     pub(super) fn numbers(&self) -> Vec<Vec<u8>> {
-        let number = |at: usize, input: usize, vector: bool| {
-            let mixed = mixed(at as u32 ^ (input as u32) << 29);
-            if vector { 1.0 + f64::from(mixed % 3) } else { f64::from(mixed % 5) - 2.0 }
-        };
         let bytes = |(input, tensor): (usize, &Tensor)| {
+            let mut bytes = vec![0; tensor.bytes()];
+            if tensor.elem == Elem::U32 {
+                return bytes;
+            }
             let vector = tensor.shape.len() == 1;
-            let elem = if tensor.elem == Elem::U32 { 0.0 } else { 1.0 };
-            encode(&Array::from_fn(&tensor.shape, |at| elem * number(at, input, vector)), tensor.elem)
+            let values: &[f64] = if vector { &[1.0, 2.0, 3.0] } else { &[-2.0, -1.0, 0.0, 1.0, 2.0] };
+            let each = tensor.elem.bytes();
+            // Tensors have millions of numbers, of a handful of values.
+            let words = encode(&Array { shape: vec![values.len()], data: values.to_vec() }, tensor.elem);
+            bytes.par_chunks_mut(each).with_min_len(1 << 14).enumerate().for_each(|(at, place)| {
+                let drawn = mixed(at as u32 ^ (input as u32) << 29) as usize % values.len();
+                place.copy_from_slice(&words[each * drawn..][..each]);
+            });
+            bytes
         };
         self.inputs.iter().enumerate().map(bytes).collect()
+    }
+
+    /// Every recording, what all are compared with first.
+    pub(super) fn recordings(&self) -> impl Iterator<Item = &Recording> {
+        [&self.plain, &self.usual].into_iter().chain(self.ways.iter().map(|(_, way)| way))
     }
 }
 

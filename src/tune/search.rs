@@ -1,32 +1,21 @@
 //! The search: prove, then time in turns.
 
+use std::ops::ControlFlow;
+use std::thread;
 use std::time::Duration;
 
 use super::Product;
-use crate::gpu::{Bare, Device, Error, Pipelines};
-use crate::graph::{Graph, Tensor};
+use super::ahead::Ahead;
+use super::race::{Racer, race};
+use crate::gpu::{Allowed, Bare, Device, Error, Operands, Pipelines, Seen};
 use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Elem, Recording};
-use crate::verify::decode;
 
 /// The time of some runs of one way, by whatever clock: the tiles are `None` for the usual way.
 pub type Clock<'a> = &'a mut dyn FnMut(&Bare<'_>, Option<Tiles>, usize) -> Result<Duration, Error>;
 
-/// Rounds in which the usual way and another take turns; medians are compared.
-const ROUNDS: usize = 7;
-/// A sample lasts at least this long.
-const SAMPLE: Duration = Duration::from_millis(2);
-/// The most runs of a sample.
-const MOST_RUNS: usize = 1_000;
 /// What the usual way must take longer by before another is chosen: less is chance.
 const WORTH: f64 = 1.03;
-/// A way that takes this many times as long at first is not looked at again.
-const HOPELESS: f64 = 1.5;
-/// How long the GPU works on a pair before it is timed: builds and proofs leave it idle, and its clock low.
-const WARM_UP: Duration = Duration::from_millis(50);
-/// Rounds of it at most, whatever the clock says.
-const MOST_WARMING: usize = 50;
-
 /// Why nothing was tuned.
 #[derive(Debug, thiserror::Error)]
 pub enum TuneError {
@@ -77,17 +66,14 @@ impl Tuned {
     }
 }
 
-/// Searches the best way for every product of these graphs, each once; `tell` hears of each as it is found, and how many
-/// there are.
+/// Who hears of each product as it is found, and may end the search.
+pub type Tell<'a> = &'a mut dyn FnMut(Tuned) -> ControlFlow<()>;
+
+/// Whether there is anything to tune by.
 ///
 /// # Errors
-/// On a software adapter, without timestamps, or when the device is lost.
-pub fn tune(
-    device: &Device,
-    pipelines: &Pipelines,
-    graphs: &[&Graph],
-    tell: &mut dyn FnMut(&Tuned, usize),
-) -> Result<Vec<Tuned>, TuneError> {
+/// On a software adapter, or without timestamps.
+pub fn tunable(device: &Device) -> Result<(), TuneError> {
     let adapter = || device.info().name.clone();
     if device.capabilities().software {
         return Err(TuneError::Software { adapter: adapter() });
@@ -95,20 +81,51 @@ pub fn tune(
     if !device.has_timestamps() {
         return Err(TuneError::NoClock { adapter: adapter() });
     }
-    let mut products: Vec<Product> = Vec::new();
-    for graph in graphs {
-        let known: Vec<String> = products.iter().map(Product::asked).collect();
-        let more = Product::all(graph, device.capabilities()).into_iter();
-        products.extend(more.filter(|product| !known.contains(&product.asked())));
-    }
+    Ok(())
+}
+
+/// Searches the best way for each of these products, by the GPU's clock.
+///
+/// # Errors
+/// On a software adapter, without timestamps, or when the device is lost.
+pub fn tune(device: &Device, pipelines: &Pipelines, products: &[Product], tell: Tell<'_>) -> Result<(), TuneError> {
+    tunable(device)?;
     let mut clock = |bare: &Bare<'_>, _: Option<Tiles>, runs: usize| Ok(bare.time(runs)?.unwrap_or_default());
-    let mut all = Vec::with_capacity(products.len());
-    for product in &products {
-        let tuned = search(device, pipelines, product, &mut clock)?;
-        tell(&tuned, products.len());
-        all.push(tuned);
-    }
-    Ok(all)
+    Ok(search_all(device, pipelines, products, &mut clock, tell)?)
+}
+
+/// Searches the best way for each of these products, by any clock. While one is timed, the pipelines of those after it are
+/// built on all cores.
+///
+/// # Errors
+/// When the device is lost.
+pub fn search_all(
+    device: &Device,
+    pipelines: &Pipelines,
+    products: &[Product],
+    clock: Clock<'_>,
+    tell: Tell<'_>,
+) -> Result<(), Error> {
+    let ahead = Ahead::of(products);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let searched = thread::scope(|scope| {
+        for _ in 0..cores.min(ahead.len()) {
+            scope.spawn(|| ahead.work(device, pipelines));
+        }
+        let mut each = products.iter().enumerate();
+        let searched = each.try_for_each(|(at, product)| {
+            ahead.wait(at);
+            match search(device, pipelines, product, clock).map(&mut *tell) {
+                Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+                Ok(ControlFlow::Break(())) => ControlFlow::Break(Ok(())),
+                Err(error) => ControlFlow::Break(Err(error)),
+            }
+        });
+        ahead.stop();
+        searched.break_value().unwrap_or(Ok(()))
+    });
+    pipelines.save();
+    searched
 }
 
 /// Tries every way of cutting a product. What does not compile, computes other numbers than plain arithmetic or writes
@@ -117,34 +134,35 @@ pub fn tune(
 /// # Errors
 /// When the device is lost.
 pub fn search(device: &Device, pipelines: &Pipelines, product: &Product, clock: Clock<'_>) -> Result<Tuned, Error> {
-    let inputs = product.numbers();
-    let outputs: Vec<usize> = product.outputs.iter().map(Tensor::bytes).collect();
-    let prepare = |way: &Recording| Bare::new(device, pipelines, way, (&inputs, &outputs), &product.op.updates());
     let mut tuned = Tuned { asked: product.asked(), usual: Ok(None), tried: Vec::new() };
-    let truth = told(prepare(&product.plain).and_then(|plain| computed(&plain, product)))?;
-    let truth = truth.and_then(|truth| telling(&truth, product).map_or(Ok(truth), Err));
-    let usual = match truth {
-        Ok(truth) => proven(prepare(&product.usual), product, &truth)?.map(|usual| (usual, truth)),
-        Err(reason) => Err(reason),
-    };
-    let (usual, truth) = match usual {
-        Ok(proven) => proven,
+    let proof = match told(Proof::of(device, pipelines, product))?.and_then(|proof| proof) {
+        Ok(proof) => proof,
         Err(reason) => {
             tuned.usual = Err(reason);
             return Ok(tuned);
         }
     };
-    for (tiles, way) in &product.ways {
-        let timed = match proven(prepare(way), product, &truth)? {
-            Ok(other) => told(in_turns(&usual, &other, *tiles, clock))?,
-            Err(reason) => Err(reason),
-        };
-        if let (Ok([time, _]), Ok(known)) = (&timed, &mut tuned.usual) {
-            *known = Some(known.map_or(*time, |known| known.min(*time)));
+    let mut racers = match told(proof.proven(&product.usual))?.and_then(|usual| usual) {
+        Ok(usual) => vec![Racer::new(None, usual)],
+        Err(reason) => {
+            tuned.usual = Err(reason);
+            return Ok(tuned);
         }
-        let speed = timed.map(|[time, theirs]| time.as_secs_f64() / theirs.as_secs_f64().max(1e-12));
-        tuned.tried.push(Tried { tiles: *tiles, speed });
+    };
+    let mut refused = Vec::new();
+    for (tiles, way) in &product.ways {
+        match told(proof.proven(way))?.and_then(|way| way) {
+            Ok(way) => racers.push(Racer::new(Some(*tiles), way)),
+            Err(reason) => refused.push(Tried { tiles: *tiles, speed: Err(reason) }),
+        }
     }
+    if racers.len() > 1 {
+        race(&mut racers, clock)?;
+    }
+    let Some((usual, others)) = racers.split_first() else { return Ok(tuned) };
+    tuned.usual = usual.failure().map_or_else(|| Ok(usual.median(usize::MAX)), |reason| Err(reason.to_owned()));
+    let timed = others.iter().filter_map(|one| Some(Tried { tiles: one.tiles?, speed: one.speed(usual) }));
+    tuned.tried = timed.chain(refused).collect();
     Ok(tuned)
 }
 
@@ -157,93 +175,63 @@ fn told<T>(result: Result<T, Error>) -> Result<Result<T, String>, Error> {
     }
 }
 
-/// A way that computes what plain arithmetic does, or what is wrong with it.
-fn proven<'a>(
-    prepared: Result<Bare<'a>, Error>,
-    product: &Product,
-    truth: &[Vec<f64>],
-) -> Result<Result<Bare<'a>, String>, Error> {
-    told(prepared.and_then(|bare| Ok((fault(&bare, product, truth)?, bare))))
-        .map(|done| done.and_then(|(fault, bare)| fault.map_or(Ok(bare), Err)))
+/// What plain arithmetic makes of a product's numbers, in memory that all ways share.
+struct Proof<'a> {
+    product: &'a Product,
+    operands: Operands<'a>,
+    allowed: Vec<Allowed>,
 }
 
-/// A run's outputs, as numbers.
-fn computed(bare: &Bare<'_>, product: &Product) -> Result<Vec<Vec<f64>>, Error> {
-    bare.run(1)?;
-    let outputs = product.outputs.iter().enumerate();
-    outputs.map(|(at, tensor)| Ok(decode(&bare.output(at)?, tensor.elem))).collect()
+impl<'a> Proof<'a> {
+    /// Runs plain arithmetic; or says why that would prove nothing.
+    fn of(device: &'a Device, pipelines: &'a Pipelines, product: &'a Product) -> Result<Result<Self, String>, Error> {
+        let memory = (&product.numbers()[..], &product.outputs[..]);
+        let operands = Operands::new(device, pipelines, memory, &product.op.updates(), product.recordings())?;
+        let seen = operands.believe(&operands.way(&product.plain)?)?;
+        if let Some(reason) = telling(&seen, product) {
+            return Ok(Err(reason));
+        }
+        let allowed = product.outputs.iter().zip(&seen).map(|(tensor, seen)| match product.op.functions() {
+            [] => Allowed::default(),
+            // Sums of whole numbers are exact; what a function makes of them, two builds may round apart: in f32, by units
+            // of what was added up, and once more to f16.
+            _ => Allowed {
+                relative: if tensor.elem == Elem::F16 { 1.0 / 1024.0 } else { 0.0 },
+                absolute: (seen.largest / 4_194_304.0) as f32,
+            },
+        });
+        let proof = Self { product, allowed: allowed.collect(), operands };
+        // Were the comparison itself broken here, it would let anything pass.
+        if proof.operands.prove_nothing(&proof.allowed)?.fault.is_none() {
+            return Ok(Err("comparing it with poison finds no fault: that proves nothing".to_owned()));
+        }
+        Ok(Ok(proof))
+    }
+
+    /// A way that computes what plain arithmetic does, or what is wrong with it.
+    fn proven(&self, way: &Recording) -> Result<Result<Bare<'a>, String>, Error> {
+        let way = self.operands.way(way)?;
+        let proof = self.operands.prove(&way, &self.allowed)?;
+        if let Some(guard) = proof.guards.first() {
+            return Ok(Err(format!("it wrote {} bytes past the end of {:?}", guard.past_end, guard.view)));
+        }
+        Ok(match proof.fault {
+            None => Ok(way),
+            Some((output, at, [found, truth])) => {
+                let tensor = &self.product.outputs[output];
+                Err(format!("element {at} of {tensor} is {found}, and {truth} by plain arithmetic"))
+            }
+        })
+    }
 }
 
 /// Why these numbers would prove nothing of who computes the same.
-fn telling(truth: &[Vec<f64>], product: &Product) -> Option<String> {
-    truth.iter().zip(&product.outputs).find_map(|(truth, tensor)| match truth[..] {
-        [] => None,
-        ref all if !all.iter().all(|number| number.is_finite()) => {
-            Some(format!("{tensor} overflows by plain arithmetic: that proves nothing"))
-        }
-        [first, _, ..] if truth.iter().all(|number| *number == first) => {
-            Some(format!("all of {tensor} is {first} by plain arithmetic: that proves nothing"))
+fn telling(seen: &[Seen], product: &Product) -> Option<String> {
+    seen.iter().zip(&product.outputs).find_map(|(seen, tensor)| match seen.only {
+        _ if !seen.largest.is_finite() => Some(format!("{tensor} overflows by plain arithmetic: that proves nothing")),
+        Some(only) if tensor.shape.count() > 1 => {
+            Some(format!("all of {tensor} is {only} by plain arithmetic: that proves nothing"))
         }
         _ => None,
     })
-}
-
-/// What is wrong with a way of cutting.
-fn fault(bare: &Bare<'_>, product: &Product, truth: &[Vec<f64>]) -> Result<Option<String>, Error> {
-    let found = computed(bare, product)?;
-    if let Some(guard) = bare.broken_guards()?.first() {
-        return Ok(Some(format!("it wrote {} bytes past the end of {:?}", guard.past_end, guard.view)));
-    }
-    for ((found, truth), tensor) in found.iter().zip(truth).zip(&product.outputs) {
-        // Sums of whole numbers are exact; what a function makes of them, two builds may round apart: in f32, by units of
-        // what was added up, and once more to f16.
-        let largest = truth.iter().fold(0.0, |largest: f64, number| largest.max(number.abs()));
-        let rounded = if tensor.elem == Elem::F16 { 1.0 / 1024.0 } else { 0.0 };
-        let allowed = |truth: f64| match product.op.functions() {
-            [] => 0.0,
-            _ => rounded * truth.abs() + largest / 4_194_304.0,
-        };
-        let agrees = |(found, truth): (&f64, &f64)| (found - truth).abs() <= allowed(*truth);
-        if let Some(at) = found.iter().zip(truth).position(|pair| !agrees(pair)) {
-            let (found, truth) = (found[at], truth[at]);
-            return Ok(Some(format!("element {at} of {tensor} is {found}, and {truth} by plain arithmetic")));
-        }
-    }
-    Ok(None)
-}
-
-/// The median times of a run of both ways, measured in turns; who is first changes from round to round.
-fn in_turns(usual: &Bare<'_>, other: &Bare<'_>, tiles: Tiles, clock: Clock<'_>) -> Result<[Duration; 2], Error> {
-    let mut round = |runs: usize, other_first: bool| {
-        let mut time = |other_way: bool| {
-            let (bare, tiles) = if other_way { (other, Some(tiles)) } else { (usual, None) };
-            clock(bare, tiles, runs).map(|time| time / u32::try_from(runs).unwrap_or(1))
-        };
-        let (first, second) = (time(other_first)?, time(!other_first)?);
-        Ok::<_, Error>(if other_first { [second, first] } else { [first, second] })
-    };
-    let [ours, theirs] = round(1, false)?;
-    let once = ours.min(theirs).as_nanos().max(1);
-    let runs = usize::try_from(SAMPLE.as_nanos().div_ceil(once)).unwrap_or(MOST_RUNS).clamp(1, MOST_RUNS);
-    // What the GPU did before was little: its clock rises first.
-    let (mut worked, mut pair) = (Duration::ZERO, [ours, theirs]);
-    for _ in 0..MOST_WARMING {
-        pair = round(runs, false)?;
-        worked += (pair[0] + pair[1]) * u32::try_from(runs).unwrap_or(1);
-        if worked >= WARM_UP {
-            break;
-        }
-    }
-    if pair[1].as_secs_f64() > HOPELESS * pair[0].as_secs_f64() {
-        return Ok(pair);
-    }
-    let mut all = [Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS)];
-    for number in 0..ROUNDS {
-        let times = round(runs, number % 2 == 1)?;
-        all.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
-    }
-    Ok(all.map(|mut times| {
-        times.sort_unstable();
-        times[ROUNDS / 2]
-    }))
 }

@@ -1,13 +1,17 @@
 //! Choices on disk, a file for each adapter and driver; it can be shipped to machines of the same kind.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Tuned;
 use crate::gpu::Device;
 use crate::kernel::tuning::Choices;
+use crate::kernel::tuning::gemm::Engine;
+use crate::kernel::{Capabilities, Fragment};
 use crate::train::data::digest;
 use crate::train::files;
 
@@ -55,6 +59,42 @@ pub enum StoreError {
 struct Table {
     machine: String,
     tiles: Choices,
+    /// What was tried, and with which cooperative matrices.
+    #[serde(default)]
+    tried: BTreeMap<String, Option<Fragment>>,
+}
+
+/// What was found on a machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// What plans take.
+    pub choices: Choices,
+    /// What was tried, whoever won.
+    tried: BTreeMap<String, Option<Fragment>>,
+}
+
+impl Found {
+    /// Whether the best way of what is asked is known, the usual one perhaps. What was tried without cooperative matrices is
+    /// not known to a machine with them.
+    #[must_use]
+    pub fn knows(&self, asked: &str, machine: &Capabilities) -> bool {
+        self.tried.get(asked).is_some_and(|with| machine.fragment.is_none() || *with == machine.fragment)
+    }
+
+    /// What won takes its place; where nothing beats the usual way any more, that is taken again. What could not be tried
+    /// stays as it was, and so does what was found with cooperative matrices, if this machine has to go on without.
+    pub fn keep(&mut self, tuned: &Tuned, machine: &Capabilities) {
+        let known = self.choices.get(&tuned.asked).map(|tiles| tiles.engine);
+        let stays = machine.fragment.is_none() && matches!(known, Some(Engine::Cooperative(..)));
+        if tuned.usual.is_err() || stays {
+            return;
+        }
+        match tuned.best() {
+            Some((tiles, _)) => self.choices.set(tuned.asked.clone(), tiles),
+            None => self.choices.unset(&tuned.asked),
+        }
+        self.tried.insert(tuned.asked.clone(), machine.fragment);
+    }
 }
 
 impl Store {
@@ -71,14 +111,14 @@ impl Store {
         &self.path
     }
 
-    /// What was chosen; nothing where there is no file yet.
+    /// What was found; nothing where there is no file yet.
     ///
     /// # Errors
     /// When the file cannot be read, is no such table, or is of another machine.
-    pub fn read(&self) -> Result<Choices, StoreError> {
+    pub fn read(&self) -> Result<Found, StoreError> {
         let path = || self.path.display().to_string();
         let text = match fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Choices::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
             read => read.map_err(|source| StoreError::Io { path: path(), source })?,
         };
         let table: Table = serde_json::from_str(&text)
@@ -86,15 +126,16 @@ impl Store {
         if table.machine != self.machine {
             return Err(StoreError::Elsewhere { path: path(), there: table.machine, here: self.machine.clone() });
         }
-        Ok(table.tiles)
+        Ok(Found { choices: table.tiles, tried: table.tried })
     }
 
-    /// Keeps these choices, in place of those that were kept.
+    /// Keeps this in place of what was kept.
     ///
     /// # Errors
     /// When the file system refuses; the file is then what it was.
-    pub fn write(&self, choices: &Choices) -> Result<(), StoreError> {
-        let table = Table { machine: self.machine.clone(), tiles: choices.clone() };
+    pub fn write(&self, found: &Found) -> Result<(), StoreError> {
+        let Found { choices, tried } = found.clone();
+        let table = Table { machine: self.machine.clone(), tiles: choices, tried };
         let text = serde_json::to_string_pretty(&table).map_err(io::Error::other);
         let made = self.path.parent().map_or(Ok(()), fs::create_dir_all);
         let written = made.and(text).and_then(|text| files::replace(&self.path, text.as_bytes()));

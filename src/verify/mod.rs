@@ -25,8 +25,8 @@ mod tolerance;
 mod whole;
 
 pub use case_file::{CaseFile, CaseFileError, CaseRow, ReplayError, Witness};
+pub(crate) use compare::encode;
 pub use compare::{CompareError, Row, compare};
-pub(crate) use compare::{decode, encode};
 pub use gradient::{GradientFault, check_gradient};
 pub use interface::{Build, InterfaceFault, builds, check_interfaces};
 pub use qualify::{Qualified, open_qualified};

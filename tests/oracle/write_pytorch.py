@@ -232,6 +232,14 @@ def pointwise():
     loss = lambda logits, labels: (F.cross_entropy(logits, labels).reshape(1), torch.logsumexp(logits, 1))
     case("cross_entropy", "cross_entropy", {}, loss, [numbers(31, 10, seed=21), labels], (0,))
 
+    def both(logits, labels, seed):
+        logits = logits.clone().requires_grad_(True)
+        loss = F.cross_entropy(logits, labels).reshape(1)
+        return loss.detach(), torch.autograd.grad((loss * seed).sum(), logits)[0]
+
+    name = "cross_entropy_with_gradient"
+    case(name, name, {}, both, [numbers(31, 10, seed=21), labels, numbers(1, seed=1000)])
+
 
 def arranging():
     x = numbers(2, 3, 4, 5, seed=22)

@@ -95,8 +95,8 @@ fn errors(built: &Built, truth: &Arrays<f64>, composed: &Built, numbers: &Arrays
     both.map(|(at, one, other)| {
         let (one, other) = (&truth[one.index()], &numbers[other.index()]);
         let largest = one.data.iter().fold(1.0f64, |largest, number| largest.max(number.abs()));
-        let off = one.zip(other, |a, b| (a - b).abs()).data.into_iter();
-        // What is no number is infinitely far off; f64::max would lose it.
+        // What is no number is infinitely far off, unless both are none; f64::max would lose it.
+        let off = one.zip(other, |a, b| if a.is_nan() && b.is_nan() { 0.0 } else { (a - b).abs() }).data.into_iter();
         let off = off.map(|off| if off.is_nan() { f64::INFINITY } else { off }).fold(0.0, f64::max);
         (at, if one.shape == other.shape { off / largest } else { f64::INFINITY })
     })

@@ -238,8 +238,9 @@ mod tests {
         questions.iter().flat_map(each).collect()
     }
 
-    /// Kernels that belong to no op: that of `bench/ceilings.rs` measures how fast memory is copied.
-    const OF_NO_OP: [&str; 1] = ["copy/copy"];
+    /// Kernels that belong to no op: that of `bench/ceilings.rs` measures how fast memory is copied, those of
+    /// `gpu/operands.rs` compare what ways of computing one op leave.
+    const OF_NO_OP: [&str; 4] = ["copy/copy", "agree/poison", "agree/survey", "agree/compare"];
 
     /// The kernel files under `shaders/`, as kernels are named.
     fn files() -> BTreeSet<String> {

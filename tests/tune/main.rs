@@ -3,7 +3,11 @@
 //! Clocks are made up here, so that a CPU can say who would have won. Without an adapter these tests are listed as
 //! ignored; with `REQUIRE_GPU=1` they fail.
 
+mod running;
+mod shared;
+
 use std::fs;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,7 +20,7 @@ use vistok::kernel::{Elem, Fragment, Grid, Recording};
 use vistok::ops::{BatchNormFixed, Conv2d, ConvNorm, MatMul};
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::{Array, Random, Real};
-use vistok::tune::{Product, Store, StoreError, TuneError, search, tune};
+use vistok::tune::{Found, Product, Store, StoreError, TuneError, search, tune};
 use vistok::verify::compare_whole;
 
 type Outcome = Result<(), Failed>;
@@ -24,7 +28,7 @@ type Test = fn(&Device) -> Outcome;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 11] = [
         ("the fastest way is taken by plans, and is right", fastest),
         ("what is wrong is never timed", wrong),
         ("nothing is tried where the usual way is wrong", usual_wrong),
@@ -33,6 +37,9 @@ fn main() -> ExitCode {
         ("tables are of one machine", store),
         ("tiles that nobody knows are passed over", unknown_tiles),
         ("the machine's own clock", own_clock),
+        ("what falls behind is timed little", running::early_drop),
+        ("a run that is stopped goes on where it was", running::resumed),
+        ("memory that ways share proves them", shared::memory),
     ];
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());
@@ -231,16 +238,18 @@ fn chance(device: &Device) -> Outcome {
 fn store(device: &Device) -> Outcome {
     let folder = tempfile::tempdir()?;
     let store = Store::of(device, &folder.path().join("not/there/yet"));
-    ensure(store.read()?.is_empty(), "a table that is not there")?;
+    ensure(store.read()? == Found::default(), "a table that is not there")?;
     let mut choices = Choices::default();
     let all = Tiles::all(device.capabilities(), Elem::F32);
     all.iter().for_each(|tiles| choices.set(format!("MatMul in \"{tiles}\""), *tiles));
-    store.write(&choices)?;
-    ensure(store.read()? == choices, "what was written is not what is read")?;
-    store.write(&Choices::default())?;
-    ensure(store.read()?.is_empty(), "the first table is still there")?;
+    let mut found = store.read()?;
+    found.choices = choices;
+    store.write(&found)?;
+    ensure(store.read()? == found, "what was written is not what is read")?;
+    store.write(&Found::default())?;
+    ensure(store.read()? == Found::default(), "the first table is still there")?;
 
-    store.write(&choices)?;
+    store.write(&found)?;
     let text = fs::read_to_string(store.path())?;
     let machine = device.machine();
     fs::write(store.path(), text.replace(&machine, "another GPU"))?;
@@ -253,7 +262,7 @@ fn store(device: &Device) -> Outcome {
     }
     fs::write(folder.path().join("file"), "")?;
     let blocked = Store::of(device, &folder.path().join("file"));
-    let told = blocked.write(&choices).err().ok_or("written into a file")?;
+    let told = blocked.write(&found).err().ok_or("written into a file")?;
     ensure(matches!(told, StoreError::Io { .. }), told.to_string())
 }
 
@@ -284,14 +293,21 @@ fn unknown_tiles(device: &Device) -> Outcome {
 /// On a GPU everything is timed; on a CPU nothing is.
 fn own_clock(device: &Device) -> Outcome {
     let graph = graph(MatMul::new())?;
-    let mut told = 0;
-    let found = tune(device, &Pipelines::new(device, None), &[&graph, &graph], &mut |_, count| told += count);
+    let products = Product::of_graphs(&[&graph, &graph], device.capabilities());
+    ensure(products.len() == 1, "a product was taken twice")?;
+    let mut all = Vec::new();
+    let found = tune(device, &Pipelines::new(device, None), &products, &mut |tuned| {
+        all.push(tuned);
+        ControlFlow::Continue(())
+    });
     match found {
-        Err(TuneError::Software { .. }) => ensure(device.capabilities().software && told == 0, "a GPU was refused"),
+        Err(TuneError::Software { .. }) => {
+            ensure(device.capabilities().software && all.is_empty(), "a GPU was refused")
+        }
         Err(TuneError::NoClock { .. }) => ensure(!device.has_timestamps(), "it has a clock"),
         Err(error) => Err(error.into()),
-        Ok(all) => {
-            ensure(!device.capabilities().software && all.len() == 1 && told == 1, format!("{told} of {all:?}"))?;
+        Ok(()) => {
+            ensure(!device.capabilities().software && all.len() == 1, format!("{all:?}"))?;
             let timed = matches!(all[0].usual, Ok(Some(_))) && all[0].tried.iter().all(|tried| tried.speed.is_ok());
             ensure(timed, format!("{all:?}"))
         }
