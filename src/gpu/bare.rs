@@ -82,26 +82,6 @@ impl<'a> Bare<'a> {
         Ok(bare)
     }
 
-    /// The same inputs and outputs, by other kernel calls.
-    ///
-    /// # Errors
-    /// When a kernel does not compile or memory does not suffice.
-    pub fn another(&self, pipelines: &Pipelines, recording: &Recording) -> Result<Self, Error> {
-        pipelines.build(self.device, recording.dispatches.iter())?;
-        let shared = self.buffers.iter().filter(|(view, _)| !matches!(view, View::Scratch(_)));
-        let buffers = shared.map(|(&view, buffer)| (view, buffer.clone())).collect();
-        let mut bare = Self { device: self.device, buffers, steps: Vec::new() };
-        for (at, &bytes) in recording.scratch.iter().enumerate() {
-            bare.allocate(View::Scratch(at), &vec![POISON; bytes])?;
-        }
-        for dispatch in &recording.dispatches {
-            let step = bare.step(pipelines, dispatch)?;
-            bare.steps.push(step);
-        }
-        self.device.check("preparing one op")?;
-        Ok(bare)
-    }
-
     fn allocate(&mut self, view: View, bytes: &[u8]) -> Result<(), Error> {
         let all = Self::guarded(bytes.len());
         let buffer = memory::allocate(self.device, &format!("{view:?}"), all as u64, memory::VALUES)?;

@@ -53,7 +53,7 @@ const CHECKS: [(&str, Check); 18] = [
     (OUT_OF_MEMORY, adopted::memory_that_does_not_suffice_is_named),
     ("wrong names and sizes are refused", wrong_names),
     ("ops that compute images by themselves give equal bits in parts", parts::every_op),
-    ("networks give equal bits where bindings hold no batch", parts::whole_networks),
+    ("networks give the same where bindings hold no batch", parts::whole_networks),
 ];
 
 fn main() -> ExitCode {

@@ -148,8 +148,10 @@ pub(crate) fn whole_networks(bench: &Bench) -> Outcome {
             }
             let [(whole, calls), (parts, more)] = &found[..] else { return Err("two runs".into()) };
             ensure(more > calls, || format!("{name}: nothing was cut"))?;
-            let bits = |logits: &[f32]| logits.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-            ensure(bits(whole) == bits(parts), || format!("{name}: other logits in parts"))?;
+            // Of fewer images a GPU may add sums up in slices, and rounds in other places.
+            let allowed = if machine.software { 0.0 } else { 1e-4 };
+            let agrees = |(whole, part): (&f32, &f32)| (whole - part).abs() <= allowed * whole.abs().max(1.0);
+            ensure(whole.iter().zip(parts).all(agrees), || format!("{name}: other logits in parts"))?;
         }
     }
     Ok(())
