@@ -21,7 +21,7 @@ fn compositions_are_their_ops() {
     composed.dedup();
     let all = [
         "attend",
-        "batch_norm_backward",
+        "batch_norm_relu_backward",
         "conv2d",
         "conv2d_backward_x",
         "conv_norm",

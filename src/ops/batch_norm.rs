@@ -202,7 +202,7 @@ impl Op for BatchNormTrain {
             dy = graph.apply_one(MapBackward(Map::Relu), &[node.outputs[0], dy])?;
         }
         let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], node.outputs[2], dy];
-        let made = graph.apply(BatchNormBackward::default(), &inputs)?;
+        let made = graph.apply(BatchNormBackward, &inputs)?;
         let shortcut = node.inputs.get(INPUTS).map(|_| Some(dy));
         Ok(made.into_iter().map(Some).chain([None, None]).chain(shortcut).collect())
     }
@@ -278,7 +278,8 @@ pub(super) const ENTRY: Entry = Entry {
                 ],
             ],
         ),
-        super::batch_norm_backward::SIGNATURE,
+        super::batch_norm_backward::SIGNATURES[0],
+        super::batch_norm_backward::SIGNATURES[1],
     ],
     cases,
 };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWKWARD, BatchNormBackward, Entry, by_image};
+use super::{AWKWARD, BatchNormBackward, BatchNormReluBackward, Entry, by_image};
 use crate::graph::{ByImage, Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::Flat;
 use crate::kernel::{Elem, Recording};
@@ -131,9 +131,8 @@ impl Op for MapBackward {
     }
 
     fn then(&self, next: &dyn Op, at: usize, _: usize) -> Option<Box<dyn Op>> {
-        let norm = next.downcast::<BatchNormBackward>()?;
-        (self.0 == Map::Relu && !norm.relu && at == 4)
-            .then(|| Box::new(BatchNormBackward { relu: true }) as Box<dyn Op>)
+        let behind = self.0 == Map::Relu && at == 4 && next.downcast::<BatchNormBackward>().is_some();
+        behind.then(|| Box::new(BatchNormReluBackward) as Box<dyn Op>)
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {

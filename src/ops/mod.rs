@@ -143,7 +143,7 @@ pub use attend::Attend;
 pub use attend_backward::AttendBackward;
 pub use batch_norm::BatchNormTrain;
 pub use batch_norm_again::BatchNormAgain;
-pub use batch_norm_backward::BatchNormBackward;
+pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;

@@ -136,7 +136,8 @@ pub fn training_step_with(
     let rate = graph.input("rate", Tensor::f32([1]));
     let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;
     let fused = graph.fused()?;
-    let now = |fused: &Fused, old| fused.value(old).ok_or_else(|| GraphError::Name("a value was fused away".to_owned()));
+    let now =
+        |fused: &Fused, old| fused.value(old).ok_or_else(|| GraphError::Name("a value was fused away".to_owned()));
     let (logits, labels, rate) = (now(&fused, logits)?, now(&fused, labels)?, now(&fused, rate)?);
     let mut graph = fused.graph;
     // A step wants both the loss and where it falls: one pass over the logits gives them. In f16 it is the scaled loss.

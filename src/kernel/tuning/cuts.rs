@@ -52,7 +52,7 @@ const MULTIPROCESSORS: usize = 132;
 /// Microseconds that a pass of its own costs, and bytes that it moves in one.
 const PASS: f64 = 2.5;
 const BYTES: f64 = 2.5e6;
-/// Rows of a tile at most on software adapters, where small tiles keep sums in registers.
+/// Rows of a tile at most on software adapters.
 const SOFTWARE: usize = 32;
 /// Slices that are thought of first; others fill whole rounds of workgroups.
 const SLICES: [usize; 5] = [1, 2, 4, 8, 16];
@@ -80,8 +80,10 @@ impl Cut {
         self.tiles(engine, self.ahead && (engine == Engine::Scalar || rows == Rows::Matrix))
     }
 
-    pub(super) const fn is_small(&self) -> bool {
-        self.tile[0] <= SOFTWARE
+    /// Whether a machine would ever take it: on software adapters small tiles keep sums in registers, and large ones of fragments
+    /// compile for minutes.
+    pub(super) fn serves(&self, machine: &Capabilities) -> bool {
+        !machine.software || self.tile[0] <= SOFTWARE
     }
 
     /// The slices in which the sums would be done soonest, and the microseconds that they would take.

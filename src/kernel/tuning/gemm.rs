@@ -86,7 +86,7 @@ impl Tiles {
         let told = machine.tiles.filter(|tiles| tiles.engine == engine);
         let serves = |cut: &&Cut| match told {
             Some(tiles) => cut.tiles(engine, tiles.ahead) == Self { slices: 0, ..tiles },
-            None => cut.tiles(engine, false).fits(machine) && (!machine.software || cut.is_small()),
+            None => cut.tiles(engine, false).fits(machine) && cut.serves(machine),
         };
         let each = table.iter().filter(serves).map(|cut| (cut, cut.best(sums)));
         let best = each.min_by(|one, other| one.1.1.total_cmp(&other.1.1));
@@ -100,15 +100,16 @@ impl Tiles {
         }
     }
 
-    /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape;
-    /// and one of so many slices.
+    /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape, with
+    /// plain arithmetic those of other machines too; and one of so many slices.
     #[must_use]
     pub fn all(machine: &Capabilities, elem: Elem) -> Vec<Self> {
         let (engine, table) = engine(machine, elem);
         let mut all: Vec<Self> = Vec::new();
         for (cut, rows) in table.iter().flat_map(|cut| [(cut, Rows::Matrix), (cut, Rows::Patches)]) {
             let tiles = Self { slices: 1, ..cut.tiles_for(engine, rows) };
-            if tiles.fits(machine) && !all.contains(&tiles) {
+            let serves = engine == Engine::Scalar || cut.serves(machine);
+            if tiles.fits(machine) && serves && !all.contains(&tiles) {
                 all.push(tiles);
             }
         }
