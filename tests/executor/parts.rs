@@ -114,7 +114,9 @@ pub(crate) fn every_op(bench: &Bench) -> Outcome {
             }
         }
         ensure(different.is_empty(), || different.join("\n"))?;
-        ensure(all == cut && all.len() >= 18, || format!("of {all:?} only {cut:?} were ever cut"))?;
+        // Where bindings start at coarse offsets, small images have none to start at.
+        let coarse = machine.offset_alignment > 64 && !cut.is_empty();
+        ensure((coarse || all == cut) && all.len() >= 18, || format!("of {all:?} only {cut:?} were ever cut"))?;
     }
     Ok(())
 }
@@ -131,8 +133,9 @@ pub(crate) fn whole_networks(bench: &Bench) -> Outcome {
             };
             let values = || graph.values().filter(|&value| matches!(graph.source(value), Source::Node(..)));
             let largest = values().map(|value| graph.tensor(value).bytes()).max().unwrap_or(0);
-            // Three images of the largest activation; all of its batch is almost four times that.
-            let narrow = narrow(machine, largest / images[0] * 3);
+            // Four images of the largest activation, which start anywhere at offsets of 256 bytes too; its batch is almost three
+            // times that.
+            let narrow = narrow(machine, largest / images[0] * 4);
             let layout = Layout::of(&[&graph], machine.offset_alignment)?;
             let homes = Homes::new(&bench.device, &layout)?;
             initialize(&homes, &parameters, 5)?;
