@@ -79,7 +79,7 @@ impl fmt::Display for Tiles {
 
 impl Tiles {
     /// The tiles for these sums, in so many slices: those that the machine was told to take, or the fastest by the model
-    /// of [`cuts`](super::cuts).
+    /// of `kernel/tuning/cuts.rs`.
     #[must_use]
     pub fn choose(machine: &Capabilities, elem: Elem, sums: &Sums) -> Self {
         let (engine, table) = engine(machine, elem);
