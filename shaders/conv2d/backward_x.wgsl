@@ -1,4 +1,5 @@
-// dx = dy * weight turned round, + plus. Without it its binding holds dy, unread. Row = input pixel, k = (kernel y, kernel x, output channel), column = input channel.
+// dx = dy * weight turned round, + plus. Row = input pixel, k = (kernel y, kernel x, output channel), column = input channel.
+// Without plus its binding holds dy, unread.
 // One workgroup a tile of input pixels x input channels of one group.
 //
 // A stride cuts input pixels into phases, by their distance from the last patch's first row and column: those of one phase

@@ -23,7 +23,8 @@ var<workgroup> tile_b: array<Kept, LINES_B * WIDTH_B>;
 // Sums leave fragments only through memory: SPILL fragments side by side of a subgroup at a time. The more memory a workgroup
 // takes, the fewer of them run at a time.
 const SPILL_STRIPS: u32 = SPILL * FRAGMENT / 4u;
-const SPILL_WIDTH: u32 = SPILL_STRIPS + SPILL - 1u; // rows of one fragment meet in memory banks two by two, of two fragments all
+// Rows of one fragment meet in memory banks two by two; those of two would all meet, without a strip of padding.
+const SPILL_WIDTH: u32 = SPILL_STRIPS + SPILL - 1u;
 const SPILL_ROWS: u32 = min(SUBGROUP / SPILL_STRIPS, FRAGMENT); // at a time; of small fragments some lanes take none
 const SPILL_TURNS: u32 = FRAGMENT / SPILL_ROWS;
 const_assert SPILL_ROWS > 0u && FRAGMENTS_N % SPILL == 0u;

@@ -12,7 +12,7 @@ pub(super) struct Cut {
     tile: [usize; 3],
     share: [usize; 2],
     /// Whether the next tile is fetched while this one is multiplied. Patches of several taps are not: their addresses, worked
-    /// out twice at a time, cost more than waiting (by 3 to 12 %).
+    /// out twice at a time, cost more than waiting (by up to 14 %).
     ahead: bool,
     /// Workgroups that a multiprocessor holds at a time: what memory and registers allow.
     resident: usize,
