@@ -1,6 +1,8 @@
 // mean = origin + block means united, inv_std = 1 / sqrt(m2 / rows + eps); running = running + momentum (batch - running).
 // A workgroup takes a strip of channels; its lanes walk down the blocks. The running averages are updated in place.
+// ORIGIN = 0: block means are the means themselves, and the binding of origin holds them, unread.
 // needs moments
+// constants ORIGIN=1
 
 struct Params { rows: u32, columns: u32, blocks: u32, rows_each: u32, eps: f32, momentum: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -28,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let rows = f32(params.rows);
         // The average of variances is kept unbiased. One row has none: its m2 is 0, and so is what is kept.
         let unbiased = all.m2 / max(rows - 1.0, 1.0);
-        let center = origin[column] + all.mean;
+        let center = select(floats(), origin[column], ORIGIN == 1u) + all.mean;
         mean[column] = center;
         inv_std[column] = 1.0 / sqrt(all.m2 / rows + params.eps);
         running_mean[column] += params.momentum * (center - running_mean[column]);

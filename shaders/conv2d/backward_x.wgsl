@@ -6,6 +6,7 @@
 // are seen by the same taps, every STRIDE-th one, and by no others. slice = (group, phase): so nothing is multiplied that is 0.
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4 | pack_8
+// needs untallied
 // needs convolution
 // needs gemm
 // constants PLUS=1

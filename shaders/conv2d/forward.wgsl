@@ -2,6 +2,7 @@
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4 | pack_8
 // needs alone
+// needs untallied
 // needs patches
 
 struct Params { batch: u32 }

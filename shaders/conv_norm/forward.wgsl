@@ -3,6 +3,7 @@
 // One workgroup a tile of output pixels x output channels of one group.
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4 | pack_8
+// needs untallied
 // needs patches
 // constants RELU=1 SHORTCUT=1
 

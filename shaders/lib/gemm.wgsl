@@ -12,7 +12,9 @@
 //                                               past the end, or less than 4 from it
 //   beside(OuterY, row, inside, slice) -> Beside  what is read there, some time before it is needed (`alone`: nothing)
 //   store(OuterY, Beside, row, inside, slice, sums)  y[row, col .. col+4], if inside
-// and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill.
+//   with_row(Tally, inside, sums) ..              what becomes of whole columns of sums (`tally`; `untallied`: nothing)
+//   keep_tally(OuterY, block, Tally)              four columns' tally over a block of TALLY_ROWS rows of a tile
+// and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill, TALLY_ROWS.
 // EDGES = 0: every tile is whole, and no index is checked.
 // Loads stand behind no branch, so that they start together: what lies outside reads element 0 instead. Conditions are joined by
 // `&`: `&&` is a branch, and SwiftShader takes time and memory that double with each in a loop.

@@ -28,7 +28,12 @@ const SPILL_WIDTH: u32 = SPILL_STRIPS + SPILL - 1u;
 const SPILL_ROWS: u32 = min(SUBGROUP / SPILL_STRIPS, FRAGMENT); // at a time; of small fragments some lanes take none
 const SPILL_TURNS: u32 = FRAGMENT / SPILL_ROWS;
 const_assert SPILL_ROWS > 0u && FRAGMENTS_N % SPILL == 0u;
-var<workgroup> spilled: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * FRAGMENT * SPILL_WIDTH>;
+// Tallies meet there too, of two vectors a lane.
+const SPILLED: u32 = max(FRAGMENT * SPILL_WIDTH, TALLY * 2u * SPILL_ROWS * SPILL_STRIPS);
+var<workgroup> spilled: array<vec4<f32>, SUBGROUPS_M * SUBGROUPS_N * SPILLED>;
+
+// A subgroup tallies its own rows.
+const TALLY_ROWS: u32 = FRAGMENTS_M * FRAGMENT;
 
 alias Sums = array<FragmentSum, FRAGMENTS_M * FRAGMENTS_N>;
 
@@ -86,7 +91,7 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
     let x = lane % SUBGROUP % SPILL_STRIPS;
     let row = row0 + subgroup / SUBGROUPS_N * FRAGMENTS_M * FRAGMENT + y;
     let col = col0 + subgroup % SUBGROUPS_N * FRAGMENTS_N * FRAGMENT + x * 4u;
-    let first = subgroup * FRAGMENT * SPILL_WIDTH;
+    let first = subgroup * SPILLED;
     let stride = SPILL_WIDTH;
     for (var j = 0u; j < FRAGMENTS_N / SPILL; j++) { // unroll
         let outer = outer_y(col + j * SPILL * FRAGMENT, slice);
@@ -97,6 +102,7 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
                 besides[i * SPILL_TURNS + turn] = beside(outer, at, inside_rows(at), slice);
             }
         }
+        var own = Tally();
         for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
             for (var side = 0u; side < SPILL; side++) { // unroll
                 // naga 30 panics on arguments of coopStoreT that are no plain names.
@@ -110,9 +116,35 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
                     let four = spilled[first + (turn * SPILL_ROWS + y) * SPILL_WIDTH + x];
                     let at = row + i * FRAGMENT + turn * SPILL_ROWS;
                     store(outer, besides[i * SPILL_TURNS + turn], at, inside_rows(at), slice, four);
+                    own = with_row(own, inside_rows(at), four);
                 }
             }
             workgroupBarrier(); // spilled is reused by the next fragments
         }
+        if TALLY == 1u {
+            if y < SPILL_ROWS {
+                spilled[first + y * SPILL_STRIPS + x] = mean_of(own);
+                spilled[first + (SPILL_ROWS + y) * SPILL_STRIPS + x] = m2_of(own);
+            }
+            workgroupBarrier();
+            if y == 0u {
+                var all = Tally();
+                for (var part = 0u; part < SPILL_ROWS; part++) {
+                    let at = first + part * SPILL_STRIPS + x;
+                    all = with_rows(all, f32(part_rows(part, row)), spilled[at], spilled[at + SPILL_ROWS * SPILL_STRIPS]);
+                }
+                keep_tally(outer, row / TALLY_ROWS, all);
+            }
+            workgroupBarrier(); // spilled is reused by the next columns
+        }
     }
+}
+
+// Rows inside of those that one part has of a block that begins at a row: every SPILL_ROWS-th one.
+fn part_rows(part: u32, row0: u32) -> u32 {
+    if EDGES == 0u {
+        return TALLY_ROWS / SPILL_ROWS;
+    }
+    let rows = min(max(extent().x, row0) - row0, TALLY_ROWS);
+    return (rows + SPILL_ROWS - 1u - part) / SPILL_ROWS;
 }

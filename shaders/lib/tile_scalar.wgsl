@@ -11,6 +11,10 @@ const CHUNKS_N: u32 = LANE_N / 4u;
 const SPREAD_M: u32 = TILE_M / CHUNKS_M;
 const SPREAD_N: u32 = TILE_N / CHUNKS_N;
 
+// Lanes down a tile share its columns, and tally them all.
+const TALLY_ROWS: u32 = TILE_M;
+const TALLY_PARTS: u32 = TILE_M / LANE_M;
+
 alias Sums = array<vec4<f32>, LANE_M * CHUNKS_N>;
 
 // [k][row] and [k][col], widened once.
@@ -70,9 +74,38 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
             let row = row0 + i / 4u * SPREAD_M + at_m * 4u + i % 4u;
             besides[i] = beside(outer, row, inside_rows(row), slice);
         }
+        var own = Tally();
         for (var i = 0u; i < LANE_M; i++) { // unroll
             let row = row0 + i / 4u * SPREAD_M + at_m * 4u + i % 4u;
             store(outer, besides[i], row, inside_rows(row), slice, (*sums)[i * CHUNKS_N + j]);
+            own = with_row(own, inside_rows(row), (*sums)[i * CHUNKS_N + j]);
+        }
+        if TALLY == 1u {
+            workgroupBarrier(); // tiles are done with, and hold tallies now
+            tile_a[lane] = mean_of(own);
+            tile_b[lane] = m2_of(own);
+            workgroupBarrier();
+            if at_m == 0u {
+                var all = Tally();
+                for (var part = 0u; part < TALLY_PARTS; part++) {
+                    let at = part * LANES_N + at_n;
+                    all = with_rows(all, f32(part_rows(part, row0)), tile_a[at], tile_b[at]);
+                }
+                keep_tally(outer, row0 / TALLY_ROWS, all);
+            }
         }
     }
+}
+
+// Rows inside of those that one part has of a tile that begins at a row.
+fn part_rows(part: u32, row0: u32) -> u32 {
+    if EDGES == 0u {
+        return LANE_M;
+    }
+    var rows = 0u;
+    for (var chunk = 0u; chunk < CHUNKS_M; chunk++) {
+        let first = row0 + chunk * SPREAD_M + part * 4u;
+        rows += min(max(extent().x, first) - first, 4u);
+    }
+    return rows;
 }

@@ -108,7 +108,6 @@ impl<'a> Pairs<'a> {
         let op: Arc<dyn Op> = first.op.then(&*next.op, input, first.inputs.len())?.into();
         let others = next.inputs.iter().enumerate().filter(|(other, _)| *other != input).map(|(_, &value)| value);
         let inputs: Vec<Value> = first.inputs.iter().copied().chain(others).collect();
-        let outputs: Vec<Value> = next.outputs.iter().chain(kept).copied().collect();
         let tensors =
             |values: &[Value]| values.iter().map(|&value| self.graph.tensor(value).clone()).collect::<Vec<Tensor>>();
         // The first reads its inputs later now: not after something has written them.
@@ -116,8 +115,10 @@ impl<'a> Pairs<'a> {
         let written =
             |node: &Node| node.op.updates().iter().any(|pair| reads.contains(&self.root(node.inputs[pair.0])));
         let untouched = !self.nodes[from + 1..at].iter().flatten().any(written);
-        let fits = op.outputs(&tensors(&inputs)).is_ok_and(|made| made == tensors(&outputs));
-        (untouched && fits).then(|| Node { op, inputs, outputs, scope: first.scope.clone() })
+        let made = op.outputs(&tensors(&inputs)).ok().filter(|_| untouched)?;
+        let outputs = [kept, &first.outputs].map(|own| [&next.outputs, own].concat());
+        let outputs = outputs.into_iter().find(|outputs| made == tensors(outputs))?;
+        Some(Node { op, inputs, outputs, scope: first.scope.clone() })
     }
 
     /// The value that a view looks at, or the value itself.

@@ -101,7 +101,8 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
 
     /// The op that does this one and then `next`, where there is one: `next` reads output 0 of this op, which has `inputs`
     /// inputs, as its input `at`, and one of the two has one output. The op in their place takes this one's inputs, then
-    /// `next`'s others; its outputs are this one's, with those of `next` for output 0. [`Graph::fused`] asks.
+    /// `next`'s others; its outputs are those of `next`, then this one's others, or then this one's all.
+    /// [`Graph::fused`] asks.
     fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
         let _ = (next, at, inputs);
         None
@@ -112,6 +113,12 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
     /// be independent.
     fn by_image(&self, inputs: &[Tensor], images: usize) -> Option<ByImage> {
         let _ = (inputs, images);
+        None
+    }
+
+    /// The op as which this one is tuned, and how many of its inputs that takes, the first ones: where a product is but
+    /// part of an op, tiles are tried, kept and found for the product. By default an op is tuned as itself.
+    fn tiled_as(&self) -> Option<(Box<dyn Op>, usize)> {
         None
     }
 
@@ -149,7 +156,10 @@ impl dyn Op {
     /// [..]`. [`Choices`](crate::kernel::tuning::Choices) are kept under it.
     #[must_use]
     pub fn asked(&self, inputs: &[Tensor]) -> String {
-        inputs.iter().fold(format!("{self:?}"), |asked, tensor| format!("{asked} {tensor}"))
+        match self.tiled_as() {
+            Some((op, count)) => op.asked(inputs.get(..count).unwrap_or(inputs)),
+            None => inputs.iter().fold(format!("{self:?}"), |asked, tensor| format!("{asked} {tensor}")),
+        }
     }
 
     /// The kernel calls that compute it on such a machine, with the tiles that were chosen there for it.

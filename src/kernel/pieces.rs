@@ -45,8 +45,10 @@ pieces! {
     "row_reduce",
     "strip",
     "strip_sum",
+    "tally",
     "tile_coop",
     "tile_scalar",
+    "untallied",
     "width_1",
     "width_4",
 }

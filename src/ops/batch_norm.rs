@@ -5,9 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AWKWARD, BatchNormAgain, BatchNormBackward, Entry, Map, MapBackward, with_tail};
-use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Repetition, Signature, Tensor, Value};
+use crate::graph::{
+    Case, Cost, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Repetition, Signature, Tensor, Value,
+};
 use crate::kernel::tuning::{self, Strips, Width};
-use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
+use crate::kernel::{Capabilities, Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
 /// x [.., C], gain, bias, running_mean, running_variance `f32 [C]`, perhaps shortcut [.., C] → y [.., C], mean, inv_std,
@@ -79,13 +81,13 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    pub(super) fn of(io: &Io<'_>) -> Self {
-        let shape = &io.inputs[0].shape;
-        let channels = shape.last().copied().unwrap_or(1);
-        let rows = shape.count() / channels;
+    /// For what is normalized.
+    pub(super) fn of(machine: &Capabilities, x: &Tensor) -> Self {
+        let channels = x.shape.last().copied().unwrap_or(1);
+        let rows = x.shape.count() / channels;
         let width = tuning::width(channels);
-        let strips = Strips::of(io.machine, rows, channels / width.elements());
-        let variant = strips.build(Variant::of(io.elem(0)).piece(width.piece()));
+        let strips = Strips::of(machine, rows, channels / width.elements());
+        let variant = strips.build(Variant::of(x.elem).piece(width.piece()));
         Self { rows, channels, width, strips, variant }
     }
 
@@ -98,37 +100,59 @@ impl Cut {
         Grid::volume(self.strips.across, self.strips.blocks, 1)
     }
 
-    /// The build and the grid of a kernel that merges what the blocks left.
-    pub(super) fn merging(&self, io: &Io<'_>) -> (Variant, Grid) {
-        let strips = Strips::merging(io.machine, self.strips.blocks, self.channels);
+    /// The build and the grid of a kernel that merges what so many blocks left.
+    pub(super) fn merging(&self, machine: &Capabilities, blocks: usize) -> (Variant, Grid) {
+        let strips = Strips::merging(machine, blocks, self.channels);
         (strips.build(Variant::of(Elem::F32).piece(Width::One.piece())), Grid::volume(strips.across, 1, 1))
     }
 }
 
-/// The call that makes y once `mean` and `inv_std` are known. Inputs stand as those of the two ops that make it.
-pub(super) fn normalize(relu: bool, io: &Io<'_>, [mean, inv_std]: [View; 2], out: &mut Recording) {
-    let cut = Cut::of(io);
+/// What makes y, and y.
+pub(super) struct Normal {
+    pub(super) x: View,
+    pub(super) gain: View,
+    pub(super) bias: View,
+    pub(super) mean: View,
+    pub(super) inv_std: View,
+    pub(super) shortcut: Option<View>,
+    pub(super) y: View,
+}
+
+/// The call that makes y once `mean` and `inv_std` are known.
+pub(super) fn normalize(relu: bool, cut: Cut, of: Normal, out: &mut Recording) {
     let grid = cut.grid();
-    let shortcut = io.inputs.len() > INPUTS;
-    let flags = [("RELU", relu), ("SHORTCUT", shortcut)];
+    let flags = [("RELU", relu), ("SHORTCUT", of.shortcut.is_some())];
     let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
     let variant = flags.into_iter().fold(cut.variant, |variant, (name, flag)| variant.constant(name, flag.into()));
+    let Normal { x, gain, bias, mean, inv_std, shortcut, y } = of;
+    let shortcut = shortcut.unwrap_or(x);
+    out.dispatch(&Forward { rows, columns, rows_each, x, gain, bias, mean, inv_std, shortcut, y }, variant, grid);
+}
+
+/// Moments of blocks of rows, as scratch.
+pub(super) struct Blocks {
+    /// What the means are measured from, if not from 0.
+    pub(super) origin: Option<View>,
+    pub(super) mean: View,
+    /// Sums of squared deviations from it.
+    pub(super) m2: View,
+    pub(super) count: usize,
+    /// Rows of a block; the last may have fewer.
+    pub(super) rows_each: usize,
+}
+
+/// The call that takes moments of x.
+pub(super) fn statistics(cut: &Cut, x: View, out: &mut Recording) -> Blocks {
+    let (count, rows_each) = (cut.strips.blocks, cut.strips.rows_each);
+    let (origin, mean, m2) =
+        (out.scratch(cut.channels), out.scratch(count * cut.channels), out.scratch(count * cut.channels));
+    let (rows, columns) = (word(cut.rows), cut.columns());
     out.dispatch(
-        &Forward {
-            rows,
-            columns,
-            rows_each,
-            x: io.input(0),
-            gain: io.input(1),
-            bias: io.input(2),
-            mean,
-            inv_std,
-            shortcut: io.input(if shortcut { INPUTS } else { 0 }),
-            y: io.output(0),
-        },
-        variant,
-        grid,
+        &Statistics { rows, columns, rows_each: word(rows_each), x, origin, block_mean: mean, block_m2: m2 },
+        cut.variant.clone(),
+        cut.grid(),
     );
+    Blocks { origin: Some(origin), mean, m2, count, rows_each }
 }
 
 /// y of [`normalize`]: x, gain, bias and perhaps shortcut are the first three inputs and the last.
@@ -142,6 +166,54 @@ pub(super) fn normalized<T: Real>(relu: bool, inputs: &[&Array<T>], [mean, inv_s
         }
         if relu && y < T::default() { T::default() } else { y }
     })
+}
+
+impl BatchNormTrain {
+    /// The call that makes mean, inv_std and the next running averages of what the blocks left.
+    pub(super) fn merge(
+        self,
+        machine: &Capabilities,
+        cut: &Cut,
+        blocks: &Blocks,
+        made: [View; 4],
+        out: &mut Recording,
+    ) {
+        let (variant, grid) = cut.merging(machine, blocks.count);
+        let [mean, inv_std, running_mean, running_variance] = made;
+        out.dispatch(
+            &Merge {
+                rows: word(cut.rows),
+                columns: word(cut.channels),
+                blocks: word(blocks.count),
+                rows_each: word(blocks.rows_each),
+                eps: self.eps as f32,
+                momentum: self.momentum as f32,
+                origin: blocks.origin.unwrap_or(blocks.mean),
+                block_mean: blocks.mean,
+                block_m2: blocks.m2,
+                mean,
+                inv_std,
+                running_mean,
+                running_variance,
+            },
+            variant.constant("ORIGIN", blocks.origin.is_some().into()),
+            grid,
+        );
+    }
+
+    /// Adds what makes the gradients of x, gain and bias from y's; beside them that of what ReLU saw, a shortcut's.
+    pub(super) fn gradients(
+        self,
+        [x, gain, mean, inv_std, y]: [Value; 5],
+        mut dy: Value,
+        graph: &mut Graph,
+    ) -> Result<(Vec<Value>, Value), GraphError> {
+        if self.relu {
+            // y is positive where what ReLU saw was: that need not be kept.
+            dy = graph.apply_one(MapBackward(Map::Relu), &[y, dy])?;
+        }
+        Ok((graph.apply(BatchNormBackward, &[x, gain, mean, inv_std, dy])?, dy))
+    }
 }
 
 impl Op for BatchNormTrain {
@@ -163,46 +235,19 @@ impl Op for BatchNormTrain {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let cut = Cut::of(io);
-        let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
-        let partial = cut.strips.blocks * cut.channels;
-        let (origin, block_mean, block_m2) = (out.scratch(cut.channels), out.scratch(partial), out.scratch(partial));
-        out.dispatch(
-            &Statistics { rows, columns, rows_each, x: io.input(0), origin, block_mean, block_m2 },
-            cut.variant.clone(),
-            cut.grid(),
-        );
-        let (variant, grid) = cut.merging(io);
-        out.dispatch(
-            &Merge {
-                rows,
-                columns: word(cut.channels),
-                blocks: word(cut.strips.blocks),
-                rows_each,
-                eps: self.eps as f32,
-                momentum: self.momentum as f32,
-                origin,
-                block_mean,
-                block_m2,
-                mean: io.output(1),
-                inv_std: io.output(2),
-                running_mean: io.output(3),
-                running_variance: io.output(4),
-            },
-            variant,
-            grid,
-        );
-        normalize(self.relu, io, [io.output(1), io.output(2)], out);
+        let cut = Cut::of(io.machine, &io.inputs[0]);
+        let blocks = statistics(&cut, io.input(0), out);
+        self.merge(io.machine, &cut, &blocks, [1, 2, 3, 4].map(|at| io.output(at)), out);
+        let [x, gain, bias] = [0, 1, 2].map(|at| io.input(at));
+        let shortcut = (io.inputs.len() > INPUTS).then(|| io.input(INPUTS));
+        let [y, mean, inv_std] = [0, 1, 2].map(|at| io.output(at));
+        normalize(self.relu, cut, Normal { x, gain, bias, mean, inv_std, shortcut, y }, out);
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
-        let Some(mut dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
-        if self.relu {
-            // y is positive where what ReLU saw was: that need not be kept.
-            dy = graph.apply_one(MapBackward(Map::Relu), &[node.outputs[0], dy])?;
-        }
-        let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], node.outputs[2], dy];
-        let made = graph.apply(BatchNormBackward, &inputs)?;
+        let Some(dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let ([x, gain], [y, mean, inv_std]) = ([0, 1].map(|at| node.inputs[at]), [0, 1, 2].map(|at| node.outputs[at]));
+        let (made, dy) = self.gradients([x, gain, mean, inv_std, y], dy, graph)?;
         let shortcut = node.inputs.get(INPUTS).map(|_| Some(dy));
         Ok(made.into_iter().map(Some).chain([None, None]).chain(shortcut).collect())
     }
@@ -228,6 +273,12 @@ impl Op for BatchNormTrain {
 
     fn functions(&self) -> &'static [Function] {
         &[Function::Sqrt, Function::Divide]
+    }
+
+    /// x is read twice: once for its moments.
+    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
+        let each = inputs.iter().chain(outputs).chain(&inputs[..1]);
+        Cost { multiply_adds: 0, bytes: each.map(|tensor| tensor.bytes() as u64).sum() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::batch_norm::{INPUTS, channels, normalize, normalized};
+use super::batch_norm::{Cut, INPUTS, Normal, channels, normalize, normalized};
 use super::{AWKWARD, Entry, by_image};
 use crate::graph::{ByImage, Case, Draw, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::Recording;
@@ -43,7 +43,10 @@ impl Op for BatchNormAgain {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        normalize(self.relu, io, [io.input(3), io.input(4)], out);
+        let [x, gain, bias, mean, inv_std] = [0, 1, 2, 3, 4].map(|at| io.input(at));
+        let shortcut = (io.inputs.len() > INPUTS).then(|| io.input(INPUTS));
+        let of = Normal { x, gain, bias, mean, inv_std, shortcut, y: io.output(0) };
+        normalize(self.relu, Cut::of(io.machine, &io.inputs[0]), of, out);
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch_norm::{Cut, channels};
 use super::{Map, MapBackward};
-use crate::graph::{Case, Composition, Draw, Function, Graph, Io, Maths, Op, Signature, Tensor, Value};
+use crate::graph::{Case, Composition, Cost, Draw, Function, Graph, Io, Maths, Op, Signature, Tensor, Value};
 use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
@@ -63,20 +63,29 @@ fn outputs(inputs: &[Tensor], places: Places) -> Result<Vec<Tensor>, String> {
     }
 }
 
+/// What is as large as x is read twice: dx needs sums over all of it.
+fn cost(inputs: &[Tensor], outputs: &[Tensor], places: Places) -> Cost {
+    let again = inputs.iter().filter(|tensor| **tensor == inputs[places[0]]);
+    Cost {
+        multiply_adds: 0,
+        bytes: inputs.iter().chain(outputs).chain(again).map(|tensor| tensor.bytes() as u64).sum(),
+    }
+}
+
 fn record(io: &Io<'_>, out: &mut Recording, places: Places) {
-    let cut = Cut::of(io);
+    let [x, gain, mean, inv_std, dy, y] = places.map(|at| io.input(at));
+    let cut = Cut::of(io.machine, &io.inputs[places[0]]);
     let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
     let partial = cut.strips.blocks * cut.channels;
     let (block_dgain, block_dbias) = (out.scratch(partial), out.scratch(partial));
     let slopes = out.scratch(SLOPES * cut.channels);
-    let [x, gain, mean, inv_std, dy, y] = places.map(|at| io.input(at));
     let variant = cut.variant.clone().constant("RELU", (places == BEHIND_RELU).into());
     out.dispatch(
         &BackwardSums { rows, columns, rows_each, x, mean, inv_std, dy, y, block_dgain, block_dbias },
         variant.clone(),
         cut.grid(),
     );
-    let (merging, grid) = cut.merging(io);
+    let (merging, grid) = cut.merging(io.machine, cut.strips.blocks);
     out.dispatch(
         &BackwardMerge {
             blocks: word(cut.strips.blocks),
@@ -114,6 +123,10 @@ impl Op for BatchNormBackward {
         record(io, out, PLAIN);
     }
 
+    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
+        cost(inputs, outputs, PLAIN)
+    }
+
     fn functions(&self) -> &'static [Function] {
         &[Function::Divide]
     }
@@ -133,6 +146,10 @@ impl Op for BatchNormReluBackward {
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         record(io, out, BEHIND_RELU);
+    }
+
+    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
+        cost(inputs, outputs, BEHIND_RELU)
     }
 
     fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {

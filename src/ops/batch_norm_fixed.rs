@@ -90,7 +90,7 @@ impl Op for BatchNormFixed {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let cut = Cut::of(io);
+        let cut = Cut::of(io.machine, &io.inputs[0]);
         let grid = cut.grid();
         out.dispatch(
             &Forward {
@@ -155,7 +155,7 @@ impl Op for BatchNormFixedBackward {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let cut = Cut::of(io);
+        let cut = Cut::of(io.machine, &io.inputs[0]);
         let partial = cut.strips.blocks * cut.channels;
         let (block_dgain, block_dbias) = (out.scratch(partial), out.scratch(partial));
         out.dispatch(
@@ -176,7 +176,7 @@ impl Op for BatchNormFixedBackward {
             cut.variant.clone(),
             cut.grid(),
         );
-        let (variant, grid) = cut.merging(io);
+        let (variant, grid) = cut.merging(io.machine, cut.strips.blocks);
         out.dispatch(
             &BackwardMerge {
                 blocks: word(cut.strips.blocks),

@@ -5,18 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::reshape::Reshape;
 use super::sum_rows::SumRows;
-use super::{BatchNormFixed, ConvNorm, MatMul, by_image};
+use super::{BatchNormFixed, ConvBatchNorm, ConvNorm, MatMul, by_image};
 use crate::graph::{
-    ByImage, Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value,
+    ByImage, Case, Composition, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor,
+    Value,
 };
-use crate::kernel::tuning::{
-    self,
-    gemm::{Rows, Sums, Tiles},
-};
-use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
+use crate::kernel::tuning::gemm::Rows;
+use crate::kernel::{Elem, Recording};
 use crate::reference::{Array, Real};
 
 use super::conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
+use super::conv2d_product::{Product, add_slices};
 
 /// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + `bias[O]` (f32, may be left out).
 ///
@@ -47,60 +46,6 @@ kernel! {
     }
 }
 
-kernel! {
-    /// A range of k.
-    struct ForwardSlices = "conv2d/forward_slices" {
-        params { batch: u32 }
-        read { x, weight }
-        write { partial }
-    }
-}
-
-kernel! {
-    /// One lane an element.
-    struct AddSlices = "conv2d/add_slices" {
-        params { count: u32, slices: u32 }
-        read { partial }
-        write { total }
-    }
-}
-
-/// Output 0 becomes the sum of so many slices of `partial`, each of so many numbers.
-pub(super) fn add_slices(io: &Io<'_>, out: &mut Recording, partial: View, [slices, count]: [usize; 2]) {
-    let lanes = tuning::lanes(io.machine);
-    out.dispatch(
-        &AddSlices { count: word(count), slices: word(slices), partial, total: io.output(0) },
-        Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
-        Grid::over(count, lanes as usize),
-    );
-}
-
-/// The convolution of an op's inputs 0 and 1 as one product.
-pub(super) struct Product {
-    pub(super) batch: u32,
-    pub(super) variant: Variant,
-    pub(super) grid: Grid,
-    /// Ranges of k, and how deep each is: where there are several, their sums are still to be added.
-    sliced: [usize; 2],
-}
-
-impl Product {
-    /// Where the sum over k is cut: records the slices' sums, and says where they are and how many.
-    pub(super) fn slices(&self, io: &Io<'_>, out: &mut Recording) -> Option<(View, usize)> {
-        let [slices, depth] = self.sliced;
-        if slices == 1 {
-            return None;
-        }
-        let partial = out.scratch(slices * io.outputs[0].shape.count());
-        let variant = self.variant.clone().constant("SLICES", word(slices)).constant("SLICE_DEPTH", word(depth));
-        let Grid([x, y, groups]) = self.grid;
-        let grid = Grid([x, y, groups * word(slices)]);
-        let (x, weight) = (io.input(0), io.input(1));
-        out.dispatch(&ForwardSlices { batch: self.batch, x, weight, partial }, variant, grid);
-        Some((partial, slices))
-    }
-}
-
 /// Every size of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -125,6 +70,19 @@ impl Conv2d {
     #[must_use]
     pub const fn groups(self, groups: usize) -> Self {
         Self { groups, ..self }
+    }
+
+    /// Adds what makes the gradients of x and weight from y's.
+    pub(super) fn gradients(
+        self,
+        [x, weight]: [Value; 2],
+        dy: Value,
+        graph: &mut Graph,
+    ) -> Result<[Value; 2], GraphError> {
+        let [x_shape, weight_shape] = [x, weight].map(|value| graph.tensor(value).shape.clone());
+        let dx = graph.apply_one(Conv2dBackwardX { conv: self, x: x_shape }, &[dy, weight])?;
+        let dweight = graph.apply_one(Conv2dBackwardWeight { conv: self, weight: weight_shape }, &[x, dy])?;
+        Ok([dx, dweight])
     }
 
     pub(super) fn sizes(self, x: &[usize], weight: &[usize]) -> Result<Sizes, String> {
@@ -152,39 +110,6 @@ impl Conv2d {
         let output = [size(0, h, kernel_h)?, size(1, w, kernel_w)?];
         let (kernel, group_out) = ([kernel_h, kernel_w], out_channels / groups);
         Ok(Sizes { batch, input: [h, w], in_channels, output, out_channels, kernel, group_in, group_out })
-    }
-
-    pub(super) fn product(self, io: &Io<'_>, may_slice: bool) -> Option<Product> {
-        let sizes = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape).ok()?;
-        let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
-        let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
-        let sums = Sums { rows: sizes.rows(), extent, depth, groups: self.groups, may_slice };
-        let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
-        let whole = [extent[0], extent[1], depth];
-        let variant = tiles.variant(self.variant(&sizes, io.elem(0), &tiles), whole, [true, false]);
-        let (batch, grid) = (word(sizes.batch), tiles.grid(extent, self.groups));
-        Some(Product { batch, variant, grid, sliced: tiles.sliced(io.machine, &sums) })
-    }
-
-    /// The build for these sizes; strips of 4 where every row of channels is a multiple of 4 long.
-    pub(super) fn variant(self, sizes: &Sizes, elem: Elem, tiles: &Tiles) -> Variant {
-        let numbers = [
-            ("IN_H", sizes.input[0]),
-            ("IN_W", sizes.input[1]),
-            ("IN_C", sizes.in_channels),
-            ("OUT_H", sizes.output[0]),
-            ("OUT_W", sizes.output[1]),
-            ("OUT_C", sizes.out_channels),
-            ("KERNEL_H", sizes.kernel[0]),
-            ("KERNEL_W", sizes.kernel[1]),
-            ("STRIDE_H", self.stride[0]),
-            ("STRIDE_W", self.stride[1]),
-            ("PAD_H", self.padding[0]),
-            ("PAD_W", self.padding[1]),
-            ("GROUPS", self.groups),
-        ];
-        let variant = Variant::of(elem).piece(tiles.pack(elem, &[sizes.group_in, sizes.group_out]));
-        numbers.iter().fold(variant, |variant, &(name, number)| variant.constant(name, word(number)))
     }
 }
 
@@ -233,7 +158,7 @@ impl Op for Conv2d {
             let Product { batch, variant, grid, .. } = product;
             out.dispatch(&ForwardBias { batch, x, weight, bias: io.input(2), y }, variant, grid);
         } else if let Some((partial, slices)) = product.slices(io, out) {
-            add_slices(io, out, partial, [slices, io.outputs[0].shape.count()]);
+            add_slices(io, out, partial, y, [slices, io.outputs[0].shape.count()]);
         } else {
             let Product { batch, variant, grid, .. } = product;
             out.dispatch(&Forward { batch, x, weight, y }, variant, grid);
@@ -242,12 +167,7 @@ impl Op for Conv2d {
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
         let Some(dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
-        let (x, weight) = (node.inputs[0], node.inputs[1]);
-        let x_shape = graph.tensor(x).shape.clone();
-        let weight_shape = graph.tensor(weight).shape.clone();
-        let dx = graph.apply_one(Conv2dBackwardX { conv: *self, x: x_shape }, &[dy, weight])?;
-        let dweight = graph.apply_one(Conv2dBackwardWeight { conv: *self, weight: weight_shape }, &[x, dy])?;
-        let mut gradients = vec![Some(dx), Some(dweight)];
+        let mut gradients: Vec<_> = self.gradients([node.inputs[0], node.inputs[1]], dy, graph)?.map(Some).into();
         if node.inputs.len() == 3 {
             let shape = &graph.tensor(dy).shape;
             let channels = shape[3];
@@ -280,10 +200,11 @@ impl Op for Conv2d {
     }
 
     fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
-        match (inputs, at, next.downcast::<BatchNormFixed>()) {
-            (2, 0, Some(&norm)) => Some(Box::new(ConvNorm::new(*self, norm))),
-            _ => None,
+        if (inputs, at) != (2, 0) {
+            return None;
         }
+        let fixed = next.downcast().map(|&norm: &BatchNormFixed| Box::new(ConvNorm::new(*self, norm)) as Box<dyn Op>);
+        fixed.or_else(|| Some(Box::new(ConvBatchNorm::new(*self, *next.downcast()?))))
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {

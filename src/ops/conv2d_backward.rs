@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Add;
-use super::conv2d::{Conv2d, Sizes, add_slices};
+use super::conv2d::{Conv2d, Sizes};
+use super::conv2d_product::add_slices;
 use crate::graph::{ByImage, Case, Composition, Cost, Graph, Io, Maths, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
 use crate::kernel::{Recording, word};
@@ -171,7 +172,7 @@ impl Op for Conv2dBackwardWeight {
             tiles.variant(self.conv.variant(&sizes, io.elem(0), &tiles), [extent[0], extent[1], depth], [false, false]),
             tiles.grid(extent, self.conv.groups * slices),
         );
-        add_slices(io, out, partial, [slices, count]);
+        add_slices(io, out, partial, io.output(0), [slices, count]);
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conv2d::Product;
+use super::conv2d_product::Product;
 use super::{Add, BatchNormFixed, Conv2d, Entry, Map, by_image, with_tail};
 use crate::graph::{
     ByImage, Case, Composition, Cost, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature,

@@ -122,6 +122,8 @@ mod batch_norm_backward;
 mod batch_norm_fixed;
 mod conv2d;
 mod conv2d_backward;
+mod conv2d_product;
+mod conv_batch_norm;
 mod conv_norm;
 mod cross_entropy;
 mod cross_entropy_with_gradient;
@@ -145,6 +147,7 @@ pub use batch_norm::BatchNormTrain;
 pub use batch_norm_again::BatchNormAgain;
 pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
+pub use conv_batch_norm::ConvBatchNorm;
 pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
@@ -181,6 +184,7 @@ const ENTRIES: &[Entry] = &[
     batch_norm_again::ENTRY,
     batch_norm_fixed::ENTRY,
     conv2d::ENTRY,
+    conv_batch_norm::ENTRY,
     conv_norm::ENTRY,
     cross_entropy::ENTRY,
     cross_entropy_with_gradient::ENTRY,

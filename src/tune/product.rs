@@ -60,8 +60,13 @@ impl Product {
 
     fn of(graph: &Graph, node: &Node, machine: &Capabilities) -> Self {
         let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>();
-        let (inputs, outputs) = (tensors(&node.inputs), tensors(&node.outputs));
-        let recorded = |machine: &Capabilities| node.op.recorded(&inputs, &outputs, machine);
+        let (mut op, mut inputs, mut outputs) = (node.op.clone(), tensors(&node.inputs), tensors(&node.outputs));
+        if let Some((product, count)) = op.tiled_as() {
+            op = product.into();
+            inputs.truncate(count);
+            outputs = op.outputs(&inputs).unwrap_or_default();
+        }
+        let recorded = |machine: &Capabilities| op.recorded(&inputs, &outputs, machine);
         let usual = recorded(machine);
         let mut ways: Vec<(Tiles, Recording)> = Vec::new();
         let cut = |tiles: Tiles| recorded(&Capabilities { tiles: Some(tiles), ..machine.clone() });
@@ -80,7 +85,8 @@ impl Product {
                 }
             }
         }
-        Self { op: node.op.clone(), plain: recorded(&machine.scalar()), inputs, outputs, usual, ways }
+        let plain = recorded(&machine.scalar());
+        Self { op, plain, inputs, outputs, usual, ways }
     }
 
     /// What is asked for, as [`Choices`](crate::kernel::tuning::Choices) have it.

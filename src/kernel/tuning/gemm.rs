@@ -158,6 +158,15 @@ impl Tiles {
         word(lanes)
     }
 
+    /// Rows over which an engine tallies columns of sums (`TALLY_ROWS`).
+    #[must_use]
+    pub const fn tally_rows(&self) -> usize {
+        match self.engine {
+            Engine::Scalar => self.tile[0],
+            Engine::Cooperative(..) => self.tile[0] / self.share[0],
+        }
+    }
+
     /// The piece of WGSL that says how many elements are loaded at a time: as many as go into 16 bytes, where these lengths
     /// (of rows, and of what groups or taps cut them into) are multiples of it.
     #[must_use]
