@@ -187,6 +187,42 @@ fn nothing_is_read_after_it_was_written() {
 }
 
 #[test]
+fn a_step_takes_statistics_with_its_convolutions() {
+    let model = by_name("resnet50", 5).expect("a preset");
+    let sgd = Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false };
+    let graph = training_step_in(Elem::F16, &*model, [2, 64, 64, 3], sgd).expect("the images fit").graph;
+    let counts = counts(&graph);
+    assert_eq!(counts["conv_batch_norm"], 53);
+    // The classifier is a product of its own; ReLU and its gradient stand in the normalizations and theirs.
+    let left = ["conv2d", "batch_norm", "map", "map_backward", "add"].map(|op| counts.get(op).copied().unwrap_or(0));
+    // What is left of ReLU's gradients is read twice, at the end of each of 16 blocks: by the norm's and by the shortcut.
+    assert_eq!(left, [1, 0, 0, 16, 0]);
+    let kernels = |node: &Node| {
+        let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>();
+        let recording = node.op.recorded(&tensors(&node.inputs), &tensors(&node.outputs), &Capabilities::portable());
+        recording.dispatches.iter().map(|call| call.kernel.name).collect::<Vec<_>>()
+    };
+    let stem = graph.nodes().iter().find(|node| node.op.name() == "conv_batch_norm").expect("there are 53");
+    assert_eq!(kernels(stem), ["conv_batch_norm/forward", "batch_norm/merge", "batch_norm/forward"]);
+}
+
+#[test]
+fn only_what_is_wanted_is_left() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Tensor::f32([4]));
+    let apply = |graph: &mut Graph, op: Map, value| graph.apply_one(op, &[value]).expect("it fits");
+    let wanted = apply(&mut graph, Map::Gelu, x);
+    let other = apply(&mut graph, Map::Sigmoid, wanted);
+    let last = apply(&mut graph, Map::Relu, other);
+    assert_eq!(graph.fused().expect("it fits").graph.nodes().len(), 3);
+    let fused = graph.fused_for(&[wanted]).expect("it fits");
+    assert_eq!(counts(&fused.graph), BTreeMap::from([("map", 1)]));
+    assert!(fused.value(wanted).is_some() && fused.value(last).is_none());
+    graph.output("last", last);
+    assert_eq!(graph.fused_for(&[]).expect("it fits").graph.nodes().len(), 3, "outputs are wanted");
+}
+
+#[test]
 fn a_step_takes_loss_and_gradient_in_one_pass() {
     let model = by_name("resnet-small", 5).expect("a preset");
     let sgd = Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false };

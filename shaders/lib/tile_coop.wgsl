@@ -122,22 +122,30 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
             workgroupBarrier(); // spilled is reused by the next fragments
         }
         if TALLY == 1u {
-            if y < SPILL_ROWS {
-                spilled[first + y * SPILL_STRIPS + x] = mean_of(own);
-                spilled[first + (SPILL_ROWS + y) * SPILL_STRIPS + x] = m2_of(own);
-            }
-            workgroupBarrier();
+            let all = tally_of_all(own, lane, row - y);
             if y == 0u {
-                var all = Tally();
-                for (var part = 0u; part < SPILL_ROWS; part++) {
-                    let at = first + part * SPILL_STRIPS + x;
-                    all = with_rows(all, f32(part_rows(part, row)), spilled[at], spilled[at + SPILL_ROWS * SPILL_STRIPS]);
-                }
                 keep_tally(outer, row / TALLY_ROWS, all);
             }
-            workgroupBarrier(); // spilled is reused by the next columns
         }
     }
+}
+
+// The tally of a lane's columns over all rows of its subgroup, of which row0 is the first.
+fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
+    let place = lane / SUBGROUP * SPILLED + lane % SUBGROUP;
+    let tallies = SPILL_ROWS * SPILL_STRIPS;
+    if lane % SUBGROUP < tallies {
+        spilled[place] = mean_of(own);
+        spilled[place + tallies] = m2_of(own);
+    }
+    workgroupBarrier();
+    var all = Tally();
+    for (var part = 0u; part < SPILL_ROWS; part++) {
+        let at = place - lane % SUBGROUP + part * SPILL_STRIPS + lane % SPILL_STRIPS;
+        all = with_rows(all, f32(part_rows(part, row0)), spilled[at], spilled[at + tallies]);
+    }
+    workgroupBarrier(); // spilled is reused by the next columns
+    return all;
 }
 
 // Rows inside of those that one part has of a block that begins at a row: every SPILL_ROWS-th one.

@@ -81,20 +81,26 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
             own = with_row(own, inside_rows(row), (*sums)[i * CHUNKS_N + j]);
         }
         if TALLY == 1u {
-            workgroupBarrier(); // tiles are done with, and hold tallies now
-            tile_a[lane] = mean_of(own);
-            tile_b[lane] = m2_of(own);
-            workgroupBarrier();
+            let all = tally_of_all(own, lane, row0);
             if at_m == 0u {
-                var all = Tally();
-                for (var part = 0u; part < TALLY_PARTS; part++) {
-                    let at = part * LANES_N + at_n;
-                    all = with_rows(all, f32(part_rows(part, row0)), tile_a[at], tile_b[at]);
-                }
                 keep_tally(outer, row0 / TALLY_ROWS, all);
             }
         }
     }
+}
+
+// The tally of a lane's columns over all rows of a tile.
+fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
+    workgroupBarrier(); // tiles are done with, and hold tallies now
+    tile_a[lane] = mean_of(own);
+    tile_b[lane] = m2_of(own);
+    workgroupBarrier();
+    var all = Tally();
+    for (var part = 0u; part < TALLY_PARTS; part++) {
+        let at = part * LANES_N + lane % LANES_N;
+        all = with_rows(all, f32(part_rows(part, row0)), tile_a[at], tile_b[at]);
+    }
+    return all;
 }
 
 // Rows inside of those that one part has of a tile that begins at a row.

@@ -1,13 +1,9 @@
 // y = the largest x of a window, index = its place there (row kernel_w + column). The first largest wins; NaN beats numbers.
-// One lane an output, or four channels; padding is never looked at.
+// One lane an output, or four channels; padding is never looked at. Loads stand behind no branch, so that they start together.
 // needs width_1 | width_4
-// needs index
-// constants WORKGROUP=256
+// needs windows
 
-struct Params {
-    count: u32, columns: u32, height: u32, width: u32, out_height: u32, out_width: u32,
-    kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32,
-}
+struct Params { count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elems>;
 @group(0) @binding(2) var<storage, read_write> y: array<elems>;
@@ -28,28 +24,26 @@ fn main(
     if at >= params.count {
         return;
     }
-    let column = at % params.columns;
-    let pixel = at / params.columns;
-    let left = pixel % params.out_width * params.stride_w;
-    let top = pixel / params.out_width % params.out_height * params.stride_h;
-    let image = pixel / (params.out_width * params.out_height) * params.height;
-    // Counted in the padded image, where no place is negative.
-    let from_w = max(left, params.padding_w);
-    let to_w = min(left + params.kernel_w, params.width + params.padding_w);
-    let from_h = max(top, params.padding_h);
-    let to_h = min(top + params.kernel_h, params.height + params.padding_h);
+    let column = at % COLUMNS;
+    let pixel = at / COLUMNS;
+    let left = pixel % OUT_WIDTH * STRIDE_W;
+    let top = pixel / OUT_WIDTH % OUT_HEIGHT * STRIDE_H;
+    let image = pixel / (OUT_WIDTH * OUT_HEIGHT) * HEIGHT;
 
     var best = floats();
     var place = words();
     var first = true;
-    for (var h = from_h; h < to_h; h++) {
-        let row = (image + h - params.padding_h) * params.width;
-        for (var w = from_w; w < to_w; w++) {
-            let value = floats(x[(row + w - params.padding_w) * params.columns + column]);
-            let better = (value > best) | (is_nan(value) & !is_nan(best)) | flags(first);
+    for (var i = 0u; i < KERNEL_H; i++) {
+        for (var j = 0u; j < KERNEL_W; j++) {
+            // Above and left of the image they are past its end.
+            let h = top + i - PADDING_H;
+            let w = left + j - PADDING_W;
+            let inside = (h < HEIGHT) & (w < WIDTH);
+            let value = floats(x[select(0u, ((image + h) * WIDTH + w) * COLUMNS + column, inside)]);
+            let better = flags(inside) & ((value > best) | (is_nan(value) & !is_nan(best)) | flags(first));
             best = select(best, value, better);
-            place = select(place, words((h - top) * params.kernel_w + w - left), better);
-            first = false;
+            place = select(place, words(i * KERNEL_W + j), better);
+            first &= !inside;
         }
     }
     y[at] = elems(best);

@@ -1,6 +1,6 @@
 // y[i0, .., i5] = x[i0 stride0 + .. + i5 stride5], the sizes those of y. One lane an element of y, so that writes are
-// in a row.
-// needs bits_32 | bits_16
+// in a row; elements may be several of the tensor's, side by side.
+// needs bits_16 | bits_32 | bits_64 | bits_128
 // needs index
 // constants WORKGROUP=256
 

@@ -54,6 +54,8 @@ pub struct Ceilings {
     pub f32_per_second: f64,
     /// The same in f16, sums in f32; none where the adapter has no f16.
     pub f16_per_second: Option<f64>,
+    /// What a kernel call takes that has next to nothing to do.
+    pub call: Duration,
 }
 
 impl Ceilings {
@@ -62,33 +64,38 @@ impl Ceilings {
     /// # Errors
     /// When a kernel does not compile, memory does not suffice or the device is lost.
     pub fn measure(device: &Device, pipelines: &Pipelines) -> Result<Option<Self>, BenchError> {
-        let Some((bytes, copy)) = copy(device, pipelines)? else { return Ok(None) };
+        let software = device.capabilities().software;
+        let many = if software { COPIED_BY_SOFTWARE } else { COPIED };
+        let Some((bytes, most)) = copy(device, pipelines, many)? else { return Ok(None) };
+        let Some((_, call)) = copy(device, pipelines, 16)? else { return Ok(None) };
         let Some(single) = product(device, pipelines, Elem::F32)? else { return Ok(None) };
         let half = if device.capabilities().f16 { product(device, pipelines, Elem::F16)? } else { None };
         Ok(Some(Self {
-            bytes_per_second: bytes as f64 / copy.as_secs_f64(),
+            bytes_per_second: bytes as f64 / most.as_secs_f64(),
             f32_per_second: single,
             f16_per_second: half,
+            call,
         }))
     }
 
-    /// The least time that such a cost takes in this element type, and which ceiling says so.
+    /// The least time that such a cost takes in this element type, in so many kernel calls one after the other, and which
+    /// ceiling says so.
     #[must_use]
-    pub fn floor(&self, cost: Cost, elem: Elem) -> (Duration, Bound) {
+    pub fn floor(&self, cost: Cost, elem: Elem, calls: usize) -> (Duration, Bound) {
         let rate = match elem {
             Elem::F16 => self.f16_per_second.unwrap_or(self.f32_per_second),
             Elem::F32 | Elem::U32 => self.f32_per_second,
         };
         let (memory, compute) = (cost.bytes as f64 / self.bytes_per_second, cost.multiply_adds as f64 / rate);
         let bound = if compute > memory { Bound::Compute } else { Bound::Memory };
-        (Duration::try_from_secs_f64(memory.max(compute)).unwrap_or(Duration::MAX), bound)
+        let calls = self.call.as_secs_f64() * calls as f64;
+        (Duration::try_from_secs_f64(memory.max(compute) + calls).unwrap_or(Duration::MAX), bound)
     }
 }
 
-/// Bytes read and written by a copy, and its time.
-fn copy(device: &Device, pipelines: &Pipelines) -> Result<Option<(usize, Duration)>, BenchError> {
+/// Bytes read and written by a copy of about so many, and its time.
+fn copy(device: &Device, pipelines: &Pipelines, wanted: usize) -> Result<Option<(usize, Duration)>, BenchError> {
     let machine = device.capabilities();
-    let wanted = if machine.software { COPIED_BY_SOFTWARE } else { COPIED };
     // Half of a binding leaves room for the guards around it.
     let bytes = wanted.min(machine.max_binding_bytes / 2).next_multiple_of(16);
     let lanes = tuning::lanes(machine);
@@ -125,9 +132,10 @@ mod tests {
 
     #[test]
     fn the_slower_of_the_two_is_the_floor() {
-        let ceilings = Ceilings { bytes_per_second: 1e9, f32_per_second: 1e9, f16_per_second: Some(4e9) };
+        let call = Duration::from_micros(2);
+        let ceilings = Ceilings { bytes_per_second: 1e9, f32_per_second: 1e9, f16_per_second: Some(4e9), call };
         let cost = Cost { multiply_adds: 2_000_000, bytes: 1_000_000 };
-        assert_eq!(ceilings.floor(cost, Elem::F32), (Duration::from_millis(2), Bound::Compute));
-        assert_eq!(ceilings.floor(cost, Elem::F16), (Duration::from_millis(1), Bound::Memory));
+        assert_eq!(ceilings.floor(cost, Elem::F32, 0), (Duration::from_millis(2), Bound::Compute));
+        assert_eq!(ceilings.floor(cost, Elem::F16, 3), (Duration::from_micros(1_006), Bound::Memory));
     }
 }

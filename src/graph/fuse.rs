@@ -32,7 +32,20 @@ impl Graph {
     /// # Errors
     /// When a shape rule refuses what it took before: a fault of the op.
     pub fn fused(&self) -> Result<Fused, GraphError> {
+        self.rewritten(Pairs::of(self))
+    }
+
+    /// [`fused`](Self::fused), as far as these values, outputs and updates depend on it; no other node is left.
+    ///
+    /// # Errors
+    /// As [`fused`](Self::fused).
+    pub fn fused_for(&self, wanted: &[Value]) -> Result<Fused, GraphError> {
         let mut pairs = Pairs::of(self);
+        pairs.keep_only(wanted);
+        self.rewritten(pairs)
+    }
+
+    fn rewritten(&self, mut pairs: Pairs<'_>) -> Result<Fused, GraphError> {
         for at in 0..pairs.nodes.len() {
             while pairs.merge(at) {}
         }
@@ -88,6 +101,9 @@ impl<'a> Pairs<'a> {
             Some((from, self.merged(from, at, input)?))
         });
         let Some((from, merged)) = found else { return false };
+        // What was read between the two is read no more, though the node that they are may still make it.
+        let read = self.nodes[from].as_ref().and_then(|first| first.outputs.first().copied());
+        read.and_then(|read| self.uses.remove(&read));
         self.maker.extend(merged.outputs.iter().map(|&value| (value, at)));
         self.nodes[from] = None;
         self.nodes[at] = Some(merged);
@@ -119,6 +135,25 @@ impl<'a> Pairs<'a> {
         let outputs = [kept, &first.outputs].map(|own| [&next.outputs, own].concat());
         let outputs = outputs.into_iter().find(|outputs| made == tensors(outputs))?;
         Some(Node { op, inputs, outputs, scope: first.scope.clone() })
+    }
+
+    /// Takes out nodes that neither these values, outputs nor updates depend on.
+    fn keep_only(&mut self, wanted: &[Value]) {
+        wanted.iter().for_each(|&value| *self.uses.entry(value).or_default() += 1);
+        for place in self.nodes.iter_mut().rev() {
+            let unread = |node: &Node| {
+                node.op.updates().is_empty() && !node.outputs.iter().any(|value| self.uses.contains_key(value))
+            };
+            let Some(node) = place.take_if(|node| unread(node)) else { continue };
+            for value in &node.inputs {
+                if let Some(uses) = self.uses.get_mut(value) {
+                    *uses -= 1;
+                    if *uses == 0 {
+                        self.uses.remove(value);
+                    }
+                }
+            }
+        }
     }
 
     /// The value that a view looks at, or the value itself.

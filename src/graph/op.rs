@@ -116,9 +116,9 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         None
     }
 
-    /// The op as which this one is tuned, and how many of its inputs that takes, the first ones: where a product is but
-    /// part of an op, tiles are tried, kept and found for the product. By default an op is tuned as itself.
-    fn tiled_as(&self) -> Option<(Box<dyn Op>, usize)> {
+    /// The two ops that this one does one after the other, where what stands between them is stored on the way. Tiles are
+    /// tried, kept and found for the first; what the second may err by counts the rounding of what it reads.
+    fn stages(&self) -> Option<Stages> {
         None
     }
 
@@ -156,8 +156,8 @@ impl dyn Op {
     /// [..]`. [`Choices`](crate::kernel::tuning::Choices) are kept under it.
     #[must_use]
     pub fn asked(&self, inputs: &[Tensor]) -> String {
-        match self.tiled_as() {
-            Some((op, count)) => op.asked(inputs.get(..count).unwrap_or(inputs)),
+        match self.stages() {
+            Some(stages) => stages.first.asked(inputs.get(..stages.inputs).unwrap_or(inputs)),
             None => inputs.iter().fold(format!("{self:?}"), |asked, tensor| format!("{asked} {tensor}")),
         }
     }
@@ -176,6 +176,18 @@ impl dyn Op {
     pub fn downcast<O: Op>(&self) -> Option<&O> {
         (self as &dyn Any).downcast_ref()
     }
+}
+
+/// An op as two: the second takes output 0 of the first, then the op's other inputs; the op's outputs are those of the
+/// second, then those of the first.
+#[derive(Debug)]
+pub struct Stages {
+    /// The first.
+    pub first: Box<dyn Op>,
+    /// How many of the op's inputs it takes: the first ones.
+    pub inputs: usize,
+    /// The second.
+    pub then: Box<dyn Op>,
 }
 
 /// A function whose error the GPU's specification bounds more loosely than that of arithmetic.

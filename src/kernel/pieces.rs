@@ -18,8 +18,10 @@ pieces! {
     "attend_sums",
     "attend_tile",
     "bare_number",
+    "bits_128",
     "bits_16",
     "bits_32",
+    "bits_64",
     "convolution",
     "descent",
     "elem_f16",
@@ -51,6 +53,7 @@ pieces! {
     "untallied",
     "width_1",
     "width_4",
+    "windows",
 }
 
 /// The text of a piece.

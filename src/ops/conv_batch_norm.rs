@@ -7,7 +7,7 @@ use super::batch_norm::{Blocks, Cut, Normal, normalize, statistics};
 use super::conv2d_product::{Product, add_slices};
 use super::{BatchNormAgain, BatchNormTrain, Conv2d, Entry, with_tail};
 use crate::graph::{
-    Case, Cost, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Repetition, Signature, Tensor, Value,
+    Case, Cost, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Repetition, Signature, Stages, Tensor, Value,
 };
 use crate::kernel::tuning::Strips;
 use crate::kernel::{Capabilities, Elem, Grid, Recording, Variant, word};
@@ -167,8 +167,8 @@ impl Op for ConvBatchNorm {
         Some(Box::new(Self { relu, ..*self }))
     }
 
-    fn tiled_as(&self) -> Option<(Box<dyn Op>, usize)> {
-        Some((Box::new(self.conv()), 2))
+    fn stages(&self) -> Option<Stages> {
+        Some(Stages { first: Box::new(self.conv()), inputs: 2, then: Box::new(self.norm()) })
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {

@@ -35,10 +35,7 @@ pub struct MaxPoolBackward {
 kernel! {
     /// One lane an output, or four channels.
     struct Forward = "max_pool/forward" {
-        params {
-            count: u32, columns: u32, height: u32, width: u32, out_height: u32, out_width: u32,
-            kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32,
-        }
+        params { count: u32 }
         read { x }
         write { y, index }
     }
@@ -47,10 +44,7 @@ kernel! {
 kernel! {
     /// One lane a pixel's channel, or four.
     struct Backward = "max_pool/backward" {
-        params {
-            count: u32, columns: u32, height: u32, width: u32, out_height: u32, out_width: u32,
-            kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32,
-        }
+        params { count: u32 }
         read { index, dy }
         write { dx }
     }
@@ -81,6 +75,24 @@ impl MaxPool {
         Ok(out)
     }
 
+    /// The build for images of so many channels, and for the sizes of x and y.
+    fn build(&self, io: &Io<'_>, channels: usize, [size, out_size]: [[usize; 2]; 2]) -> Variant {
+        let width = tuning::width(channels);
+        let pairs = [
+            (["HEIGHT", "WIDTH"], size),
+            (["OUT_HEIGHT", "OUT_WIDTH"], out_size),
+            (["KERNEL_H", "KERNEL_W"], self.kernel),
+            (["STRIDE_H", "STRIDE_W"], self.stride),
+            (["PADDING_H", "PADDING_W"], self.padding),
+        ];
+        let elem = io.outputs[0].elem;
+        let build = Variant::of(elem).piece(width.piece()).constant("WORKGROUP", tuning::lanes(io.machine));
+        let build = build.constant("COLUMNS", word(channels / width.elements()));
+        pairs
+            .into_iter()
+            .fold(build, |build, ([down, across], [h, w])| build.constant(down, word(h)).constant(across, word(w)))
+    }
+
     /// Places in all windows of a y.
     fn looked_at(&self, y: &Tensor) -> u64 {
         self.kernel.iter().fold(y.shape.count() as u64, |count, &side| count.saturating_mul(side as u64))
@@ -95,6 +107,19 @@ impl MaxPool {
             (h < size[0] && w < size[1]).then_some((place, [h, w]))
         })
     }
+}
+
+/// Channels of images [N, H, W, C], and H and W.
+fn images(tensor: &Tensor) -> (usize, [usize; 2]) {
+    let [_, height, width, channels] = tensor.shape.dims();
+    (channels, [height, width])
+}
+
+/// How many strips of channels these images have, and a grid of a lane for each.
+fn lanes(io: &Io<'_>, images: &Tensor) -> (u32, Grid) {
+    let [n, height, width, channels] = images.shape.dims();
+    let count = n * height * width * channels / tuning::width(channels).elements();
+    (word(count), Grid::over(count, tuning::lanes(io.machine) as usize))
 }
 
 impl Op for MaxPool {
@@ -121,36 +146,11 @@ impl Op for MaxPool {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let [_, height, width, _] = io.input_dims(0);
-        let [n, out_height, out_width, channels] = io.output_dims(0);
-        let (lanes, lane) = (tuning::lanes(io.machine), tuning::width(channels));
-        let columns = channels / lane.elements();
-        let count = n * out_height * out_width * columns;
-        let [kernel_h, kernel_w] = self.kernel.map(word);
-        let [stride_h, stride_w] = self.stride.map(word);
-        let [padding_h, padding_w] = self.padding.map(word);
-        let [height, width, out_height, out_width] = [height, width, out_height, out_width].map(word);
-        out.dispatch(
-            &Forward {
-                count: word(count),
-                columns: word(columns),
-                height,
-                width,
-                out_height,
-                out_width,
-                kernel_h,
-                kernel_w,
-                stride_h,
-                stride_w,
-                padding_h,
-                padding_w,
-                x: io.input(0),
-                y: io.output(0),
-                index: io.output(1),
-            },
-            Variant::of(io.elem(0)).piece(lane.piece()).constant("WORKGROUP", lanes),
-            Grid::over(count, lanes as usize),
-        );
+        let [(channels, size), (_, out_size)] = [images(&io.inputs[0]), images(&io.outputs[0])];
+        let build = self.build(io, channels, [size, out_size]);
+        let (x, y, index) = (io.input(0), io.output(0), io.output(1));
+        let (count, grid) = lanes(io, &io.outputs[0]);
+        out.dispatch(&Forward { count, x, y, index }, build, grid);
     }
 
     fn work(&self, _: &[Tensor], outputs: &[Tensor]) -> u64 {
@@ -220,36 +220,11 @@ impl Op for MaxPoolBackward {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let [n, height, width, channels] = io.output_dims(0);
-        let [_, out_height, out_width, _] = io.input_dims(1);
-        let (lanes, lane) = (tuning::lanes(io.machine), tuning::width(channels));
-        let columns = channels / lane.elements();
-        let count = n * height * width * columns;
-        let [kernel_h, kernel_w] = self.pool.kernel.map(word);
-        let [stride_h, stride_w] = self.pool.stride.map(word);
-        let [padding_h, padding_w] = self.pool.padding.map(word);
-        let [height, width, out_height, out_width] = [height, width, out_height, out_width].map(word);
-        out.dispatch(
-            &Backward {
-                count: word(count),
-                columns: word(columns),
-                height,
-                width,
-                out_height,
-                out_width,
-                kernel_h,
-                kernel_w,
-                stride_h,
-                stride_w,
-                padding_h,
-                padding_w,
-                index: io.input(0),
-                dy: io.input(1),
-                dx: io.output(0),
-            },
-            Variant::of(io.elem(1)).piece(lane.piece()).constant("WORKGROUP", lanes),
-            Grid::over(count, lanes as usize),
-        );
+        let (channels, out_size) = images(&io.inputs[1]);
+        let build = self.pool.build(io, channels, [self.size, out_size]);
+        let (index, dy, dx) = (io.input(0), io.input(1), io.output(0));
+        let (count, grid) = lanes(io, &io.outputs[0]);
+        out.dispatch(&Backward { count, index, dy, dx }, build, grid);
     }
 
     fn work(&self, inputs: &[Tensor], _: &[Tensor]) -> u64 {

@@ -18,12 +18,25 @@ pub struct Permute {
 }
 
 kernel! {
-    /// One lane an element of y.
+    /// One lane an element of y, or several side by side.
     struct Copy = "permute/copy" {
         params {
             count: u32,
             size1: u32, size2: u32, size3: u32, size4: u32, size5: u32,
             stride0: u32, stride1: u32, stride2: u32, stride3: u32, stride4: u32, stride5: u32,
+        }
+        read { x }
+        write { y }
+    }
+}
+
+kernel! {
+    /// One workgroup a tile of rows of x and rows of y.
+    struct Transpose = "permute/transpose" {
+        params {
+            rows: u32, columns: u32, row_stride: u32, column_stride: u32,
+            size0: u32, size1: u32, size2: u32, size3: u32,
+            from0: u32, from1: u32, from2: u32, from3: u32, to0: u32, to1: u32, to2: u32, to3: u32,
         }
         read { x }
         write { y }
@@ -51,6 +64,103 @@ impl Permute {
             }
         }
         walk
+    }
+}
+
+/// The call for any order of axes. Where what is in a row in x stays so, several elements are moved at once.
+fn copy(io: &Io<'_>, out: &mut Recording, mut walk: Vec<(usize, usize)>) {
+    let (mut count, mut piece) = (io.outputs[0].shape.count(), bits(io.elem(0)));
+    if let Some(((size, 1), outer)) = walk.split_last_mut()
+        && let Some((each, wide)) = wide(io.elem(0), *size)
+    {
+        *size /= each;
+        outer.iter_mut().for_each(|(_, stride)| *stride /= each);
+        (count, piece) = (count / each, wide);
+    }
+    let lanes = tuning::lanes(io.machine);
+    let mut axes = [(1, 0); MAX_AXES];
+    axes[MAX_AXES - walk.len()..].copy_from_slice(&walk);
+    let [s0, s1, s2, s3, s4, s5] = axes.map(|(size, stride)| (word(size), word(stride)));
+    let call = Copy {
+        count: word(count),
+        size1: s1.0,
+        size2: s2.0,
+        size3: s3.0,
+        size4: s4.0,
+        size5: s5.0,
+        stride0: s0.1,
+        stride1: s1.1,
+        stride2: s2.1,
+        stride3: s3.1,
+        stride4: s4.1,
+        stride5: s5.1,
+        x: io.input(0),
+        y: io.output(0),
+    };
+    let variant = Variant::default().piece(piece).constant("WORKGROUP", lanes);
+    out.dispatch(&call, variant, Grid::over(count, lanes as usize));
+}
+
+/// The most elements, up to 16 bytes of them, that rows of this length are made of, and the piece that copies so many.
+fn wide(elem: Elem, length: usize) -> Option<(usize, &'static str)> {
+    let sizes = [(16, "bits_128"), (8, "bits_64"), (4, "bits_32")];
+    let each = sizes.map(|(bytes, piece)| (bytes / elem.bytes(), piece));
+    each.into_iter().find(|(each, _)| *each > 1 && length.is_multiple_of(*each))
+}
+
+/// Where another axis of x is in a row in y: that one and x's own, and what is left of the walk.
+struct Turned {
+    /// Rows of x: size, and the stride in y.
+    rows: (usize, usize),
+    /// Rows of y: size, and the stride in x.
+    columns: (usize, usize),
+    /// The other axes: size, stride in x, stride in y.
+    outer: Vec<(usize, usize, usize)>,
+}
+
+/// Fewer rows or columns leave most of a tile empty.
+const WORTH_TILES: usize = 8;
+/// The kernel's tile.
+const SIDE: usize = 32;
+
+impl Turned {
+    fn of(walk: &[(usize, usize)]) -> Option<Self> {
+        let (&columns, _) = walk.split_last().filter(|((size, stride), _)| *stride > 1 && *size >= WORTH_TILES)?;
+        let at = walk.iter().position(|&(size, stride)| stride == 1 && size >= WORTH_TILES)?;
+        let in_y = |at: usize| walk[at + 1..].iter().map(|axis| axis.0).product::<usize>();
+        let others = (0..walk.len() - 1).filter(|&other| other != at);
+        let outer = others.map(|other| (walk[other].0, walk[other].1, in_y(other))).collect();
+        Some(Self { rows: (walk[at].0, in_y(at)), columns, outer })
+    }
+
+    fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let mut outer = [(1, 0, 0); MAX_AXES - 2];
+        outer[MAX_AXES - 2 - self.outer.len()..].copy_from_slice(&self.outer);
+        let [o0, o1, o2, o3] = outer.map(|(size, from, to)| [size, from, to].map(word));
+        let call = Transpose {
+            rows: word(self.rows.0),
+            columns: word(self.columns.0),
+            row_stride: word(self.rows.1),
+            column_stride: word(self.columns.1),
+            size0: o0[0],
+            size1: o1[0],
+            size2: o2[0],
+            size3: o3[0],
+            from0: o0[1],
+            from1: o1[1],
+            from2: o2[1],
+            from3: o3[1],
+            to0: o0[2],
+            to1: o1[2],
+            to2: o2[2],
+            to3: o3[2],
+            x: io.input(0),
+            y: io.output(0),
+        };
+        let sides = self.rows.0.div_ceil(SIDE) * self.columns.0.div_ceil(SIDE);
+        let tiles = sides * self.outer.iter().map(|axis| axis.0).product::<usize>();
+        let variant = Variant::default().piece(bits(io.elem(0))).constant("WORKGROUP", tuning::lanes(io.machine));
+        out.dispatch(&call, variant, Grid::of(tiles));
     }
 }
 
@@ -85,30 +195,11 @@ impl Op for Permute {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let count = io.outputs[0].shape.count();
-        let lanes = tuning::lanes(io.machine);
         let walk = self.walk(&io.inputs[0].shape);
-        let mut axes = [(1, 0); MAX_AXES];
-        axes[MAX_AXES - walk.len()..].copy_from_slice(&walk);
-        let [s0, s1, s2, s3, s4, s5] = axes.map(|(size, stride)| (word(size), word(stride)));
-        let call = Copy {
-            count: word(count),
-            size1: s1.0,
-            size2: s2.0,
-            size3: s3.0,
-            size4: s4.0,
-            size5: s5.0,
-            stride0: s0.1,
-            stride1: s1.1,
-            stride2: s2.1,
-            stride3: s3.1,
-            stride4: s4.1,
-            stride5: s5.1,
-            x: io.input(0),
-            y: io.output(0),
-        };
-        let variant = Variant::default().piece(bits(io.elem(0))).constant("WORKGROUP", lanes);
-        out.dispatch(&call, variant, Grid::over(count, lanes as usize));
+        match Turned::of(&walk) {
+            Some(turned) => turned.record(io, out),
+            None => copy(io, out, walk),
+        }
     }
 
     fn backward(&self, _: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
@@ -155,6 +246,15 @@ fn cases() -> Vec<Case> {
         case(&[4, 1, 3, 0, 2], &[2, 3, 1, 2, 3]),
         case(&[5, 4, 3, 2, 1, 0], &[2, 3, 2, 3, 2, 3]),
         case(&[6, 5, 0, 1, 2, 3, 4], &[2, 1, 2, 3, 2, 2, 3]),
+        // In tiles: whole ones, sticking out, with axes before and between, and more groups than a grid has in a row.
+        case(&[1, 0], &[32, 64]),
+        case(&[0, 3, 1, 2, 4], &[2, 3, 2, 33, 9]),
+        case(&[2, 4, 3, 1, 0], &[9, 3, 2, 2, 35]),
+        case(&[0, 2, 1], &[65_537, 8, 8]).no_gradient(),
+        // Whole rows, by 16, 8 and 4 bytes.
+        case(&[1, 0, 2], &[3, 5, 16]),
+        case(&[1, 0, 2], &[3, 5, 12]),
+        case(&[1, 0, 2], &[3, 5, 6]),
         case(&[0, 2, 1, 3], &[256, 196, 16, 16]).real("vt-resnet heads of pixels"),
         case(&[0, 2, 1], &[256, 196, 256]).real("vt-resnet stage4 pixels and channels"),
     ]

@@ -135,7 +135,7 @@ pub fn training_step_with(
     let labels = graph.input("labels", labels);
     let rate = graph.input("rate", Tensor::f32([1]));
     let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;
-    let fused = graph.fused()?;
+    let fused = graph.fused_for(&[logits, labels, rate])?;
     let now =
         |fused: &Fused, old| fused.value(old).ok_or_else(|| GraphError::Name("a value was fused away".to_owned()));
     let (logits, labels, rate) = (now(&fused, logits)?, now(&fused, labels)?, now(&fused, rate)?);
@@ -157,8 +157,9 @@ pub fn training_step_with(
         let missing = || GraphError::Name(format!("the loss does not depend on parameter `{}`", weight.name));
         gradients.push((weight.name.clone(), gradient.ok_or_else(missing)?));
     }
-    // Again, for what the gradients are made of: they are all that is wanted from here on, so they stay.
-    let fused = graph.fused()?;
+    // Again, for what the gradients are made of. What was made a second time, and nothing reads, goes.
+    let wanted: Vec<Value> = gradients.iter().map(|&(_, gradient)| gradient).chain([rate]).collect();
+    let fused = graph.fused_for(&wanted)?;
     for (_, gradient) in &mut gradients {
         *gradient = now(&fused, *gradient)?;
     }

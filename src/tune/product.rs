@@ -61,9 +61,9 @@ impl Product {
     fn of(graph: &Graph, node: &Node, machine: &Capabilities) -> Self {
         let tensors = |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>();
         let (mut op, mut inputs, mut outputs) = (node.op.clone(), tensors(&node.inputs), tensors(&node.outputs));
-        if let Some((product, count)) = op.tiled_as() {
-            op = product.into();
-            inputs.truncate(count);
+        if let Some(stages) = op.stages() {
+            op = stages.first.into();
+            inputs.truncate(stages.inputs);
             outputs = op.outputs(&inputs).unwrap_or_default();
         }
         let recorded = |machine: &Capabilities| op.recorded(&inputs, &outputs, machine);

@@ -6,7 +6,7 @@ use super::CompareError;
 use super::compare::{Worst, largest};
 use super::tolerance::{Tolerance, honest_move};
 use super::whole::{Leaf, OutputRow};
-use crate::graph::{Graph, Node, Source, Value, computed, round};
+use crate::graph::{Graph, Node, Source, Tensor, Value, honest, round, run};
 use crate::kernel::Elem;
 use crate::reference::{Array, Random, Real};
 
@@ -36,7 +36,15 @@ pub(super) fn judge(
     let wanted: Vec<Value> = left.iter().map(|(_, value)| *value).collect();
     let exact = |value: Value| round(&leaf(value, graph.source(value)), graph.tensor(value).elem);
     let mut truths: HashMap<Value, Array<f64>> = HashMap::new();
-    interpret(graph, &wanted, exact, |_, _, array| array, |value, array| drop(truths.insert(value, array.clone())));
+    let maths = |node: &Node, inputs: &[&Array<f64>]| run(&*node.op, inputs);
+    interpret(
+        graph,
+        &wanted,
+        exact,
+        maths,
+        |_, _, array| array,
+        |value, array| drop(truths.insert(value, array.clone())),
+    );
     let found = wanted.iter().map(|&value| read(value)).collect::<Result<Vec<_>, _>>()?;
     let sizes: Vec<f64> = wanted.iter().map(|value| largest(&truths[value])).collect();
     let mut yardsticks = vec![0.0f64; left.len()];
@@ -83,16 +91,21 @@ fn honest_errors(
         let finite = pairs.map(|(a, b)| (a.to_f64() - b).abs()).filter(|error| error.is_finite());
         errors.insert(value, finite.fold(0.0, f64::max));
     };
-    interpret(graph, wanted, |value| exact(value).cast(), settle, take);
+    let maths = |node: &Node, inputs: &[&Array<f32>]| {
+        let outputs: Vec<Tensor> = node.outputs.iter().map(|&value| graph.tensor(value).clone()).collect();
+        honest(&*node.op, inputs, &outputs)
+    };
+    interpret(graph, wanted, |value| exact(value).cast(), maths, settle, take);
     wanted.iter().map(|value| errors[value]).collect()
 }
 
-/// Computes what the wanted values depend on; each value goes through `settle` when made, and is dropped after its
+/// Computes what the wanted values depend on, by `maths`; each value goes through `settle` when made, and is dropped after its
 /// last use.
 fn interpret<T: Real>(
     graph: &Graph,
     wanted: &[Value],
     leaf: impl Fn(Value) -> Array<T>,
+    maths: impl Fn(&Node, &[&Array<T>]) -> Vec<Array<T>>,
     settle: impl Fn(&Node, Value, Array<T>) -> Array<T>,
     mut take: impl FnMut(Value, &Array<T>),
 ) {
@@ -118,7 +131,7 @@ fn interpret<T: Real>(
             // What no node made is a leaf.
             arrays.entry(value).or_insert_with(|| leaf(value));
         }
-        let outputs = computed(graph, node, &node.inputs.iter().map(|value| &arrays[value]).collect::<Vec<_>>());
+        let outputs = maths(node, &node.inputs.iter().map(|value| &arrays[value]).collect::<Vec<_>>());
         for (&value, array) in node.outputs.iter().zip(outputs) {
             let array = settle(node, value, array);
             if wanted.contains(&value) {

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::compare::{encode, largest};
 use super::record::with_gradients;
-use crate::graph::{Case, Draw, Graph, GraphError, Node, Source, Tensor, Value, computed, numbers, round, run};
+use crate::graph::{Case, Draw, Graph, GraphError, Node, Source, Tensor, Value, computed, honest, numbers, round};
 use crate::kernel::{Capabilities, Elem, Recording};
 use crate::reference::{Array, PIECE, Random, Real};
 
@@ -73,7 +73,7 @@ impl Truths {
                 node.inputs.iter().map(|value| arrays[value.index()].as_ref().expect("nodes stand in order")).collect();
             let outputs = computed(&self.graph, &node, &inputs);
             if !node.op.is_view() {
-                let errors = yardstick(&node, &inputs, &outputs);
+                let errors = yardstick(&node, &inputs, &outputs, &tensors(&self.graph, &node.outputs));
                 let known = expected.get_or_insert_with(|| Expected::of(&self.graph, &node, &inputs, &outputs));
                 for (truth, error) in known.truths.iter_mut().zip(errors) {
                     truth.yardstick = truth.yardstick.max(error);
@@ -107,18 +107,20 @@ impl Iterator for Truths {
 
 impl Expected {
     fn of(graph: &Graph, node: &Node, inputs: &[&Array<f64>], outputs: &[Array<f64>]) -> Self {
-        let tensors =
-            |values: &[Value]| values.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<Tensor>>();
-        let types = tensors(&node.inputs);
+        let types = tensors(graph, &node.inputs);
         let bytes = inputs.iter().zip(&types).map(|(array, tensor)| encode(array, tensor.elem)).collect();
         let truths = outputs.iter().map(Truth::of).collect();
-        Self { node: node.clone(), inputs: types, outputs: tensors(&node.outputs), bytes, truths }
+        Self { node: node.clone(), inputs: types, outputs: tensors(graph, &node.outputs), bytes, truths }
     }
 
     /// The node's kernel calls on such a machine.
     pub(super) fn recording(&self, machine: &Capabilities) -> Recording {
         self.node.op.recorded(&self.inputs, &self.outputs, machine)
     }
+}
+
+fn tensors(graph: &Graph, values: &[Value]) -> Vec<Tensor> {
+    values.iter().map(|&value| graph.tensor(value).clone()).collect()
 }
 
 impl Truth {
@@ -134,11 +136,11 @@ impl Truth {
     }
 }
 
-/// The largest error of the maths in f32 over each output. Not rounded to f16: a rounding is as large as the number that
+/// The largest error of the honest maths over each output. Outputs are not rounded to f16: a rounding is as large as the number that
 /// is rounded, so the tolerance has it for each element, and not that of the largest for all.
-pub(super) fn yardstick(node: &Node, given: &[&Array<f64>], truth: &[Array<f64>]) -> Vec<f64> {
+pub(super) fn yardstick(node: &Node, given: &[&Array<f64>], truth: &[Array<f64>], outputs: &[Tensor]) -> Vec<f64> {
     let single: Vec<Array<f32>> = given.iter().map(|array| array.cast()).collect();
-    let honest = run(&*node.op, &single.iter().collect::<Vec<_>>());
+    let honest = honest(&*node.op, &single.iter().collect::<Vec<_>>(), outputs);
     let largest = |(honest, truth): (&Array<f32>, &Array<f64>)| {
         let pairs = honest.data.par_iter().zip(&truth.data).with_min_len(PIECE);
         // What overflows is judged element by element, not taken as a yardstick.

@@ -255,7 +255,7 @@ fn judge(node: &Node, given: &[Array<f64>], outputs: &[Tensor], found: &[Vec<f64
         };
         (0..outputs.len()).map(one).collect()
     };
-    let mut most = yardstick(node, &given.iter().collect::<Vec<_>>(), &truth);
+    let mut most = yardstick(node, &given.iter().collect::<Vec<_>>(), &truth, outputs);
     let worsts = against(&most);
     let small = outputs.iter().all(|tensor| tensor.shape.count() <= SMALL);
     if !small || worsts.iter().all(|worst| worst.share <= 1.0) {
@@ -266,7 +266,7 @@ fn judge(node: &Node, given: &[Array<f64>], outputs: &[Tensor], found: &[Vec<f64
         let near: Vec<Array<f64>> =
             moved(given, node, seed, NEIGHBOR).iter().map(|array| round(array, Elem::F32)).collect();
         let near: Vec<&Array<f64>> = near.iter().collect();
-        let errors = yardstick(node, &near, &run(&*node.op, &near));
+        let errors = yardstick(node, &near, &run(&*node.op, &near), outputs);
         // All one way for once: a mean of means is off by roundings of them, however many terms share in it.
         let rounded = if seed == 1 { raised(given) } else { moved(given, node, seed, TERMS_MOVE) };
         let rounded = run(&*node.op, &rounded.iter().collect::<Vec<_>>());

@@ -194,6 +194,25 @@ def normalization():
         given += [numbers(*shortcut, seed=14)] if shortcut else []
         case(f"conv_norm-{name}", "conv_norm", attributes, function, given)
 
+    def trained(stride, padding, groups, relu):
+        def function(x, weight, gain, bias, mean, variance, shortcut=None):
+            z = to_back(F.conv2d(to_front(x), weight.permute(3, 2, 0, 1), None, stride, padding, groups=groups))
+            y, *others = train(z, gain, bias, mean, variance)
+            y = y if shortcut is None else y + shortcut
+            return F.relu(y) if relu else y, *others, z
+
+        return {"stride": stride, "padding": padding, "groups": groups, "eps": eps, "momentum": momentum, "relu": relu}, function
+
+    for name, arguments, weight, shortcut in [
+        ("plain", ([2, 1], [1, 0], 1, True), (3, 2, 3, 5), None),
+        ("shortcut", ([1, 1], [1, 1], 3, True), (3, 3, 1, 6), (2, 5, 4, 6)),
+    ]:
+        attributes, function = trained(*arguments)
+        given = [numbers(2, 5, 4, 3, seed=12), numbers(*weight, seed=13), *inputs(1, weight[3])[1:]]
+        given += [numbers(*shortcut, seed=14)] if shortcut else []
+        learned = (0, 1, 2, 3, 6) if shortcut else (0, 1, 2, 3)
+        case(f"conv_batch_norm-{name}", "conv_batch_norm", attributes, function, given, learned)
+
 
 def attention():
     """PyTorch 1.13's scaled dot-product attention has no scale of its own choosing: q carries it."""

@@ -19,7 +19,7 @@ use super::machine::{Machine, MachineArgument};
 /// `memory-bound`, and `models` (throughput and latency of whole models). The first word is a suite or else a filter.
 ///
 /// The floor is what the op's bytes and multiply-adds take at the rates of a copy and of a large matrix product, both
-/// measured in the same run. `backward N` computes the gradient of input N. Tensors stay where they are between runs,
+/// measured in the same run, and what as many kernel calls take that have next to nothing to do. `backward N` computes the gradient of input N. Tensors stay where they are between runs,
 /// so what fits into a cache is read from there and may beat its floor. On a software adapter one small case an op is
 /// run (all that match, with a filter), and counts are what to look at.
 #[derive(Debug, Args)]

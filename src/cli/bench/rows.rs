@@ -49,7 +49,8 @@ pub(super) fn run(
             }
         };
         progress.advance(&format!("{} {}", subject.name, subject.pass));
-        let floor = floors.map(|ceilings| ceilings.floor(subject.cost, subject.elem));
+        let floor =
+            floors.map(|ceilings| ceilings.floor(subject.cost, subject.elem, subject.recording.dispatches.len()));
         let peer = peer.and_then(|peer| peer.time(&key(&subject)));
         lines.push(Line { subject, measured, floor, peer });
     }
@@ -62,6 +63,7 @@ pub(super) fn run(
             "suite": suite.name(),
             "software": software,
             "copy_gb_per_s": floors.map(|ceilings| ceilings.bytes_per_second / 1e9),
+            "call_us": floors.map(|ceilings| ceilings.call.as_secs_f64() * 1e6),
             "product_tflops_f32": floors.map(|ceilings| 2.0 * ceilings.f32_per_second / 1e12),
             "product_tflops_f16": floors.and_then(|ceilings| ceilings.f16_per_second).map(|rate| 2.0 * rate / 1e12),
             "rows": lines.iter().map(Line::json).collect::<Vec<Value>>(),
