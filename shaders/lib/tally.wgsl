@@ -10,9 +10,9 @@ fn with_rows(known: Tally, rows: f32, mean: vec4<f32>, m2: vec4<f32>) -> Tally {
     let off = mean - origin;
     return Tally(known.rows + rows, origin, known.sum + rows * off, known.squares + m2 + rows * off * off);
 }
-// With a row more, if it is inside: as it is stored.
+// With a row more, if it is inside: as it is stored. Where a column is constant, all of a rounding would be deviation.
 fn with_row(known: Tally, inside: bool, sums: vec4<f32>) -> Tally {
-    return with_rows(known, select(0.0, 1.0, inside), vec4<f32>(elem4(sums)), vec4<f32>());
+    return with_rows(known, select(0.0, 1.0, inside), held(sums), vec4<f32>());
 }
 
 fn mean_of(known: Tally) -> vec4<f32> {

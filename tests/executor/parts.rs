@@ -224,7 +224,7 @@ pub(crate) fn what_cannot_be_cut_is_refused() -> Outcome {
     let step = training_step(&*model, [64, 224, 224, 3], sgd)?.graph;
     says(
         refusal(&step, &machine)?,
-        "batch_norm at stem/norm: its output is f32 [64, 112, 112, 64], 205520896 bytes, and a binding of this machine \
+        "conv_batch_norm at stem/conv: its output is f32 [64, 112, 112, 64], 205520896 bytes, and a binding of this machine \
          holds 134217728: a first axis (batch) of at most 41 fits",
     )?;
     let large = evaluation(&*model, &mut Parameters::new(), [128, 224, 224, 3])?;
