@@ -21,7 +21,7 @@ fn outer_y(col: u32, slice: u32) -> OuterY {
 fn store(outer: OuterY, none: Beside, row: u32, inside: bool, slice: u32, sums: vec4<f32>) {
     for (var i = 0u; i < PACKS; i++) { // unroll
         if inside & (outer.col + i * PACK < GROUP_OUT) {
-            z[(row * OUT_C + outer.channel) / PACK + i] = pack_of(held(sums), i);
+            z[(row * OUT_C + outer.channel) / PACK + i] = pack_of(sums, i);
         }
     }
 }
