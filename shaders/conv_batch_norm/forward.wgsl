@@ -6,13 +6,17 @@
 // needs tally
 // needs patches
 
-struct Params { batch: u32 }
+struct Params { batch: u32, nothing: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<factor>;
 @group(0) @binding(2) var<storage, read> weight: array<factor>;
 @group(0) @binding(3) var<storage, read_write> z: array<pack>;
 @group(0) @binding(4) var<storage, read_write> block_mean: array<sum_pack>; // [blocks, OUT_C]
 @group(0) @binding(5) var<storage, read_write> block_m2: array<sum_pack>;
+
+fn nothing() -> u32 {
+    return params.nothing;
+}
 
 struct OuterY { col: u32, channel: u32 }
 fn outer_y(col: u32, slice: u32) -> OuterY {

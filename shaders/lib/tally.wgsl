@@ -11,8 +11,9 @@ fn with_rows(known: Tally, rows: f32, mean: vec4<f32>, m2: vec4<f32>) -> Tally {
     return Tally(known.rows + rows, origin, known.sum + rows * off, known.squares + m2 + rows * off * off);
 }
 // With a row more, if it is inside: as it is stored. Where a column is constant, all of a rounding would be deviation.
+// The kernel's nothing() is 0, by a parameter.
 fn with_row(known: Tally, inside: bool, sums: vec4<f32>) -> Tally {
-    return with_rows(known, select(0.0, 1.0, inside), held(sums), vec4<f32>());
+    return with_rows(known, select(0.0, 1.0, inside), held(sums, nothing()), vec4<f32>());
 }
 
 fn mean_of(known: Tally) -> vec4<f32> {

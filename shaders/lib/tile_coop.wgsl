@@ -130,7 +130,7 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
     }
 }
 
-// The tally of a lane's columns over all rows of its subgroup, of which row0 is the first.
+// To the lanes of a subgroup's first row, row0: the tally of their columns over all of its rows.
 fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
     let place = lane / SUBGROUP * SPILLED + lane % SUBGROUP;
     let tallies = SPILL_ROWS * SPILL_STRIPS;
@@ -140,9 +140,11 @@ fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
     }
     workgroupBarrier();
     var all = Tally();
-    for (var part = 0u; part < SPILL_ROWS; part++) {
-        let at = place - lane % SUBGROUP + part * SPILL_STRIPS + lane % SPILL_STRIPS;
-        all = with_rows(all, f32(part_rows(part, row0)), spilled[at], spilled[at + tallies]);
+    if lane % SUBGROUP < SPILL_STRIPS {
+        for (var part = 0u; part < SPILL_ROWS; part++) {
+            let at = place + part * SPILL_STRIPS;
+            all = with_rows(all, f32(part_rows(part, row0)), spilled[at], spilled[at + tallies]);
+        }
     }
     workgroupBarrier(); // spilled is reused by the next columns
     return all;

@@ -89,16 +89,18 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
     }
 }
 
-// The tally of a lane's columns over all rows of a tile.
+// To the lanes of a tile's first rows: the tally of their columns over all of them.
 fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
     workgroupBarrier(); // tiles are done with, and hold tallies now
     tile_a[lane] = mean_of(own);
     tile_b[lane] = m2_of(own);
     workgroupBarrier();
     var all = Tally();
-    for (var part = 0u; part < TALLY_PARTS; part++) {
-        let at = part * LANES_N + lane % LANES_N;
-        all = with_rows(all, f32(part_rows(part, row0)), tile_a[at], tile_b[at]);
+    if lane < LANES_N {
+        for (var part = 0u; part < TALLY_PARTS; part++) {
+            let at = part * LANES_N + lane;
+            all = with_rows(all, f32(part_rows(part, row0)), tile_a[at], tile_b[at]);
+        }
     }
     return all;
 }

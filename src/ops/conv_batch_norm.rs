@@ -36,7 +36,7 @@ pub struct ConvBatchNorm {
 kernel! {
     /// A workgroup a tile of pixels and channels.
     struct Forward = "conv_batch_norm/forward" {
-        params { batch: u32 }
+        params { batch: u32, nothing: u32 }
         read { x, weight }
         write { z, block_mean, block_m2 }
     }
@@ -56,7 +56,7 @@ const INPUTS: usize = 6;
 /// z among the outputs.
 const Z: usize = 5;
 /// Blocks from which it pays to unite them in groups first: few workgroups merge what is left.
-const MANY_BLOCKS: usize = 512;
+const MANY_BLOCKS: usize = 1024;
 
 impl ConvBatchNorm {
     /// This convolution and this normalization.
@@ -88,7 +88,7 @@ impl ConvBatchNorm {
         let count = cut.rows.div_ceil(rows_each);
         let (mean, m2) = (out.scratch(count * cut.channels), out.scratch(count * cut.channels));
         let (x, weight) = (io.input(0), io.input(1));
-        out.dispatch(&Forward { batch, x, weight, z, block_mean: mean, block_m2: m2 }, variant, grid);
+        out.dispatch(&Forward { batch, nothing: 0, x, weight, z, block_mean: mean, block_m2: m2 }, variant, grid);
         let blocks = Blocks { origin: None, mean, m2, count, rows_each };
         Some(if count > MANY_BLOCKS { unite(io.machine, cut, &blocks, out) } else { blocks })
     }
