@@ -1,2 +1,2 @@
-// What a copy moves: 128 bits, of whatever they are: as many as a lane can load at once.
+// What a copy moves: 16 bytes, the most that a lane loads at once, whatever they mean.
 alias bits = vec4<u32>;
