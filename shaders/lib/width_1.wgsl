@@ -4,3 +4,6 @@ alias elems = elem;
 alias floats = f32;
 alias words = u32;
 alias flags = bool;
+fn total(value: floats) -> f32 {
+    return value;
+}

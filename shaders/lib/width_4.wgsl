@@ -4,3 +4,6 @@ alias elems = elem4;
 alias floats = vec4<f32>;
 alias words = vec4<u32>;
 alias flags = vec4<bool>;
+fn total(value: floats) -> f32 {
+    return value.x + value.y + value.z + value.w;
+}

@@ -120,21 +120,26 @@ mod batch_norm;
 mod batch_norm_again;
 mod batch_norm_backward;
 mod batch_norm_fixed;
+mod concat;
 mod conv2d;
 mod conv2d_backward;
 mod conv_norm;
 mod cross_entropy;
 mod cross_entropy_with_gradient;
 mod fill;
+mod l2_normalize;
 mod loss_scale;
 mod map;
 mod matmul;
 mod max_pool;
 mod mean_rows;
+mod pad;
 mod permute;
 mod repeat;
 mod reshape;
+mod resize;
 mod sgd;
+mod slice;
 mod softmax;
 mod sum_rows;
 
@@ -145,21 +150,26 @@ pub use batch_norm::BatchNormTrain;
 pub use batch_norm_again::BatchNormAgain;
 pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
+pub use concat::Concat;
 pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use cross_entropy_with_gradient::CrossEntropyWithGradient;
 pub use fill::Fill;
+pub use l2_normalize::{L2Normalize, L2NormalizeBackward};
 pub use loss_scale::LossScale;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
 pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_rows::{MeanRows, MeanRowsBackward};
+pub use pad::Pad;
 pub use permute::Permute;
 pub use repeat::{Repeat, RepeatBackward};
 pub use reshape::Reshape;
+pub use resize::{Resize, ResizeBackward, ResizeMode};
 pub use sgd::{Sgd, SgdMixed};
+pub use slice::{Slice, split};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sum_rows::SumRows;
 
@@ -180,20 +190,25 @@ const ENTRIES: &[Entry] = &[
     batch_norm::ENTRY,
     batch_norm_again::ENTRY,
     batch_norm_fixed::ENTRY,
+    concat::ENTRY,
     conv2d::ENTRY,
     conv_norm::ENTRY,
     cross_entropy::ENTRY,
     cross_entropy_with_gradient::ENTRY,
     fill::ENTRY,
+    l2_normalize::ENTRY,
     loss_scale::ENTRY,
     map::ENTRY,
     matmul::ENTRY,
     max_pool::ENTRY,
     mean_rows::ENTRY,
+    pad::ENTRY,
     permute::ENTRY,
     repeat::ENTRY,
     reshape::ENTRY,
+    resize::ENTRY,
     sgd::ENTRY,
+    slice::ENTRY,
     softmax::ENTRY,
     sum_rows::ENTRY,
 ];

@@ -145,6 +145,20 @@ def pooling():
         attributes = {"kernel": kernel, "stride": stride, "padding": padding}
         case(f"max_pool-{name}", "max_pool", attributes, function, [numbers(*shape, seed=4)], (0,))
 
+    for name, mode, size, shape in [
+        ("nearest", "nearest", [7, 6], (2, 3, 4, 3)),
+        ("nearest-smaller", "nearest", [3, 5], (1, 7, 11, 4)),
+        ("bilinear", "bilinear", [8, 7], (2, 4, 3, 3)),
+        ("bilinear-smaller", "bilinear", [4, 4], (1, 14, 9, 4)),
+        ("bilinear-both-ways", "bilinear", [2, 9], (1, 7, 4, 1)),
+    ]:
+        corners = {"align_corners": False} if mode == "bilinear" else {}
+
+        def resize(x, mode=mode, size=size, corners=corners):
+            return to_back(F.interpolate(to_front(x), size, mode=mode, **corners))
+
+        case(f"resize-{name}", "resize", {"size": size, "mode": mode}, resize, [numbers(*shape, seed=48)], (0,))
+
     case("mean_rows", "mean_rows", {}, lambda x: x.mean(1), [numbers(3, 7, 5, seed=5)], (0,))
     case("sum_rows", "sum_rows", {}, lambda x: x.sum(0), [numbers(31, 4, seed=6)])
 
@@ -228,6 +242,13 @@ def pointwise():
     case("softmax", "softmax", {}, lambda x: F.softmax(x, -1), [numbers(2, 7, 33, seed=18)], (0,))
     large = numbers(5, 33, seed=19, low=-200.0, high=200.0)
     case("softmax-large", "softmax", {}, lambda x: F.softmax(x, -1), [large], (0,))
+    # Their norms are about 6, and that of the last is 1e-13.
+    rows = numbers(2, 5, 33, seed=51)
+    rows[1, 4] *= 1e-14
+    unit = lambda x: F.normalize(x, p=2, dim=-1, eps=1e-12)
+    case("l2_normalize", "l2_normalize", {"eps": 1e-12}, unit, [rows[:1]], (0,))
+    short = lambda x: F.normalize(x, p=2, dim=-1, eps=6.0)
+    case("l2_normalize-short", "l2_normalize", {"eps": 6.0}, short, [rows], (0,))
     labels = torch.randint(0, 10, (31,), generator=torch.Generator().manual_seed(20))
     loss = lambda logits, labels: (F.cross_entropy(logits, labels).reshape(1), torch.logsumexp(logits, 1))
     case("cross_entropy", "cross_entropy", {}, loss, [numbers(31, 10, seed=21), labels], (0,))
@@ -249,6 +270,12 @@ def arranging():
     case("reshape", "reshape", {"shape": [6, 20]}, lambda x: x.reshape(6, 20), [x], (0,))
     one = numbers(1, 5, 3, seed=23)
     case("repeat", "repeat", {"times": 4}, lambda x: x.repeat(4, 1, 1), [one], (0,))
+    part = {"axis": 1, "start": 1, "length": 2}
+    case("slice", "slice", part, lambda x: x[:, 1:3].contiguous(), [x], (0,))
+    zeros = {"axis": 2, "before": 1, "after": 2}
+    case("pad", "pad", zeros, lambda x: F.pad(x, (0, 0, 1, 2)), [x], (0,))
+    together = [x, numbers(2, 3, 1, 5, seed=49), numbers(2, 3, 2, 5, seed=50)]
+    case("concat", "concat", {"axis": 2}, lambda *all: torch.cat(all, 2), together, range(3))
     fill = {"value": -1.7, "shape": [7, 33], "elem": "f32"}
     case("fill", "fill", fill, lambda: torch.full((7, 33), -1.7, dtype=torch.float64), [])
 

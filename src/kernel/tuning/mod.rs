@@ -82,6 +82,38 @@ impl Flat {
 /// Loads that a lane has under way at a time, where there is enough work for all lanes.
 const AT_ONCE: usize = 4;
 
+/// How rows are shared out among lanes that work on each row together (`shaders/lib/rows.wgsl`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// What a lane works on at once, counted along a row.
+    pub columns: u32,
+    /// The build.
+    pub variant: Variant,
+    /// The grid.
+    pub grid: Grid,
+}
+
+/// Strips of a row that a lane holds at most: what it loads before it works on any.
+const HELD: usize = 4;
+
+impl Rows {
+    /// So many rows of so many elements of this type.
+    #[must_use]
+    pub fn of(capabilities: &Capabilities, elem: Elem, rows: usize, elements: usize) -> Self {
+        let (lanes, width) = (lanes(capabilities), width(elements));
+        let columns = elements / width.elements();
+        let row_lanes = columns.div_ceil(HELD).next_power_of_two().min(lanes as usize);
+        let held = columns.div_ceil(row_lanes).min(HELD);
+        let variant = Variant::of(elem).piece(width.piece()).constant("WORKGROUP", lanes);
+        let variant = variant.constant("ROW_LANES", word(row_lanes)).constant("HELD", word(held));
+        Self {
+            columns: word(columns),
+            variant: variant.constant("WHOLE", (columns <= held * row_lanes).into()),
+            grid: Grid::over(rows, lanes as usize / row_lanes),
+        }
+    }
+}
+
 /// How a matrix is shared out among workgroups whose lanes lie side by side over columns and walk down rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strips {

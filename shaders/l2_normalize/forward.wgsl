@@ -1,0 +1,46 @@
+// y = x / max(|x|, eps), row by row. ROW_LANES lanes a row.
+// needs rows
+
+struct Params { rows: u32, columns: u32, eps: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elems>; // [rows, columns]
+@group(0) @binding(2) var<storage, read_write> y: array<elems>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let own = folded(group, groups) * ROWS_AT_ONCE + lane / ROW_LANES;
+    // Lanes past the last row walk over it once more and write nothing: barriers want them all.
+    let row = min(own, params.rows - 1u);
+    var xs: array<elems, HELD>;
+    var squares = floats();
+    for (var start = lane % ROW_LANES; start < params.columns; start += CHUNK) {
+        for (var i = 0u; i < HELD; i++) { // unroll
+            xs[i] = x[strip_at(row, start, i)];
+        }
+        for (var i = 0u; i < HELD; i++) { // unroll
+            if is_inside(start, i) {
+                squares += floats(xs[i]) * floats(xs[i]);
+            }
+        }
+    }
+    let scale = 1.0 / max(sqrt(row_sum(total(squares), lane)), params.eps);
+    if own >= params.rows {
+        return;
+    }
+    for (var start = lane % ROW_LANES; start < params.columns; start += CHUNK) {
+        if WHOLE == 0u {
+            for (var i = 0u; i < HELD; i++) { // unroll
+                xs[i] = x[strip_at(row, start, i)];
+            }
+        }
+        for (var i = 0u; i < HELD; i++) { // unroll
+            if is_inside(start, i) {
+                y[strip_at(row, start, i)] = elems(floats(xs[i]) * scale);
+            }
+        }
+    }
+}
