@@ -83,7 +83,7 @@ fn tiny() -> VtResNet {
         block: Block::Basic,
         stages: vec![Stage { channels: 8, blocks: 1, stride: 1 }],
     };
-    VtResNet { name: "tiny", trunk, vt: Vt { heads: 2, ..Vt::counted(4, 16, 16, 8) }, blocks: 2, classes: 4 }
+    VtResNet::of("tiny", trunk, Vt::counted(4, 16, 16, 8).with_heads(2), 2, 4)
 }
 
 /// Noise: nothing to learn but each image by itself.
@@ -287,7 +287,7 @@ fn refuses(bench: &Bench) -> Outcome {
     }
     refused(trainer.resume(&at("absent")), &["absent", "is the folder there"])?;
     refused(trainer.save(&at("no folder").join("file")), &["no folder", "is the folder there"])?;
-    let other = ResNet::presets(4).swap_remove(4);
+    let other = ResNet::small(4);
     let other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;
     refused(Checkpoint::open(&good)?.load(other.homes(), Which::All), &["good", "[3, 3, 1, 8] there", "more"])?;
     let longer = VtResNet { blocks: 3, ..tiny() };

@@ -103,7 +103,8 @@ impl Vt {
     /// position code, the transformer has values in eight groups and one matrix behind, pixel maps are in groups of
     /// `group` channels (64 there), and every attention but the filter's has so many heads (16 there).
     ///
-    /// The appendix shows no norms; they are as in all that its authors published later, batch norm behind every map.
+    /// The appendix shows no norms; all that its authors published later has batch norms, and here they stand where those
+    /// of the counted preset do.
     #[must_use]
     pub const fn early(tokens: usize, token_channels: usize, channels: usize, [heads, group]: [usize; 2]) -> Self {
         let (attention, grouped) = (Attention::scaled(heads), GroupsOf(group));
