@@ -120,6 +120,7 @@ mod batch_norm;
 mod batch_norm_again;
 mod batch_norm_backward;
 mod batch_norm_fixed;
+mod cluster_mean;
 mod concat;
 mod conv2d;
 mod conv2d_backward;
@@ -128,11 +129,13 @@ mod cross_entropy;
 mod cross_entropy_with_gradient;
 mod fill;
 mod l2_normalize;
+mod layer_norm;
 mod loss_scale;
 mod map;
 mod matmul;
 mod max_pool;
 mod mean_rows;
+mod nearest_centroid;
 mod pad;
 mod permute;
 mod repeat;
@@ -150,6 +153,7 @@ pub use batch_norm::BatchNormTrain;
 pub use batch_norm_again::BatchNormAgain;
 pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
+pub use cluster_mean::{ClusterMean, ClusterMeanBackward};
 pub use concat::Concat;
 pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
@@ -158,11 +162,13 @@ pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use cross_entropy_with_gradient::CrossEntropyWithGradient;
 pub use fill::Fill;
 pub use l2_normalize::{L2Normalize, L2NormalizeBackward};
+pub use layer_norm::{LayerNorm, LayerNormBackward};
 pub use loss_scale::LossScale;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
 pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_rows::{MeanRows, MeanRowsBackward};
+pub use nearest_centroid::{NearestCentroid, k_means};
 pub use pad::Pad;
 pub use permute::Permute;
 pub use repeat::{Repeat, RepeatBackward};
@@ -190,6 +196,7 @@ const ENTRIES: &[Entry] = &[
     batch_norm::ENTRY,
     batch_norm_again::ENTRY,
     batch_norm_fixed::ENTRY,
+    cluster_mean::ENTRY,
     concat::ENTRY,
     conv2d::ENTRY,
     conv_norm::ENTRY,
@@ -197,11 +204,13 @@ const ENTRIES: &[Entry] = &[
     cross_entropy_with_gradient::ENTRY,
     fill::ENTRY,
     l2_normalize::ENTRY,
+    layer_norm::ENTRY,
     loss_scale::ENTRY,
     map::ENTRY,
     matmul::ENTRY,
     max_pool::ENTRY,
     mean_rows::ENTRY,
+    nearest_centroid::ENTRY,
     pad::ENTRY,
     permute::ENTRY,
     repeat::ENTRY,

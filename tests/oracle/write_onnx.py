@@ -293,6 +293,95 @@ def attention(test):
     return "attend", {"heads": heads, "scale": scale}, [q, k, v], test.outputs[:1]
 
 
+def resize(test):
+    x, y = test.inputs[0], test.outputs[0]
+    demand(x.ndim == 4 and x.shape[:2] == y.shape[:2], "not two-dimensional")
+    demand(test.get("antialias", 0) == 0, "antialiased")
+    mode = {"nearest": "nearest", "linear": "bilinear"}.get(test.get("mode", "nearest"))
+    demand(mode, "another mode")
+    # Upsample, which Resize followed, had scales as its second input and counted from the first pixel.
+    old = test.operator == "Upsample"
+    scales = test.inputs[1 if old else 2] if len(test.inputs) > (1 if old else 2) else None
+    where = "asymmetric" if old else test.get("coordinate_transformation_mode", "half_pixel")
+    rounding = "floor" if old else test.get("nearest_mode", "round_prefer_floor")
+    policy = test.get("keep_aspect_ratio_policy", "stretch")
+    axes = [axis % 4 for axis in test.get("axes", [0, 1, 2, 3])]
+    for axis in (2, 3):
+        size, made = x.shape[axis], y.shape[axis]
+        scale = made / size
+        if scales is not None and scales.size and axis in axes:
+            scale = float(scales[axes.index(axis)])
+        elif policy != "stretch":
+            pick = min if policy == "not_larger" else max
+            scale = pick(wanted / x.shape[axis] for axis, wanted in zip(axes, test.inputs[3].tolist()))
+        places = [place(where, at, scale, size, made) for at in range(made)]
+        if mode == "nearest":
+            ours = [at * size // made for at in range(made)]
+            theirs = [min(max(ROUND[rounding](at), 0), size - 1) for at in places]
+            demand(theirs == ours, "nearest to another place")
+        else:
+            ours = [min(max((at + 0.5) * size / made - 0.5, 0), size - 1) for at in range(made)]
+            theirs = [min(max(at, 0), size - 1) for at in places]
+            demand(numpy.allclose(theirs, ours, atol=1e-9), "pixels lie elsewhere")
+    attributes = {"size": list(y.shape[2:]), "mode": mode}
+    return "resize", attributes, [back(x)], [back(y)]
+
+
+ROUND = {
+    "floor": lambda at: int(numpy.floor(at)),
+    "ceil": lambda at: int(numpy.ceil(at)),
+    "round_prefer_floor": lambda at: int(numpy.ceil(at - 0.5)),
+    "round_prefer_ceil": lambda at: int(numpy.floor(at + 0.5)),
+}
+
+
+def place(where, at, scale, size, made):
+    """Where pixel `at` of `made` lies among `size`."""
+    if where == "align_corners":
+        return at * (size - 1) / (made - 1) if made > 1 else 0.0
+    demand(where in ("asymmetric", "half_pixel", "pytorch_half_pixel"), "pixels lie elsewhere")
+    if where == "asymmetric" or (where == "pytorch_half_pixel" and made == 1):
+        return at / scale if where == "asymmetric" else 0.0
+    return (at + 0.5) / scale - 0.5
+
+
+def concat(test):
+    demand(len(test.inputs) > 1, "a single input")
+    return "concat", {"axis": test.get("axis", 0) % test.inputs[0].ndim}, test.inputs, test.outputs
+
+
+def slice_(test):
+    x, starts, ends, *rest = test.inputs
+    axes = rest[0].tolist() if rest and rest[0] is not None else list(range(len(starts)))
+    steps = rest[1].tolist() if len(rest) > 1 else [1] * len(starts)
+    found = []
+    for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes, steps):
+        kept = range(*slice(start, end, step).indices(x.shape[axis]))
+        demand(kept.step == 1 and len(kept) > 0, "steps, or nothing left")
+        if len(kept) < x.shape[axis]:
+            found.append({"axis": axis % x.ndim, "start": kept.start, "length": len(kept)})
+    demand(len(found) == 1, "several axes")
+    return "slice", found[0], [x], test.outputs
+
+
+def split(test):
+    """The last of the parts: those before it say where it starts."""
+    axis, part = test.get("axis", 0) % test.inputs[0].ndim, test.outputs[-1]
+    demand(part.size > 0, "an empty tensor")
+    length = part.shape[axis]
+    attributes = {"axis": axis, "start": test.inputs[0].shape[axis] - length, "length": length}
+    return "slice", attributes, test.inputs[:1], [part]
+
+
+def layer_norm(test):
+    x, gain, *bias = test.inputs
+    demand(len(bias) == 1, "no bias")
+    rows = lambda x: x.reshape(-1, gain.size)
+    outputs = [rows(test.outputs[0])] + [kept if kept is None else kept.reshape(-1) for kept in test.outputs[1:]]
+    attributes = {"eps": float(test.get("epsilon", 1e-5))}
+    return "layer_norm", attributes, [rows(x), gain.reshape(-1), bias[0].reshape(-1)], outputs
+
+
 CONVERT = {
     "Conv": conv,
     "MaxPool": max_pool,
@@ -316,6 +405,12 @@ CONVERT = {
     "ReduceSum": reduce_sum,
     "Momentum": sgd,
     "Attention": attention,
+    "Resize": resize,
+    "Upsample": resize,
+    "Concat": concat,
+    "Slice": slice_,
+    "Split": split,
+    "LayerNormalization": layer_norm,
 }
 
 

@@ -187,6 +187,13 @@ def normalization():
         case(f"batch_norm-{name}", "batch_norm", attributes, train, inputs(*shape), (0, 1, 2))
         case(f"batch_norm_fixed-{name}", "batch_norm_fixed", {"eps": eps}, fixed, inputs(*shape), (0, 1, 2))
 
+    def by_row(x, gain, bias):
+        y = F.layer_norm(x, x.shape[-1:], gain, bias, eps)
+        return y, x.mean(-1), 1 / (x.var(-1, unbiased=False) + eps).sqrt()
+
+    for name, shape in [("tokens", (2, 7, 12)), ("rows", (31, 5))]:
+        case(f"layer_norm-{name}", "layer_norm", {"eps": eps}, by_row, inputs(*shape)[:3], (0, 1, 2))
+
     given = [*inputs(2, 3, 5, 4), numbers(2, 3, 5, 4, seed=15)]
     case("batch_norm-shortcut", "batch_norm", attributes | {"relu": True}, train, given, (0, 1, 2, 5))
 
@@ -232,6 +239,23 @@ def attention():
         attributes, function = attend(heads, scale)
         inputs = [numbers(n, q, c, seed=12), numbers(n, k, c, seed=13), numbers(n, k, d, seed=14)]
         case(f"attend-{name}", "attend", attributes, function, inputs, (0, 1, 2))
+
+
+def clustering():
+    unit = lambda *shape, seed: F.normalize(numbers(*shape, seed=seed), dim=-1).float().double()
+    pixels, centroids = unit(2, 33, 8, seed=52), unit(2, 5, 8, seed=53)
+    by_distance = lambda x, centroids: torch.cdist(x, centroids).argmin(-1)
+    case("nearest_centroid", "nearest_centroid", {}, by_distance, [pixels, centroids])
+    # One cluster stays empty.
+    labels = torch.randint(0, 4, (2, 33), generator=torch.Generator().manual_seed(54))
+
+    def mean(x, labels, centroids):
+        mask = F.one_hot(labels, centroids.shape[1]).to(x.dtype)
+        members = mask.sum(1)
+        sums = mask.mT @ x / members.clamp(min=1)[..., None]
+        return torch.where(members[..., None] > 0, sums, centroids), members.long()
+
+    case("cluster_mean", "cluster_mean", {}, mean, [pixels, labels, centroids], (0, 2))
 
 
 def pointwise():
@@ -372,7 +396,9 @@ def main():
     os.makedirs(CASES, exist_ok=True)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for write in [convolutions, pooling, normalization, attention, pointwise, arranging, products, optimizers, loss_scaling]:
+    for write in [convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
+        write()
+    for write in [optimizers, loss_scaling]:
         write()
     for name, metadata, tensors in models.cases(allowed, LEAST):
         safetensors.save(os.path.join(CASES, f"{name}.safetensors"), metadata, tensors)
