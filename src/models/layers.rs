@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Builder, Init, Mode};
 use crate::graph::{GraphError, Shape, Tensor, Value};
-use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, Map, MatMul, MeanRows, Reshape};
+use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, LayerNorm, Map, MatMul, MeanRows, Reshape};
 
 /// What is added to variances, as in PyTorch.
 const EPS: f64 = 1e-5;
@@ -55,6 +55,8 @@ pub enum Norm {
     None,
     /// Each channel over the batch and all pixels or tokens: batch normalization, the paper's ("synchronized").
     Batch,
+    /// Each pixel or token by itself over its channels: layer normalization. No version of the paper has it; ViT does.
+    Layer,
 }
 
 impl Norm {
@@ -66,6 +68,11 @@ impl Norm {
         match self {
             Self::None => Ok(x),
             Self::Batch => norm(b, name, x),
+            Self::Layer => b.scoped(name, |b| {
+                let channels = b.shape(x).last().copied().unwrap_or(0);
+                let [gain, bias] = b.parameters.affine(b.graph, channels)?;
+                Ok(b.graph.apply(LayerNorm { eps: EPS }, &[x, gain, bias])?[0])
+            }),
         }
     }
 }

@@ -186,6 +186,7 @@ impl VtResNet {
         let Self { projecting, features, blocks, .. } = self;
         let problem = match (projecting, features, self.vt.tokenizer.later) {
             _ if *blocks == 0 => "has no VT block: take at least one, or a ResNet",
+            _ if self.vt.tokens == 0 => "has no tokens: take at least one",
             (Projecting::EveryBlock, Features::Tokens, _) => {
                 "nobody reads the pixels that the last block projects onto: take Projecting::AllButLast, or \
                  Features::Pixels"

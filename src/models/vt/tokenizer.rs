@@ -36,8 +36,8 @@ pub enum First {
     /// share, and the pixels are keys.
     Filter(Attention),
     /// As [`Self::Filter`], with W_A = kmeans(X), the centroids of the image's own pixels (appendix C). Centroids and
-    /// pixels are unit vectors; centroids start from X brought to L pixels, and each round of Lloyd's moves every centroid
-    /// to the mean of the pixels that are nearest to it. No gradient flows through the rounds.
+    /// pixels are unit vectors there; centroids start from X pooled to L pixels as by [`Self::Pooling`], and each round of
+    /// Lloyd's moves every centroid to the mean of the pixels that are nearest to it.
     Clustering {
         /// Rounds of Lloyd's.
         rounds: usize,
