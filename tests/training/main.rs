@@ -18,7 +18,7 @@ use vistok::kernel::tuning::Choices;
 use vistok::kernel::tuning::gemm::Tiles;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
-use vistok::models::{Parameters, Probe, ResNet, VtResNet};
+use vistok::models::{Network, Parameters, Probe, ResNet, VtResNet};
 use vistok::ops::Sgd;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::Random;
@@ -296,6 +296,12 @@ fn refuses(bench: &Bench) -> Outcome {
         Checkpoint::open(&good)?.load(longer.homes(), Which::Weights),
         &["good", "it lacks `parameters/stage3/vt2"],
     )?;
+    // Other options with the same shapes: only the words tell.
+    let other = VtResNet { vt: tiny().vt.with_heads(1), ..tiny() };
+    let mut other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;
+    refused(other.resume(&good), &["good", "options is", "\"heads\":2", "\"heads\":1"])?;
+    let network = Checkpoint::open(&good)?.about().network()?;
+    require(network == Network::VtResNet(tiny()), "a checkpoint makes another network than it was written by")?;
     let mut seeds = self::trainer(bench, Settings { seed: 6, ..settings(3) })?;
     refused(seeds.resume(&good), &["good", "seed"])?;
     let wide = Images { classes: 5, ..noise(24) };
