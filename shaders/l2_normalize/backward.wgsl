@@ -1,7 +1,8 @@
 // dx = (dy - y sum of y dy) / |x|, row by row, y = x / |x|; where |x| is below eps, dx = dy / eps. ROW_LANES lanes a row.
+// A row of one is its sign, whose slope is 0: not the little that roundings would leave of two numbers that are equal.
 // needs rows
 
-struct Params { rows: u32, columns: u32, eps: f32 }
+struct Params { rows: u32, columns: u32, elements: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elems>; // [rows, columns]
 @group(0) @binding(2) var<storage, read> dy: array<elems>;
@@ -37,6 +38,7 @@ fn main(
     let scale = 1.0 / max(norm, params.eps);
     // What the norm's own gradient takes away, of y; below eps the norm is not asked.
     let along = select(0.0, slope * scale, norm >= params.eps);
+    let is_sign = params.elements == 1u && norm >= params.eps;
     if own >= params.rows {
         return;
     }
@@ -50,7 +52,7 @@ fn main(
         for (var i = 0u; i < HELD; i++) { // unroll
             if is_inside(start, i) {
                 let y = floats(xs[i]) * scale;
-                dx[strip_at(row, start, i)] = elems((floats(dys[i]) - y * along) * scale);
+                dx[strip_at(row, start, i)] = elems(select((floats(dys[i]) - y * along) * scale, floats(), is_sign));
             }
         }
     }

@@ -17,9 +17,9 @@ fn main(
 ) {
     let at = folded(group, groups) * WORKGROUP + lane;
     if at < params.count {
-        let i = at % params.whole;
-        if i >= params.start && i - params.start < params.each {
-            y[at] = x[at / params.whole * params.each + i - params.start];
+        let i = at % params.whole - params.start; // before the range it wraps around, and is larger than any range is long
+        if i < params.each {
+            y[at] = x[at / params.whole * params.each + i];
         } else {
             y[at] = bits();
         }

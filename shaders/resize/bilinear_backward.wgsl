@@ -10,16 +10,16 @@ struct Params { count: u32 }
 @group(0) @binding(1) var<storage, read> dy: array<elems>;
 @group(0) @binding(2) var<storage, read_write> dx: array<elems>;
 
-// The first of `out_size` pixels that does not lie before pixel `at` of `size`, 1 or more.
+// The first of `out_size` pixels whose place is not before pixel `at` of `size`.
 fn first_from(at: u32, size: u32, out_size: u32) -> u32 {
     let place = (2u * at + 1u) * out_size;
     return (max(place, size) - size + 2u * size - 1u) / (2u * size);
 }
 
-// Those that read pixel `at`, from x to below y: they lie between its neighbors. All that would lie before the first pixel lie on it.
+// Those that read pixel `at`, from x to below y: they lie between its neighbors, and what would lie before the first pixel lies on it.
 fn readers(at: u32, size: u32, out_size: u32) -> vec2<u32> {
-    let from_first = select(first_from(at - 1u, size, out_size), 0u, at <= 1u);
-    return vec2(from_first, min(first_from(at + 1u, size, out_size), out_size));
+    let behind = select(first_from(at - 1u, size, out_size), 0u, at == 0u);
+    return vec2(behind, min(first_from(at + 1u, size, out_size), out_size));
 }
 
 // What pixel `reader` of `out_size` takes of pixel `at`.

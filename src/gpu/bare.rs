@@ -10,6 +10,8 @@ use crate::kernel::{Dispatch, Grid, Recording, View};
 /// What stands in the bytes behind every tensor, and must stand there after the run. 3e38 in f32 and a NaN in f16, so that
 /// reading past the end shows as well: a small number would be lost in a sum.
 pub(super) const PATTERN: u8 = 0x7F;
+/// What stands there behind inputs, of the same size: one guard copied onto another shows.
+const INPUT_PATTERN: u8 = 0x7E;
 /// What outputs and scratch hold before the run: a NaN in f32 and in f16, and no likely u32.
 pub(super) const POISON: u8 = 0xFF;
 /// Bytes of guard behind each tensor, at least.
@@ -87,7 +89,7 @@ impl<'a> Bare<'a> {
         let buffer = memory::allocate(self.device, &format!("{view:?}"), all as u64, memory::VALUES)?;
         let (words, rest) = bytes.split_at(Self::whole_words(bytes.len()));
         let mut end = rest.to_vec();
-        end.resize(all - words.len(), PATTERN);
+        end.resize(all - words.len(), if matches!(view, View::Input(_)) { INPUT_PATTERN } else { PATTERN });
         self.device.queue.write_buffer(&buffer, 0, words);
         self.device.queue.write_buffer(&buffer, words.len() as u64, &end);
         self.buffers.insert(view, (buffer, bytes.len()));
@@ -234,9 +236,11 @@ impl<'a> Bare<'a> {
         guards
     }
 
-    /// Which of [`guards`](Self::guards) are not what they were, when these are their bytes.
+    /// Which of [`guards`](Self::guards) are not what they were, when these are their bytes. Inputs are bound to be read: behind
+    /// them nothing can be written.
     pub(super) fn broken(&self, ends: &[Vec<u8>]) -> Vec<Guard> {
-        let broken = self.buffers.iter().zip(ends).filter_map(|((&view, (_, bytes)), end)| {
+        let written = self.buffers.iter().zip(ends).filter(|((view, _), _)| !matches!(view, View::Input(_)));
+        let broken = written.filter_map(|((&view, (_, bytes)), end)| {
             let guard = &end[bytes - Self::whole_words(*bytes)..];
             guard.iter().position(|&byte| byte != PATTERN).map(|past_end| Guard { view, past_end })
         });

@@ -35,7 +35,7 @@ kernel! {
 kernel! {
     /// `ROW_LANES` lanes a row.
     struct Backward = "l2_normalize/backward" {
-        params { rows: u32, columns: u32, eps: f32 }
+        params { rows: u32, columns: u32, elements: u32, eps: f32 }
         read { x, dy }
         write { dx }
     }
@@ -125,7 +125,8 @@ impl Op for L2NormalizeBackward {
         let [rows, elements] = rows_of(&io.inputs[0]);
         let Rows { columns, variant, grid } = Rows::of(io.machine, io.elem(0), rows, elements);
         let (x, dy, dx) = (io.input(0), io.input(1), io.output(0));
-        out.dispatch(&Backward { rows: word(rows), columns, eps: self.eps as f32, x, dy, dx }, variant, grid);
+        let (rows, elements, eps) = (word(rows), word(elements), self.eps as f32);
+        out.dispatch(&Backward { rows, columns, elements, eps, x, dy, dx }, variant, grid);
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -176,6 +177,8 @@ fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = shapes.iter().map(|shape| case(1e-12, shape)).collect();
     // About half of the rows are shorter than eps.
     cases.extend([case(1.8, &[33, 3]), case(2.8, &[31, 8])]);
+    // A row of one is its sign, and moves only below eps.
+    cases.extend([case(1e-12, &[31, 1]), case(0.7, &[33, 1])]);
     // Such rows are not divided by what they are.
     cases.push(case(0.5, &[33, 5]).draw(0, Draw::Between(0.0, 0.0)));
     cases.push(case(1e-12, &[256, 196, 256]).real("pixels as unit vectors, 14x14"));

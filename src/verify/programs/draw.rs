@@ -25,6 +25,9 @@ impl Default for Limits {
     }
 }
 
+/// What whole numbers stay below that are no labels.
+const WHOLE: usize = 5;
+
 /// Tries of an op before another is chosen.
 const TRIES: usize = 12;
 
@@ -238,6 +241,8 @@ impl Drawing<'_> {
         let tensor = Tensor::new(shape, slot.input.fixed.or(slot.elem).unwrap_or(usual));
         let draw = match slot.input.draw {
             Draw::Labels(classes) => Draw::Labels(sizes.known(classes)),
+            // Whole numbers stand beside whole numbers, where an op takes either.
+            _ if tensor.elem == Elem::U32 => Draw::Labels(WHOLE),
             // A NaN would run through the whole program, and say nothing of what it met.
             Draw::Extreme | Draw::Overflow => Draw::Normal,
             draw => draw,
