@@ -6,16 +6,19 @@ mod counts;
 use std::convert::Infallible;
 
 use vistok::graph::{Draw, Graph, GraphError, Source, Tensor, Value, interpret, numbers};
-use vistok::kernel::Elem;
+use vistok::kernel::{Capabilities, Elem};
+use vistok::models::layers::{Norm, Pointwise};
 use vistok::models::parameters::{PARAMETERS, STATISTICS};
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
-use vistok::models::layers::{Norm, Pointwise};
 use vistok::models::vt::{
     Activation, Attention, First, Interaction, Later, Position, Recurrent, Scale, Split, Transformer, Vt,
 };
 use vistok::models::{Features, Mode, Model, Parameters, Probe, Projecting, VtResNet};
-use vistok::ops::{self, CrossEntropy, Fill};
+use vistok::ops::{self, CrossEntropy, Fill, Sgd};
+use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::{Array, Random};
+use vistok::train::Recompute;
+use vistok::train::step::{StepOptions, training_step_with};
 
 /// As small as a VT-ResNet gets that still has every kind of layer.
 fn tiny(vt: Vt) -> VtResNet {
@@ -185,6 +188,24 @@ fn with_mean_tokens_every_image_gets_one_answer() {
     assert!((0..5).all(|at| (average(at) - mean.data[at]).abs() < 1e-12), "the head is linear");
 }
 
+#[test]
+fn every_network_trains_in_mixed_precision_and_with_blocks_made_again() -> Result<(), Box<dyn std::error::Error>> {
+    let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
+    let machine = Capabilities::portable();
+    for network in networks() {
+        let steps = [Recompute::Nothing, Recompute::Everything].map(|recompute| {
+            let step = training_step_with(&StepOptions { elem: Elem::F16, recompute }, &network, [3, 6, 6, 2], sgd)?;
+            let layout = Layout::of(&[&step.graph], machine.offset_alignment)?;
+            let plan = Plan::new(&step.graph, &layout, &machine, Options::default())?;
+            Ok::<_, Box<dyn std::error::Error>>((step.gradients.len(), plan.steps().len()))
+        });
+        let [kept, again] = steps;
+        let (kept, again) = (kept?, again?);
+        assert!(kept.0 == again.0 && kept.1 < again.1, "{network:?}: {kept:?} and {again:?}");
+    }
+    Ok(())
+}
+
 /// What is said of a network that cannot be built.
 fn refusal(network: &VtResNet) -> String {
     let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
@@ -214,7 +235,8 @@ fn options_that_contradict_each_other_are_refused_with_the_remedy() {
             *split = Split::Half;
         }
     };
-    let changes: [(fn(&mut VtResNet), &str); 8] = [
+    type Change = (fn(&mut VtResNet), &'static str);
+    let changes: [Change; 8] = [
         (|network| network.blocks = 0, "take at least one, or a ResNet"),
         (|network| network.projecting = Projecting::EveryBlock, "take Projecting::AllButLast, or Features::Pixels"),
         (|network| network.features = Features::Pixels, "take Projecting::EveryBlock, or Features::Tokens"),

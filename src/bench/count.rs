@@ -83,7 +83,9 @@ impl Count {
 fn layers(graph: &Graph) -> Result<Vec<Layer>, BenchError> {
     let mut known = HashSet::new();
     let mut learned = |value: &Value| match graph.source(*value) {
-        Source::Stored { home, .. } if *home == PARAMETERS && known.insert(*value) => graph.tensor(*value).shape.count(),
+        Source::Stored { home, .. } if *home == PARAMETERS && known.insert(*value) => {
+            graph.tensor(*value).shape.count()
+        }
         _ => 0,
     };
     let plan = planned(graph)?;

@@ -94,7 +94,12 @@ fn network(arguments: &Arguments, classes: usize) -> Result<Network, Error> {
     Ok(options.to_string().parse()?)
 }
 
-fn text(network: &Network, ([height, width, channels], batch): ([usize; 3], u32), count: &Count, told: &[Published]) -> String {
+fn text(
+    network: &Network,
+    ([height, width, channels], batch): ([usize; 3], u32),
+    count: &Count,
+    told: &[Published],
+) -> String {
     let left = |head| (head, Align::Left);
     let right = |head| (head, Align::Right);
     let mut table = Table::new(&[

@@ -18,7 +18,7 @@ pub enum Network {
     ResNet(ResNet),
     /// One whose last stage is visual transformers.
     #[serde(rename = "vt-resnet")]
-    VtResNet(VtResNet),
+    VtResNet(Box<VtResNet>),
 }
 
 /// Why words are no network.
@@ -59,7 +59,7 @@ impl Network {
     #[must_use]
     pub fn presets(classes: usize) -> Vec<Self> {
         let resnets = ResNet::presets(classes).into_iter().map(Self::ResNet);
-        resnets.chain(VtResNet::presets(classes).into_iter().map(Self::VtResNet)).collect()
+        resnets.chain(VtResNet::presets(classes).into_iter().map(Self::from)).collect()
     }
 
     /// The network of this name, made for this many classes.
@@ -82,7 +82,7 @@ impl Network {
     pub fn model(&self) -> &dyn Model {
         match self {
             Self::ResNet(network) => network,
-            Self::VtResNet(network) => network,
+            Self::VtResNet(network) => &**network,
         }
     }
 
@@ -91,7 +91,7 @@ impl Network {
     pub fn into_model(self) -> Box<dyn Model> {
         match self {
             Self::ResNet(network) => Box::new(network),
-            Self::VtResNet(network) => Box::new(network),
+            Self::VtResNet(network) => network,
         }
     }
 
@@ -103,7 +103,7 @@ impl Network {
         };
         let mut sizes = trunk_sizes(trunk);
         sizes.push(("a number of classes", self.model().classes(), WIDEST));
-        if let Some(VtResNet { vt, blocks, .. }) = vt {
+        if let Some(VtResNet { vt, blocks, .. }) = vt.map(|network| &**network) {
             sizes.extend([
                 ("a number of VT blocks", *blocks, LONGEST),
                 ("a number of tokens", vt.tokens, WIDEST),
@@ -140,6 +140,18 @@ fn trunk_sizes(trunk: &Trunk) -> Vec<(&'static str, usize, usize)> {
         sizes.extend([("a number of channels", stage.channels, WIDEST), ("a stride", stage.stride, WIDEST)]);
     }
     sizes
+}
+
+impl From<ResNet> for Network {
+    fn from(network: ResNet) -> Self {
+        Self::ResNet(network)
+    }
+}
+
+impl From<VtResNet> for Network {
+    fn from(network: VtResNet) -> Self {
+        Self::VtResNet(Box::new(network))
+    }
 }
 
 impl fmt::Display for Network {

@@ -50,23 +50,28 @@ fn row(
 }
 
 fn resnets() -> Vec<Published> {
-    [(Depth::D18, [1814.0, 11.7]), (Depth::D34, [3664.0, 21.8]), (Depth::D50, [4089.0, 25.5]), (Depth::D101, [7802.0, 44.4])]
-        .map(|(depth, figures)| {
-            let network = Network::ResNet(ResNet::imagenet(depth, 1000));
-            row(("table 8", &format!("ResNet-{}", depth.layers())), network, figures, None)
-        })
-        .into()
+    [
+        (Depth::D18, [1814.0, 11.7]),
+        (Depth::D34, [3664.0, 21.8]),
+        (Depth::D50, [4089.0, 25.5]),
+        (Depth::D101, [7802.0, 44.4]),
+    ]
+    .map(|(depth, figures)| {
+        let network = Network::from(ResNet::imagenet(depth, 1000));
+        row(("table 8", &format!("ResNet-{}", depth.layers())), network, figures, None)
+    })
+    .into()
 }
 
 /// The counted preset with one thing changed.
 fn changed(depth: Depth, change: impl Fn(&mut VtResNet)) -> Network {
     let mut network = VtResNet::imagenet(depth, Preset::Counted, 1000);
     change(&mut network);
-    Network::VtResNet(network)
+    Network::from(network)
 }
 
-/// What a row of the ablations changes.
-type Change = fn(&mut VtResNet);
+/// A row of the ablations: table, name, what it changes, what is printed there, why our count is another.
+type Ablation = (&'static str, &'static str, fn(&mut VtResNet), [f64; 2], Option<&'static str>);
 
 fn pooling(network: &mut VtResNet) {
     let tokenizer = &mut network.vt.tokenizer;
@@ -94,7 +99,7 @@ fn shallow(depth: Depth) -> Vec<Published> {
     let eighteen = depth == Depth::D18;
     let pick = |first: [f64; 2], second: [f64; 2]| if eighteen { first } else { second };
     let remark = |remark: &'static str| if eighteen { None } else { Some(remark) };
-    let rows: [(&'static str, &str, Change, [f64; 2], Option<&'static str>); 11] = [
+    let rows: [Ablation; 11] = [
         ("table 2", "", |_| {}, pick([1579.0, 11.6], [3299.0, 21.8]), None),
         ("table 3", "pooling tokenizer", pooling, pick([1550.0, 11.0], [3246.0, 20.6]), None),
         ("table 3", "clustering tokenizer", clustering, pick([1580.0, 11.6], [3230.0, 21.8]), remark(CLUSTERS)),

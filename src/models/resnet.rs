@@ -238,7 +238,7 @@ impl Model for ResNet {
     }
 
     fn description(&self) -> String {
-        Network::ResNet(self.clone()).to_string()
+        Network::from(self.clone()).to_string()
     }
 
     fn classes(&self) -> usize {

@@ -266,7 +266,7 @@ impl Model for VtResNet {
     }
 
     fn description(&self) -> String {
-        Network::VtResNet(self.clone()).to_string()
+        Network::from(self.clone()).to_string()
     }
 
     fn classes(&self) -> usize {

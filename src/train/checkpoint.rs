@@ -137,9 +137,8 @@ impl About {
         let (there, here) = (self.lines(), other.lines());
         let counts = |key: &&str| !["step", "machine", "tiles"].contains(key);
         let unsaid = |key: &&str, value: &str| *key == "options" && value.is_empty();
-        let differ = there
-            .iter()
-            .filter(|(key, value)| counts(key) && !unsaid(key, value) && here.get(*key) != Some(*value));
+        let differ =
+            there.iter().filter(|(key, value)| counts(key) && !unsaid(key, value) && here.get(*key) != Some(*value));
         differ.map(|(key, value)| format!("{key} is {value} there and {} here", here[key])).collect()
     }
 

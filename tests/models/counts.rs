@@ -115,7 +115,7 @@ fn what_is_counted_is_what_runs() -> Outcome {
 fn any_size_and_any_number_of_classes_is_counted() -> Outcome {
     for preset in Preset::ALL {
         for depth in [Depth::D18, Depth::D50] {
-            let network = |classes| Network::VtResNet(VtResNet::imagenet(depth, preset, classes));
+            let network = |classes| Network::from(VtResNet::imagenet(depth, preset, classes));
             let [few, many] = [network(3), network(1003)].map(|network| Count::of(network.model(), [65, 97, 1], 1));
             let (few, many) = (few?, many?);
             let width = many.layers.last().and_then(|layer| layer.input.clone()).ok_or("no head")?.shape.count();
@@ -151,9 +151,10 @@ fn page() -> Result<String, Box<dyn std::error::Error>> {
     text += "\nThe presets, with nothing in the paper to compare them with but the counted one:\n\n\
         | network | multiply-adds | parameters without norms | all |\n|---|---|---|---|\n";
     for network in VtResNet::presets(1000).into_iter().filter(|network| network.name != "vt-resnet-demo") {
-        let network = Network::VtResNet(network);
+        let network = Network::from(network);
         let count = counted(&network)?;
-        let [macs, without, all] = [count.multiply_adds() as f64, count.parameters_without_norms as f64, count.parameters as f64];
+        let [macs, without, all] =
+            [count.multiply_adds() as f64, count.parameters_without_norms as f64, count.parameters as f64];
         let name = network.model().name();
         writeln!(text, "| {name} | {:.1} | {:.2} | {:.2} |", mega(macs), mega(without), mega(all))?;
     }

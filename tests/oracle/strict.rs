@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("strict::a wrong axis, momentum or rule is seen", wrong_attributes),
         Trial::test("strict::another option of a network is seen", wrong_options),
         Trial::test("strict::files that contradict themselves are refused", contradictions),
+        Trial::test("strict::models that contradict themselves are refused", contradicting_models),
         Trial::test("strict::headers that lie are refused", headers),
         Trial::test("strict::what would take forever is refused at once", endless),
     ]
@@ -198,6 +199,10 @@ fn contradictions() -> Result<(), Failed> {
             return Err(Failed::from(format!("{what}: `{said}` does not say `{words}`")));
         }
     }
+    Ok(())
+}
+
+fn contradicting_models() -> Result<(), Failed> {
     let mut model = Parts::of("model-resnet")?;
     model.tensors.remove("parameters/stem/conv/weight");
     expect(&[model.refusal()?], &["tensor `parameters/stem/conv/weight`: is missing"], "a parameter")?;
@@ -223,7 +228,7 @@ fn contradictions() -> Result<(), Failed> {
 fn wrong_options() -> Result<(), Failed> {
     for (file, old, new) in [
         ("model-vt-early", "\"split\": \"half\"", "\"split\": \"full\""),
-        ("model-vt-early", "\"scale\": \"tokens\"", "\"scale\": \"head\""),
+        ("model-vt-early", "\"scale\": \"tokens\"", "\"scale\": \"channels\""),
         ("model-vt-early", "\"size\": 6", "\"size\": 5"),
         ("model-vt-iccv", "\"activation\": \"none\"", "\"activation\": \"relu\""),
         ("model-vt-clustering", "\"rounds\": 2", "\"rounds\": 0"),

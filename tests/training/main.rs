@@ -301,7 +301,7 @@ fn refuses(bench: &Bench) -> Outcome {
     let mut other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;
     refused(other.resume(&good), &["good", "options is", "\"heads\":2", "\"heads\":1"])?;
     let network = Checkpoint::open(&good)?.about().network()?;
-    require(network == Network::VtResNet(tiny()), "a checkpoint makes another network than it was written by")?;
+    require(network == Network::from(tiny()), "a checkpoint makes another network than it was written by")?;
     let mut seeds = self::trainer(bench, Settings { seed: 6, ..settings(3) })?;
     refused(seeds.resume(&good), &["good", "seed"])?;
     let wide = Images { classes: 5, ..noise(24) };

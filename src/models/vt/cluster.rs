@@ -11,11 +11,7 @@ const EPS: f64 = 1e-12;
 
 /// The centroids of the pixels `[N, HW, C]` of a map, unit vectors `[N, count, C]`. All gradients flow but those of which
 /// pixel belongs to which.
-pub(super) fn centroids(
-    b: &mut Builder<'_>,
-    map: Map,
-    (count, rounds): (usize, usize),
-) -> Result<Value, GraphError> {
+pub(super) fn centroids(b: &mut Builder<'_>, map: Map, (count, rounds): (usize, usize)) -> Result<Value, GraphError> {
     b.scoped("cluster", |b| {
         let first = resized(b, map, count, ResizeMode::Bilinear)?;
         let [pixels, first] = [map.pixels, first].map(|x| b.graph.apply_one(L2Normalize { eps: EPS }, &[x]));

@@ -31,13 +31,7 @@ impl Vt {
                 attention,
                 feed: Feed::Forward,
             }),
-            projector: Projector {
-                query: Dense,
-                key: Dense,
-                value: Identity,
-                attention,
-                activation: Activation::None,
-            },
+            projector: Projector { query: Dense, key: Dense, value: Identity, attention, activation: Activation::None },
         }
     }
 
@@ -128,13 +122,7 @@ impl Vt {
                 attention: Attention { heads, scale: Scale::Tokens },
                 feed: Feed::Scaling,
             }),
-            projector: Projector {
-                query: grouped,
-                key: Dense,
-                value: Dense,
-                attention,
-                activation: Activation::None,
-            },
+            projector: Projector { query: grouped, key: Dense, value: Dense, attention, activation: Activation::None },
         }
     }
 }

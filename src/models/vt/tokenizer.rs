@@ -142,7 +142,7 @@ fn again(
     let mut half = |start: usize| b.graph.apply_one(Slice { axis: 1, start, length: count / 2 }, &[tokens]);
     let (asking, kept) = match recurrent.split {
         Split::Full => (tokens, None),
-        Split::Half if count % 2 == 0 => (half(0)?, Some(half(count / 2)?)),
+        Split::Half if count.is_multiple_of(2) => (half(0)?, Some(half(count / 2)?)),
         Split::Half => {
             let problem = format!("{count} tokens have no halves: take an even number, or Split::Full");
             return Err(refusal("tokenizer", problem));
@@ -160,13 +160,7 @@ fn again(
 }
 
 /// The tokens of those who ask, with their positions if wanted.
-fn draw(
-    b: &mut Builder<'_>,
-    vt: &Vt,
-    asked: Asked,
-    pixels: Value,
-    size: [usize; 2],
-) -> Result<Tokenized, GraphError> {
+fn draw(b: &mut Builder<'_>, vt: &Vt, asked: Asked, pixels: Value, size: [usize; 2]) -> Result<Tokenized, GraphError> {
     let channels = b.shape(pixels)[2];
     let value = vt.tokenizer.value.apply(b, "value", pixels, channels)?;
     let (drawn, weights) = match vt.tokenizer.position {
