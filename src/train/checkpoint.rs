@@ -362,6 +362,11 @@ mod tests {
             tiles,
         };
         assert_eq!(About::parse(&about.text()), Ok(about.clone()));
+        assert_eq!(about.network(), Network::named("resnet18", 10));
+        // Files of before options were noted: the name says all, and nothing is held against them.
+        let older = About { options: String::new(), ..about.clone() };
+        assert_eq!((older.network(), older.differences(&about)), (about.network(), vec![]));
+        assert!(about.differences(&older)[0].starts_with("options is {"), "but those that are noted count");
         let missing = about.text().replace("seed = ", "seat = ");
         assert_eq!(About::parse(&missing), Err("it does not say `seed`".to_owned()));
         let bent = about.text().replace("step = 3", "step = three");
