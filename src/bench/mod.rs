@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 mod ceilings;
+mod count;
 mod model;
 mod subject;
 mod suites;
 
 pub use ceilings::{Bound, Ceilings};
+pub use count::{Count, Layer};
 pub use model::{ModelMeasurement, ModelSubject, Task};
 pub use subject::{BenchError, Measurement, Pass, Subject, subjects};
 pub use suites::Suite;

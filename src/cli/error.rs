@@ -5,6 +5,7 @@ use std::io;
 use vistok::bench::BenchError;
 use vistok::gpu;
 use vistok::graph::GraphError;
+use vistok::models::NetworkError;
 use vistok::plan::PlanError;
 use vistok::train::TrainError;
 use vistok::train::checkpoint::CheckpointError;
@@ -35,8 +36,8 @@ pub(crate) enum Error {
     File { path: String, source: io::Error, remedy: &'static str },
     #[error("{0}")]
     Picture(String),
-    #[error("no model is called `{name}`; there are: {known}")]
-    Model { name: String, known: String },
+    #[error(transparent)]
+    Model(#[from] NetworkError),
     #[error("`{filter}` matches none of the {count} {what}; `vistok {command}` without a filter runs all of them")]
     Filter { filter: String, count: usize, what: &'static str, command: &'static str },
     #[error("{failed} of {compared} comparisons failed, the output says which; please report it with `vistok devices`")]

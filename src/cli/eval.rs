@@ -13,7 +13,7 @@ use vistok::train::data::Dataset;
 use vistok::train::step::evaluation;
 
 use super::machine::{Machine, MachineArgument};
-use super::{Error, presets, speak};
+use super::{Error, speak};
 
 /// Evaluate weights that `demo` or `train` has written, on test images.
 #[derive(Debug, Args)]
@@ -35,10 +35,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let file = Checkpoint::open(&arguments.weights)?;
     let about = file.about().clone();
-    let model = presets::model(&about.model, about.classes)?;
+    let network = about.network()?;
     let dataset = Dataset::load(arguments.data.as_deref())?;
     let [height, width, channels] = about.image;
-    let graph = evaluation(&*model, &mut Parameters::new(), [about.batch, height, width, channels])?;
+    let graph = evaluation(network.model(), &mut Parameters::new(), [about.batch, height, width, channels])?;
     let (machine, evaluator) = Machine::prepare(&arguments.machine, |machine| {
         let layout = Layout::of(&[&graph], machine.device.capabilities().offset_alignment)?;
         let homes = Homes::new(&machine.device, &layout)?;

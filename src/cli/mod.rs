@@ -11,6 +11,7 @@ mod folder;
 mod interrupt;
 mod learning;
 mod machine;
+mod model;
 #[cfg(feature = "plot")]
 mod picture;
 mod plan;
@@ -46,6 +47,7 @@ enum Command {
     Eval(eval::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Model(model::Arguments),
     Plan(plan::Arguments),
     Profile(profile::Arguments),
     Tune(tune::Arguments),
@@ -68,6 +70,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Model(arguments) => model::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),

@@ -1,17 +1,12 @@
 //! Models by name and sizes of images, for arguments.
 
-use vistok::models::{Model, ResNet, VtResNet, by_name};
+use vistok::models::{Model, Network};
 
 use super::Error;
 
 /// The model of this name; the error lists the names that there are.
 pub(crate) fn model(name: &str, classes: usize) -> Result<Box<dyn Model>, Error> {
-    by_name(name, classes).ok_or_else(|| {
-        let resnets = ResNet::presets(classes);
-        let vt_resnets = VtResNet::presets(classes);
-        let names = resnets.iter().map(Model::name).chain(vt_resnets.iter().map(Model::name));
-        Error::Model { name: name.to_owned(), known: names.collect::<Vec<_>>().join(", ") }
-    })
+    Ok(Network::named(name, classes)?.into_model())
 }
 
 /// What a model is made for where the arguments do not say.
@@ -32,16 +27,23 @@ pub(crate) fn default(model: &str, others: Sizes) -> Sizes {
 
 /// `HxWxC`, none of them 0.
 pub(crate) fn image(text: &str) -> Result<[usize; 3], String> {
-    let sizes: Vec<usize> = text.split('x').filter_map(|size| size.parse().ok()).collect();
-    match <[usize; 3]>::try_from(sizes) {
-        Ok(sizes) if text.split('x').count() == 3 && !sizes.contains(&0) => Ok(sizes),
-        _ => Err("height, width and channels are three numbers above 0, such as 28x28x1".to_owned()),
-    }
+    let said = "height, width and channels are three numbers above 0, such as 28x28x1";
+    sizes(text).ok_or_else(|| said.to_owned())
+}
+
+/// `HxW`, none of them 0.
+pub(crate) fn size(text: &str) -> Result<[usize; 2], String> {
+    sizes(text).ok_or_else(|| "height and width are two numbers above 0, such as 224x224".to_owned())
+}
+
+fn sizes<const N: usize>(text: &str) -> Option<[usize; N]> {
+    let sizes: Option<Vec<usize>> = text.split('x').map(|size| size.parse().ok()).collect();
+    <[usize; N]>::try_from(sizes?).ok().filter(|sizes| !sizes.contains(&0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::image;
+    use super::{image, size};
 
     #[test]
     fn sizes_are_three_numbers_above_zero() {
@@ -49,5 +51,7 @@ mod tests {
         for wrong in ["", "28", "28x28", "28x28x0", "28x28x1x1", "axbxc", "28x28x1xa", "-1x2x3"] {
             assert!(image(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(size("28x27"), Ok([28, 27]));
+        assert!(size("28x28x1").is_err() && size("28").is_err() && size("0x28").is_err());
     }
 }

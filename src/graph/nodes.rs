@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{GraphError, Op, Tensor};
+use super::{Cost, GraphError, Op, Tensor};
 
 /// A tensor not yet computed: a number that only means something to the graph that gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -178,6 +178,17 @@ impl Graph {
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// What a node of this number costs at least.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn cost(&self, node: usize) -> Cost {
+        let Node { op, inputs, outputs, .. } = &self.nodes[node];
+        let tensors = |values: &[Value]| values.iter().map(|&value| self.tensor(value).clone()).collect::<Vec<_>>();
+        op.cost(&tensors(inputs), &tensors(outputs))
     }
 
     /// The numbers of the nodes that stand in this scope, or in one within it.

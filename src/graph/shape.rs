@@ -114,6 +114,14 @@ pub enum GraphError {
         /// The inputs' types.
         inputs: String,
     },
+    /// A layer's options do not fit each other, or what it is given.
+    #[error("{layer}: {problem}")]
+    Layer {
+        /// The layer's name.
+        layer: String,
+        /// What does not fit, and what would.
+        problem: String,
+    },
     /// A gradient was asked for through an op that has none.
     #[error("{op}: has no gradient: {why}")]
     NoGradient {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Parameters, ResNet, VtResNet};
+use super::Parameters;
 use crate::graph::{Graph, GraphError, Value};
 
 /// What a graph is for. Both kinds of one model have the same parameters under the same names.
@@ -41,8 +41,12 @@ impl Builder<'_> {
 
 /// A network that classifies images.
 pub trait Model: Debug {
-    /// The name under which [`by_name`] finds it again, such as `resnet18`.
+    /// The name under which [`by_name`](super::by_name) finds it again, such as `resnet18`.
     fn name(&self) -> &str;
+
+    /// Every option of the model in one line, from which [`Network`](super::Network) makes it again: what checkpoints note.
+    /// A model of another crate may describe itself as it likes; its own code makes it again.
+    fn description(&self) -> String;
 
     /// How many classes it tells apart.
     fn classes(&self) -> usize;
@@ -61,13 +65,4 @@ pub trait Model: Debug {
         images: Value,
         mode: Mode,
     ) -> Result<Value, GraphError>;
-}
-
-/// The model of this name, made for this many classes; `None` where no preset has the name.
-#[must_use]
-pub fn by_name(name: &str, classes: usize) -> Option<Box<dyn Model>> {
-    let resnet = ResNet::presets(classes).into_iter().find(|model| model.name() == name);
-    let vt_resnet = VtResNet::presets(classes).into_iter().find(|model| model.name() == name);
-    let resnet = resnet.map(|model| Box::new(model) as Box<dyn Model>);
-    resnet.or_else(|| vt_resnet.map(|model| Box::new(model) as Box<dyn Model>))
 }

@@ -1,8 +1,10 @@
 //! Layers that models share: convolution, normalization, pointwise maps, the head.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Builder, Init, Mode};
 use crate::graph::{GraphError, Shape, Tensor, Value};
-use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Map, MatMul, MeanRows, Reshape};
+use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, LayerNorm, Map, MatMul, MeanRows, Reshape};
 
 /// What is added to variances, as in PyTorch.
 const EPS: f64 = 1e-5;
@@ -45,6 +47,48 @@ pub fn norm(b: &mut Builder<'_>, name: &str, x: Value) -> Result<Value, GraphErr
     })
 }
 
+/// What the changes that a block makes are normalized by, before they are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Nothing, as in the equations.
+    None,
+    /// Each channel over the batch and all pixels or tokens: batch normalization, the paper's ("synchronized").
+    Batch,
+    /// Each pixel or token by itself over its channels: layer normalization. No version of the paper has it; ViT does.
+    Layer,
+}
+
+impl Norm {
+    /// x `[.., C]` → `[.., C]`, normalized; x itself without a norm.
+    ///
+    /// # Errors
+    /// When x is a single number.
+    pub fn apply(self, b: &mut Builder<'_>, name: &str, x: Value) -> Result<Value, GraphError> {
+        match self {
+            Self::None => Ok(x),
+            Self::Batch => norm(b, name, x),
+            Self::Layer => b.scoped(name, |b| {
+                let channels = b.shape(x).last().copied().unwrap_or(0);
+                let [gain, bias] = b.parameters.affine(b.graph, channels)?;
+                Ok(b.graph.apply(LayerNorm { eps: EPS }, &[x, gain, bias])?[0])
+            }),
+        }
+    }
+}
+
+/// factor x.
+///
+/// # Errors
+/// When x is a single number, or of whole ones.
+pub fn scaled(b: &mut Builder<'_>, x: Value, factor: f64) -> Result<Value, GraphError> {
+    // A norm with nothing to take away and nothing to divide by is how the ops that there are multiply by a constant.
+    let channels = Tensor::f32([b.shape(x).last().copied().unwrap_or(0)]);
+    let mut constant = |value: f64| b.graph.apply_one(Fill { value, tensor: channels.clone() }, &[]);
+    let [gain, zero, one] = [constant(factor)?, constant(0.0)?, constant(1.0)?];
+    b.graph.apply_one(BatchNormFixed { eps: 0.0 }, &[x, gain, zero, zero, one])
+}
+
 /// max(x, 0).
 ///
 /// # Errors
@@ -61,8 +105,9 @@ pub fn reshape(b: &mut Builder<'_>, x: Value, shape: impl Into<Shape>) -> Result
     b.graph.apply_one(Reshape { shape: shape.into() }, &[x])
 }
 
-/// A map of the channels alone: one and the same for every pixel or token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A map of the channels alone, y = x W: one and the same for every pixel or token, a 1x1 convolution without bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pointwise {
     /// x itself.
     Identity,
@@ -128,6 +173,7 @@ pub fn head(b: &mut Builder<'_>, x: Value, classes: usize) -> Result<Value, Grap
     })
 }
 
-fn refusal(layer: &str, problem: String) -> GraphError {
-    GraphError::Shapes { op: layer.to_owned(), problem, inputs: String::new() }
+/// What is said of a layer that cannot be built so.
+pub(super) fn refusal(layer: &str, problem: impl Into<String>) -> GraphError {
+    GraphError::Layer { layer: layer.to_owned(), problem: problem.into() }
 }

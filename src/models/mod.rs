@@ -4,12 +4,16 @@
 
 mod builder;
 pub mod layers;
+mod network;
 pub mod parameters;
+mod published;
 pub mod resnet;
 pub mod vt;
 pub mod vt_resnet;
 
-pub use builder::{Builder, Mode, Model, by_name};
+pub use builder::{Builder, Mode, Model};
+pub use network::{Network, NetworkError, by_name};
 pub use parameters::{Init, Parameter, Parameters};
-pub use resnet::ResNet;
-pub use vt_resnet::{Probe, Probed, VtResNet};
+pub use published::{Figures, Published, published};
+pub use resnet::{Depth, ResNet};
+pub use vt_resnet::{Features, Preset, Probe, Probed, Projecting, VtResNet};

@@ -128,16 +128,30 @@ impl Parameters {
     /// # Errors
     /// When a name is taken by a parameter of another kind.
     pub fn normalization(&mut self, graph: &mut Graph, channels: usize) -> Result<[Value; 4], GraphError> {
-        let mut vector = |name, home, init| {
-            let (name, tensor) = (graph.scoped_name(name), Tensor::f32([channels]));
-            self.declare(graph, Parameter { name, home, tensor, init, decays: false, normalizes: true })
-        };
-        Ok([
-            vector("gain", PARAMETERS, Init::Ones)?,
-            vector("bias", PARAMETERS, Init::Zeros)?,
-            vector("running_mean", STATISTICS, Init::Zeros)?,
-            vector("running_variance", STATISTICS, Init::Ones)?,
-        ])
+        let [gain, bias] = self.affine(graph, channels)?;
+        let mean = self.of_norm(graph, "running_mean", (STATISTICS, Init::Zeros), channels)?;
+        let variance = self.of_norm(graph, "running_variance", (STATISTICS, Init::Ones), channels)?;
+        Ok([gain, bias, mean, variance])
+    }
+
+    /// Gain and bias of a normalization of this many channels, f32 each.
+    ///
+    /// # Errors
+    /// When a name is taken by a parameter of another kind.
+    pub fn affine(&mut self, graph: &mut Graph, channels: usize) -> Result<[Value; 2], GraphError> {
+        let gain = self.of_norm(graph, "gain", (PARAMETERS, Init::Ones), channels)?;
+        Ok([gain, self.of_norm(graph, "bias", (PARAMETERS, Init::Zeros), channels)?])
+    }
+
+    fn of_norm(
+        &mut self,
+        graph: &mut Graph,
+        name: &str,
+        (home, init): (&'static str, Init),
+        channels: usize,
+    ) -> Result<Value, GraphError> {
+        let (name, tensor) = (graph.scoped_name(name), Tensor::f32([channels]));
+        self.declare(graph, Parameter { name, home, tensor, init, decays: false, normalizes: true })
     }
 
     /// Adds a parameter to the graph, and to the list unless another graph of the model has already put it there.

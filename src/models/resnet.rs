@@ -1,12 +1,55 @@
 //! Residual networks (He et al. 2016): ResNet-18, 34, 50, 101, with the stride of a bottleneck in its 3x3 convolution.
 
+use serde::{Deserialize, Serialize};
+
 use super::layers::{conv, head, norm, relu, reshape};
-use super::{Builder, Mode, Model, Parameters};
+use super::{Builder, Mode, Model, Network, Parameters};
 use crate::graph::{Graph, GraphError, Value};
 use crate::ops::{Add, MaxPool};
 
-/// The first layers, before the residual stages.
+/// The depths of ImageNet's networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// 18 layers, of basic blocks.
+    D18,
+    /// 34 layers, of basic blocks.
+    D34,
+    /// 50 layers, of bottlenecks.
+    D50,
+    /// 101 layers, of bottlenecks.
+    D101,
+}
+
+impl Depth {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::D18, Self::D34, Self::D50, Self::D101];
+
+    /// The kind of its blocks, and how many stages 2 to 5 have.
+    #[must_use]
+    pub const fn blocks(self) -> (Block, [usize; 4]) {
+        match self {
+            Self::D18 => (Block::Basic, [2, 2, 2, 2]),
+            Self::D34 => (Block::Basic, [3, 4, 6, 3]),
+            Self::D50 => (Block::Bottleneck, [3, 4, 6, 3]),
+            Self::D101 => (Block::Bottleneck, [3, 4, 23, 3]),
+        }
+    }
+
+    /// How many layers.
+    #[must_use]
+    pub const fn layers(self) -> usize {
+        match self {
+            Self::D18 => 18,
+            Self::D34 => 34,
+            Self::D50 => 50,
+            Self::D101 => 101,
+        }
+    }
+}
+
+/// The first layers, before the residual stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Stem {
     /// A 7x7 convolution with stride 2 and 64 channels, then 3x3 max pooling with stride 2: a quarter of the size.
     Large,
@@ -23,11 +66,14 @@ pub enum Stem {
     },
 }
 
+/// The channels of [`Stem::Large`].
+const LARGE: usize = 64;
 /// The scope of the first layers.
 const STEM: &str = "stem";
 
 /// What a residual block holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Block {
     /// Two 3x3 convolutions.
     Basic,
@@ -36,7 +82,8 @@ pub enum Block {
 }
 
 /// Blocks of one resolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Channels of its output.
     pub channels: usize,
@@ -47,7 +94,8 @@ pub struct Stage {
 }
 
 /// The convolutional part: stem and residual stages. Stages are counted from 2, the stem being stage 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Trunk {
     /// The stem.
     pub stem: Stem,
@@ -68,6 +116,16 @@ impl Trunk {
             stride: if at == 0 { 1 } else { 2 },
         };
         Self { stem: Stem::Large, block, stages: blocks.iter().enumerate().map(stage).collect() }
+    }
+
+    /// Channels of the map that it makes.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        let stem = match self.stem {
+            Stem::Large => LARGE,
+            Stem::Small { channels, .. } => channels,
+        };
+        self.stages.last().map_or(stem, |stage| stage.channels)
     }
 
     /// Adds stem and stages: images `[N, H, W, C]` → `[N, H', W', C']`.
@@ -99,7 +157,7 @@ fn scope(stage: usize, block: usize) -> String {
 
 fn stem(b: &mut Builder<'_>, images: Value, stem: Stem) -> Result<Value, GraphError> {
     let (convolution, pool) = match stem {
-        Stem::Large => ([7, 64, 2], true),
+        Stem::Large => ([7, LARGE, 2], true),
         Stem::Small { kernel, channels, stride, pool } => ([kernel, channels, stride], pool),
     };
     let x = conv(b, "conv", images, convolution)?;
@@ -137,10 +195,11 @@ fn residual(b: &mut Builder<'_>, x: Value, block: Block, [channels, stride]: [us
 }
 
 /// A residual network with mean over pixels and a linear head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResNet {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Stem and stages.
     pub trunk: Trunk,
     /// Number of classes.
@@ -151,26 +210,35 @@ impl ResNet {
     /// ResNet-18, 34, 50 and 101, and one for images as small as the demo's.
     #[must_use]
     pub fn presets(classes: usize) -> Vec<Self> {
-        let imagenet = |name, block, blocks: [usize; 4]| (name, Trunk::imagenet(block, &blocks));
-        let small = Trunk {
+        Depth::ALL.into_iter().map(|depth| Self::imagenet(depth, classes)).chain([Self::small(classes)]).collect()
+    }
+
+    /// ImageNet's, `resnet18` and so on: multiply-adds and parameters are torchvision's, and the paper's.
+    #[must_use]
+    pub fn imagenet(depth: Depth, classes: usize) -> Self {
+        let (block, blocks) = depth.blocks();
+        Self { name: format!("resnet{}", depth.layers()), trunk: Trunk::imagenet(block, &blocks), classes }
+    }
+
+    /// `resnet-small`, for images as small as the demo's.
+    #[must_use]
+    pub fn small(classes: usize) -> Self {
+        let trunk = Trunk {
             stem: Stem::Small { kernel: 3, channels: 16, stride: 2, pool: false },
             block: Block::Basic,
             stages: vec![Stage { channels: 16, blocks: 1, stride: 1 }, Stage { channels: 32, blocks: 1, stride: 2 }],
         };
-        let presets = [
-            imagenet("resnet18", Block::Basic, [2, 2, 2, 2]),
-            imagenet("resnet34", Block::Basic, [3, 4, 6, 3]),
-            imagenet("resnet50", Block::Bottleneck, [3, 4, 6, 3]),
-            imagenet("resnet101", Block::Bottleneck, [3, 4, 23, 3]),
-            ("resnet-small", small),
-        ];
-        presets.into_iter().map(|(name, trunk)| Self { name, trunk, classes }).collect()
+        Self { name: "resnet-small".to_owned(), trunk, classes }
     }
 }
 
 impl Model for ResNet {
     fn name(&self) -> &str {
-        self.name
+        &self.name
+    }
+
+    fn description(&self) -> String {
+        Network::from(self.clone()).to_string()
     }
 
     fn classes(&self) -> usize {

@@ -12,6 +12,7 @@ use crate::gpu::{self, Homes};
 use crate::kernel::Elem;
 use crate::kernel::tuning::Choices;
 use crate::models::parameters::{PARAMETERS, STATISTICS};
+use crate::models::{Network, NetworkError};
 use crate::plan::{Layout, Stored};
 
 /// The one entry of the file's metadata: lines `key = value`, in the order of the alphabet. One entry, because the
@@ -66,8 +67,11 @@ pub enum CheckpointError {
 /// What is noted beside the tensors: enough to build the model again, feed it, and continue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
-    /// The model's name, as [`by_name`](crate::models::by_name) knows it.
+    /// The model's name.
     pub model: String,
+    /// All of the model's options, as [`Model::description`](crate::models::Model::description) says them. Files of before
+    /// there were any say nothing here: then the name says all.
+    pub options: String,
     /// Number of classes.
     pub classes: usize,
     /// Height, width and channels of the images.
@@ -91,6 +95,17 @@ pub struct About {
 }
 
 impl About {
+    /// The network that the weights are of.
+    ///
+    /// # Errors
+    /// When no network is described so, or has the name.
+    pub fn network(&self) -> Result<Network, NetworkError> {
+        match self.options.is_empty() {
+            true => Network::named(&self.model, self.classes),
+            false => self.options.parse(),
+        }
+    }
+
     fn text(&self) -> String {
         self.lines().iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
@@ -107,6 +122,7 @@ impl About {
             ("machine", line(&self.machine)),
             ("mean", format!("{:?}", self.normalization.mean)),
             ("model", line(&self.model)),
+            ("options", line(&self.options)),
             ("recipe", line(&self.recipe)),
             ("seed", self.seed.to_string()),
             ("std", format!("{:?}", self.normalization.std)),
@@ -120,7 +136,9 @@ impl About {
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let (there, here) = (self.lines(), other.lines());
         let counts = |key: &&str| !["step", "machine", "tiles"].contains(key);
-        let differ = there.iter().filter(|(key, value)| counts(key) && here.get(*key) != Some(*value));
+        let unsaid = |key: &&str, value: &str| *key == "options" && value.is_empty();
+        let differ =
+            there.iter().filter(|(key, value)| counts(key) && !unsaid(key, value) && here.get(*key) != Some(*value));
         differ.map(|(key, value)| format!("{key} is {value} there and {} here", here[key])).collect()
     }
 
@@ -139,6 +157,7 @@ impl About {
         }
         Ok(Self {
             model: text("model")?.to_owned(),
+            options: lines.get("options").copied().unwrap_or_default().to_owned(),
             classes: number("classes", text("classes")?)?,
             image,
             normalization,
@@ -330,6 +349,7 @@ mod tests {
         }
         let about = About {
             model: "resnet18".to_owned(),
+            options: Network::named("resnet18", 10).expect("a preset").to_string(),
             classes: 10,
             image: [28, 27, 1],
             normalization: Normalization { mean: 0.1, std: 1.0e-7 },
@@ -342,6 +362,11 @@ mod tests {
             tiles,
         };
         assert_eq!(About::parse(&about.text()), Ok(about.clone()));
+        assert_eq!(about.network(), Network::named("resnet18", 10));
+        // Files of before options were noted: the name says all, and nothing is held against them.
+        let older = About { options: String::new(), ..about.clone() };
+        assert_eq!((older.network(), older.differences(&about)), (about.network(), vec![]));
+        assert!(about.differences(&older)[0].starts_with("options is {"), "but those that are noted count");
         let missing = about.text().replace("seed = ", "seat = ");
         assert_eq!(About::parse(&missing), Err("it does not say `seed`".to_owned()));
         let bent = about.text().replace("step = 3", "step = three");

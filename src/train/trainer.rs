@@ -140,6 +140,7 @@ impl Trainer {
         };
         let about = About {
             model: model.name().to_owned(),
+            options: model.description(),
             classes: model.classes(),
             image,
             normalization: Normalization::of(train),

@@ -7,10 +7,12 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 mod bench;
+mod model;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const COMMANDS: [&str; 9] = ["devices", "demo", "train", "eval", "verify", "bench", "plan", "profile", "tune"];
+const COMMANDS: [&str; 10] =
+    ["devices", "demo", "train", "eval", "verify", "bench", "model", "plan", "profile", "tune"];
 
 fn vistok(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vistok"));
@@ -62,7 +64,9 @@ fn every_command_explains_itself() -> Outcome {
     for command in COMMANDS {
         let output = output(&mut vistok(&[command, "--help"]))?;
         let help = String::from_utf8(output.stdout)?;
-        assert!(output.status.success() && help.contains("--adapter"), "{command}: {help}");
+        // What only counts needs no adapter.
+        let finds = if command == "model" { "--json" } else { "--adapter" };
+        assert!(output.status.success() && help.contains(finds), "{command}: {help}");
     }
     let all = String::from_utf8(output(&mut vistok(&["--help"]))?.stdout)?;
     assert!(COMMANDS.iter().all(|command| all.contains(command)), "{all}");
@@ -87,6 +91,9 @@ fn wrong_usage_ends_with_2() -> Outcome {
         &["train", "--data", "embedded", "--out", "x", "--epochs", "0"],
         &["plan", "resnet18", "--image", "28x28"],
         &["plan", "resnet18", "--batch", "0"],
+        &["model", "resnet18", "--size", "28x28x1"],
+        &["model", "vt-resnet18", "--preset", "late"],
+        &["model", "vt-resnet18", "--with", "vt.tokens"],
     ] {
         assert_eq!(output(&mut vistok(wrong))?.status.code(), Some(2), "{wrong:?}");
     }

@@ -89,7 +89,7 @@ fn tiny() -> VtResNet {
         block: Block::Basic,
         stages: vec![Stage { channels: 8, blocks: 1, stride: 1 }],
     };
-    VtResNet { name: "tiny", trunk, vt: Vt { heads: 2, ..Vt::counted(4, 16, 16, 8) }, blocks: 1, classes: 4 }
+    VtResNet::of("tiny", trunk, Vt::counted(4, 16, 16, 8).with_heads(2), 1, 4)
 }
 
 fn noise() -> Images {

@@ -8,7 +8,7 @@ use std::io::Read;
 use safetensors::tensor::TensorView;
 use vistok::gpu::OpenOptions;
 use vistok::kernel::Capabilities;
-use vistok::models::{Parameters, by_name};
+use vistok::models::{Network, Parameters, by_name};
 use vistok::plan::{Layout, Options, Plan};
 use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::{Source, gunzip};
@@ -37,10 +37,10 @@ pub(crate) fn planned(bytes: &[u8]) -> Option<Plan> {
     let about = file.about();
     let std = about.normalization.std;
     assert!(std.is_finite() && std > 0.0, "{std} passed as a normalization");
-    let model = by_name(&about.model, about.classes)?;
+    let network = about.network().ok()?;
     let [height, width, channels] = about.image;
     let images = [about.batch, height, width, channels];
-    let graph = evaluation(&*model, &mut Parameters::new(), images).ok()?;
+    let graph = evaluation(network.model(), &mut Parameters::new(), images).ok()?;
     let machine = Capabilities::portable();
     let layout = Layout::of(&[&graph], machine.offset_alignment).ok()?;
     let _ = file.check(&layout, Which::Weights);
@@ -98,6 +98,9 @@ pub(crate) fn words(bytes: &[u8]) {
         assert!(!dir.as_os_str().is_empty());
     }
     let _ = by_name(&text, bytes.len());
+    if let Ok(network) = text.parse::<Network>() {
+        assert_eq!(network.to_string().parse(), Ok(network), "a network does not survive its own words");
+    }
     let options = OpenOptions { adapter: Some(text.clone()), ..OpenOptions::default() };
     let named = options.takes(7, &text);
     assert!(named || text.parse::<usize>().is_ok(), "an adapter is not found by its own name");

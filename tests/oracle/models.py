@@ -12,6 +12,7 @@ from torch import nn
 import torch.nn.functional as F
 
 CLASSES, STEPS, MOMENTUM, DECAY = 5, 10, 0.9, 5e-3
+MOOT = {torch.float64: 1e-12, torch.float32: 0.0}
 
 
 class Residual(nn.Module):
@@ -161,7 +162,7 @@ class VtResNet(nn.Module):
 
 def exchange(module, weight):
     """A parameter (or its gradient) of a module in vistok's layout."""
-    if weight.ndim == 1 or isinstance(module, Tokenizer):
+    if weight.ndim == 1 or not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
         return weight
     if isinstance(module, nn.Linear):
         return weight.T[None, None]  # a 1x1 convolution there: [1, 1, in, out]
@@ -173,7 +174,7 @@ def exchange(module, weight):
 
 
 def vistok_name(module_name, module, name):
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)):
         name = {"weight": "gain", "running_var": "running_variance"}.get(name, name)
     return f"{module_name}.{name}".replace(".", "/")
 
@@ -188,8 +189,9 @@ def named_tensors(model):
                 yield "statistics", vistok_name(module_name, module, name), module, tensor
 
 
-def start(model):
-    """Numbers for every parameter and average, the same each time, that f32 holds exactly."""
+def start(model, spread=1.0):
+    """Numbers for every parameter and average, the same each time, that f32 holds exactly; weights `spread` times what
+    keeps the size of values."""
     generator = torch.Generator().manual_seed(7)
     normal = lambda x: torch.randn(x.shape, generator=generator, dtype=torch.float64)
     uniform = lambda x: torch.rand(x.shape, generator=generator, dtype=torch.float64)
@@ -201,12 +203,12 @@ def start(model):
                 drawn = 0.2 * normal(tensor)
             else:
                 fan = tensor[0].numel() if "filter" not in name else 1
-                drawn = normal(tensor) * fan**-0.5
+                drawn = spread * normal(tensor) * fan**-0.5
             tensor.copy_(drawn.float())
 
 
-def learn(model, images, labels, rate):
-    """Activations and gradients of the first step, and all losses."""
+def learn(model, images, labels, rate, parts):
+    """Activations of `parts`, kinds of modules, and gradients of the first step, and all losses."""
     found, hooks, losses = {}, [], []
 
     def remember(name):
@@ -216,7 +218,6 @@ def learn(model, images, labels, rate):
 
         return hook
 
-    parts = (Stem, Residual, Tokenizer, Transformer, Projector, nn.Linear)
     for name, module in model.named_modules():
         if isinstance(module, parts):
             hooks.append(module.register_forward_hook(remember("activation." + name.replace(".", "/"))))
@@ -231,7 +232,8 @@ def learn(model, images, labels, rate):
         losses.append(float(loss.detach()))
         if step == 0:
             for home, name, module, weight in named_tensors(model):
-                if home == "parameters":
+                # What a norm behind takes away has a gradient of 0, and f32 gives its last bits for it: nothing to compare.
+                if home == "parameters" and weight.grad.abs().max() > MOOT[weight.dtype]:
                     found[f"gradient.{name}"] = exchange(module, weight.grad).clone().contiguous()
             for hook in hooks:
                 hook.remove()
@@ -240,25 +242,27 @@ def learn(model, images, labels, rate):
     return found
 
 
-def cases(allowed, least):
-    """(file, metadata, tensors) of both models."""
+# What leaves an activation in a case file.
+PARTS = (Stem, Residual, Tokenizer, Transformer, Projector, nn.Linear)
+
+
+def cases(models, allowed):
+    """(file, metadata, tensors) of models: the file, vistok's name or description, what makes the module, the shape of
+    images, the learning rate, the spread of weights and the kinds of parts that leave an activation."""
     # Rates at which the losses fall from step to step: where they leap, f32 and f64 part, and nothing can be compared.
-    for file, model_name, make, shape, rate in [
-        ("model-resnet", "resnet-small", ResNet, (4, 3, 12, 12), 0.05),
-        ("model-vt-resnet", "vt-resnet-demo", VtResNet, (4, 1, 16, 16), 0.002),
-    ]:
+    for file, model_name, make, shape, (rate, spread), parts in models:
         generator = torch.Generator().manual_seed(11)
         images = torch.randn(*shape, generator=generator, dtype=torch.float64).float().double()
         labels = torch.randint(0, CLASSES, (shape[0],), generator=generator)
         model = make().double()
-        start(model)
+        start(model, spread)
         tensors = {}
         for home, name, module, tensor in named_tensors(model):
             tensors[f"{home}/{name}"] = exchange(module, tensor.detach()).clone().contiguous()
-        exact = learn(model, images, labels, rate)
+        exact = learn(model, images, labels, rate, parts)
         model = make()
-        start(model)
-        single = learn(model, images.float(), labels, rate)
+        start(model, spread)
+        single = learn(model, images.float(), labels, rate, parts)
         elem = torch.float32
         attributes = {"model": model_name, "classes": CLASSES, "rate": rate, "momentum": MOMENTUM}
         metadata = {
@@ -272,3 +276,9 @@ def cases(allowed, least):
         tensors = {name: tensor.to(elem).numpy() for name, tensor in tensors.items()}
         tensors["labels"] = labels.numpy().astype("uint32")
         yield file, metadata, tensors
+
+
+BY_NAME = [
+    ("model-resnet", "resnet-small", ResNet, (4, 3, 12, 12), (0.05, 1.0), PARTS),
+    ("model-vt-resnet", "vt-resnet-demo", VtResNet, (4, 1, 16, 16), (0.002, 1.0), PARTS),
+]

@@ -19,7 +19,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("strict::one wrong number is seen", wrong_numbers),
         Trial::test("strict::a wrong layout is seen", wrong_layouts),
         Trial::test("strict::a wrong axis, momentum or rule is seen", wrong_attributes),
+        Trial::test("strict::another option of a network is seen", wrong_options),
         Trial::test("strict::files that contradict themselves are refused", contradictions),
+        Trial::test("strict::models that contradict themselves are refused", contradicting_models),
         Trial::test("strict::headers that lie are refused", headers),
         Trial::test("strict::what would take forever is refused at once", endless),
     ]
@@ -197,13 +199,53 @@ fn contradictions() -> Result<(), Failed> {
             return Err(Failed::from(format!("{what}: `{said}` does not say `{words}`")));
         }
     }
+    Ok(())
+}
+
+fn contradicting_models() -> Result<(), Failed> {
     let mut model = Parts::of("model-resnet")?;
     model.tensors.remove("parameters/stem/conv/weight");
     expect(&[model.refusal()?], &["tensor `parameters/stem/conv/weight`: is missing"], "a parameter")?;
-    let mut model = Parts::of("model-resnet")?;
-    let attributes = model.metadata["attributes"].replace("resnet-small", "resnet-9000");
-    model.note("attributes", &attributes);
-    expect(&[model.refusal()?], &["metadata `attributes`: no model is called `resnet-9000`"], "a model")
+    for (file, old, new, words) in [
+        ("model-resnet", "resnet-small", "resnet-9000", "no model is called `resnet-9000`"),
+        ("model-vt-early", "\"tokens\": 4", "\"tokens\": 99999999", "a number of tokens of 99999999"),
+        ("model-vt-early", "\"split\"", "\"splits\"", "unknown field `splits`"),
+        ("model-vt-early", "\"rate\"", "\"classes\": 6, \"rate\"", "duplicate field `classes`"),
+        ("model-vt-early", "\"classes\": 5}", "\"classes\": 6}", "the model has 6 classes, and `classes` is 5"),
+    ] {
+        let mut model = Parts::of(file)?;
+        let attributes = model.metadata["attributes"].replace(old, new);
+        model.note("attributes", &attributes);
+        let said = model.refusal()?;
+        if !said.contains(words) {
+            return Err(Failed::from(format!("{file}, {new}: `{said}` does not say `{words}`")));
+        }
+    }
+    Ok(())
+}
+
+/// Options that keep every shape, and yet make another network.
+fn wrong_options() -> Result<(), Failed> {
+    for (file, old, new) in [
+        ("model-vt-early", "\"split\": \"half\"", "\"split\": \"full\""),
+        ("model-vt-early", "\"scale\": \"tokens\"", "\"scale\": \"channels\""),
+        ("model-vt-early", "\"size\": 6", "\"size\": 5"),
+        ("model-vt-iccv", "\"activation\": \"none\"", "\"activation\": \"relu\""),
+        ("model-vt-clustering", "\"rounds\": 2", "\"rounds\": 0"),
+        ("model-vt-clustering", "\"heads\": 2", "\"heads\": 1"),
+        ("model-vt-clustering", "\"scale\": \"channels\"", "\"scale\": \"head\""),
+    ] {
+        let mut parts = Parts::of(file)?;
+        let attributes = parts.metadata["attributes"].replace(old, new);
+        if attributes == parts.metadata["attributes"] {
+            return Err(Failed::from(format!("{file} does not say {old}")));
+        }
+        parts.note("attributes", &attributes);
+        if parts.faults()?.is_empty() {
+            return Err(Failed::from(format!("{file}: {new} is not seen")));
+        }
+    }
+    Ok(())
 }
 
 fn headers() -> Result<(), Failed> {

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 import models
 import safetensors
+import vt
 
 CASES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cases")
 # The least that a file allows, as a share of a tensor's largest number: a GPU's exp alone may be off by 4e-6.
@@ -419,7 +420,7 @@ def main():
         write()
     for write in [optimizers, loss_scaling]:
         write()
-    for name, metadata, tensors in models.cases(allowed, LEAST):
+    for name, metadata, tensors in models.cases([*models.BY_NAME, *vt.described()], allowed):
         safetensors.save(os.path.join(CASES, f"{name}.safetensors"), metadata, tensors)
     sizes = [os.path.getsize(os.path.join(CASES, name)) for name in os.listdir(CASES)]
     print(f"{len(sizes)} files, {sum(sizes)} bytes", file=sys.stderr)

@@ -18,7 +18,7 @@ use vistok::kernel::tuning::Choices;
 use vistok::kernel::tuning::gemm::Tiles;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
-use vistok::models::{Parameters, Probe, ResNet, VtResNet};
+use vistok::models::{Network, Parameters, Probe, ResNet, VtResNet};
 use vistok::ops::Sgd;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::Random;
@@ -83,7 +83,7 @@ fn tiny() -> VtResNet {
         block: Block::Basic,
         stages: vec![Stage { channels: 8, blocks: 1, stride: 1 }],
     };
-    VtResNet { name: "tiny", trunk, vt: Vt { heads: 2, ..Vt::counted(4, 16, 16, 8) }, blocks: 2, classes: 4 }
+    VtResNet::of("tiny", trunk, Vt::counted(4, 16, 16, 8).with_heads(2), 2, 4)
 }
 
 /// Noise: nothing to learn but each image by itself.
@@ -287,7 +287,7 @@ fn refuses(bench: &Bench) -> Outcome {
     }
     refused(trainer.resume(&at("absent")), &["absent", "is the folder there"])?;
     refused(trainer.save(&at("no folder").join("file")), &["no folder", "is the folder there"])?;
-    let other = ResNet::presets(4).swap_remove(4);
+    let other = ResNet::small(4);
     let other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;
     refused(Checkpoint::open(&good)?.load(other.homes(), Which::All), &["good", "[3, 3, 1, 8] there", "more"])?;
     let longer = VtResNet { blocks: 3, ..tiny() };
@@ -296,6 +296,12 @@ fn refuses(bench: &Bench) -> Outcome {
         Checkpoint::open(&good)?.load(longer.homes(), Which::Weights),
         &["good", "it lacks `parameters/stage3/vt2"],
     )?;
+    // Other options with the same shapes: only the words tell.
+    let other = VtResNet { vt: tiny().vt.with_heads(1), ..tiny() };
+    let mut other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;
+    refused(other.resume(&good), &["good", "options is", "\"heads\":2", "\"heads\":1"])?;
+    let network = Checkpoint::open(&good)?.about().network()?;
+    require(network == Network::from(tiny()), "a checkpoint makes another network than it was written by")?;
     let mut seeds = self::trainer(bench, Settings { seed: 6, ..settings(3) })?;
     refused(seeds.resume(&good), &["good", "seed"])?;
     let wide = Images { classes: 5, ..noise(24) };

@@ -16,7 +16,7 @@ pub(crate) fn changes_no_bit_mixed(bench: &Bench) -> Outcome {
 }
 
 fn changes_no_bit_in(bench: &Bench, elem: Elem) -> Outcome {
-    let small = ResNet::presets(4).swap_remove(4);
+    let small = ResNet::small(4);
     for model in [&tiny() as &dyn Model, &small] {
         let run = |recompute: Recompute| {
             let settings = Settings { elem, recompute, ..settings(4) };

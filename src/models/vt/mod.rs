@@ -1,26 +1,48 @@
 //! Visual transformers (Wu et al. 2021): a feature map becomes a few tokens, tokens attend to each other, and are
 //! projected back onto the map. Arrangements of `attend` and pointwise maps.
 //!
+//! The equations number as in the paper of ICCV 2021: 1 and 2 the tokenizers, 3 and 4 the transformer, 5 the projector.
+//! They leave out what joins maps of C channels to tokens of C_T, and the paper's first version (June 2020) has other
+//! ones. So everything that sources say differently is an option, and three presets answer all of them at once:
+//!
+//! | | [`Vt::iccv`] | [`Vt::counted`] | [`Vt::early`] |
+//! |---|---|---|---|
+//! | what it is | the equations to the letter | the layers whose counts are those of the paper's tables | the first version and its appendix |
+//! | widths | C = C_T | C_T = 1024 | C_T = 1024 |
+//! | values of the tokenizer | X | grouped | grouped |
+//! | recurrent tokenizer | all tokens | all tokens | half of them |
+//! | position code | none | none | 49 channels |
+//! | values of the transformer | T | T (C = C_T: grouped) | grouped |
+//! | after its attention | relu(T F1) F2 | relu(T F1) F2 | F |
+//! | values of the projector | T | dense (C = C_T: T) | dense |
+//! | heads, scale | 1, none | 1, by head | 16, by head; by tokens in the transformer |
+//! | norms | none | batch | batch |
+//!
 //! **Absent here**: the softmax and its axis; `attend` knows them.
 
 mod attention;
 mod block;
+mod cluster;
+mod position;
+mod presets;
 mod projector;
 mod tokenizer;
 mod transformer;
 
-pub use block::{Map, block};
-pub use projector::{Projector, project};
-pub use tokenizer::{Tokenized, Tokenizer, tokenize};
-pub use transformer::{Transformer, transform};
+pub use attention::{Asked, Attention, Scale};
+pub use block::{Makes, Map, block};
+pub use position::Position;
+pub use projector::{Activation, Projector, project};
+pub use tokenizer::{First, Later, Recurrent, Split, Tokenized, Tokenizer, tokenize};
+pub use transformer::{Feed, Interaction, Transformer, transform};
 
-use super::layers::Pointwise;
-use crate::ops::Attend;
+use serde::{Deserialize, Serialize};
 
-/// What a VT block is made of. The paper's equations leave out what joins maps of C channels to tokens of C_T; two
-/// presets answer that: [`Vt::equations`], which needs C = C_T, and [`Vt::counted`], whose sizes follow from the
-/// published numbers of multiply-adds and parameters.
-#[derive(Clone, Debug, PartialEq)]
+use super::layers::Norm;
+
+/// What a VT block is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Vt {
     /// L, the number of tokens.
     pub tokens: usize,
@@ -28,65 +50,30 @@ pub struct Vt {
     pub token_channels: usize,
     /// C, the channels of the map that a projector makes; where the map comes with fewer, a shortcut lifts it.
     pub channels: usize,
-    /// Heads of every attention.
-    pub heads: usize,
-    /// Whether scores are divided by the square root of a head's channels; the equations have no scale.
-    pub scaled: bool,
-    /// Whether token, attention, feed-forward and projector outputs are normalized over the batch.
-    pub norm: bool,
+    /// What token, attention, feed-forward and projector outputs are normalized by.
+    pub norm: Norm,
     /// How tokens are drawn from pixels.
     pub tokenizer: Tokenizer,
-    /// How tokens attend to each other.
-    pub transformer: Transformer,
+    /// What tokens learn from each other.
+    pub interaction: Interaction,
     /// How tokens return to pixels.
     pub projector: Projector,
 }
 
 impl Vt {
-    /// Equations 1 to 5 to the letter: C = C_T, no value maps, no scale, no norm, one head.
+    /// The same with so many heads in every attention.
     #[must_use]
-    pub const fn equations(tokens: usize, channels: usize) -> Self {
-        use Pointwise::{Dense, Identity};
-        Self {
-            tokens,
-            token_channels: channels,
-            channels,
-            heads: 1,
-            scaled: false,
-            norm: false,
-            tokenizer: Tokenizer { query: Dense, key: Identity, value: Identity, token: Identity },
-            transformer: Transformer { key_channels: channels, key_query: Dense, value: Identity },
-            projector: Projector { query: Dense, key: Dense, value: Identity, relu: false },
+    pub const fn with_heads(mut self, heads: usize) -> Self {
+        if let First::Filter(attention) | First::Clustering { attention, .. } = &mut self.tokenizer.first {
+            attention.heads = heads;
         }
-    }
-
-    /// The layers whose multiply-adds and parameters are those published for VT-ResNet-18 and 34: pixel maps in groups
-    /// of `group` channels (64 there), dense maps between C and C_T, keys and queries of C_T / 2 in two groups.
-    ///
-    /// Norms, scale and the ReLU after the projector cost no multiply-adds, so that the counts do not decide them: here
-    /// they are as in the residual network around.
-    #[must_use]
-    pub const fn counted(tokens: usize, token_channels: usize, channels: usize, group: usize) -> Self {
-        use Pointwise::{Dense, Groups, GroupsOf, Identity};
-        let grouped = GroupsOf(group);
-        Self {
-            tokens,
-            token_channels,
-            channels,
-            heads: 1,
-            scaled: true,
-            norm: true,
-            tokenizer: Tokenizer { query: Dense, key: grouped, value: grouped, token: Dense },
-            transformer: Transformer { key_channels: token_channels / 2, key_query: Groups(2), value: Identity },
-            projector: Projector { query: grouped, key: Dense, value: Dense, relu: true },
+        if let Later::Recurrent(recurrent) = &mut self.tokenizer.later {
+            recurrent.attention.heads = heads;
         }
-    }
-
-    /// The attention whose queries and keys have this many channels.
-    #[must_use]
-    pub fn attend(&self, key_channels: usize) -> Attend {
-        let heads = self.heads.max(1);
-        let scale = if self.scaled { (heads as f64 / key_channels.max(1) as f64).sqrt() } else { 1.0 };
-        Attend { heads: self.heads, scale }
+        if let Interaction::Attention(transformer) = &mut self.interaction {
+            transformer.attention.heads = heads;
+        }
+        self.projector.attention.heads = heads;
+        self
     }
 }

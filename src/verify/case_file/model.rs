@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{CaseFile, CaseFileError, Claimed, Given, Raw};
 use crate::graph::{Graph, Source, Value};
 use crate::kernel::Elem;
-use crate::models;
+use crate::models::Network;
 use crate::ops::Sgd;
 use crate::reference::Array;
 use crate::train::step::{MOMENTUM, TrainingStep, training_step};
@@ -19,7 +19,8 @@ const MOST: usize = 1 << 16;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Attributes {
-    model: String,
+    /// A name, or an object of all options.
+    model: serde_json::Value,
     classes: usize,
     rate: f64,
     momentum: f64,
@@ -31,8 +32,15 @@ struct Attributes {
 pub(super) fn understand(attributes: &str, raw: &mut Raw) -> Result<CaseFile, CaseFileError> {
     let refuse = |problem: String| CaseFileError::Metadata { entry: "attributes", problem };
     let told: Attributes = serde_json::from_str(attributes).map_err(|problem| refuse(problem.to_string()))?;
-    let unknown = || refuse(format!("no model is called `{}`", told.model));
-    let model = models::by_name(&told.model, told.classes).ok_or_else(unknown)?;
+    let network = match &told.model {
+        serde_json::Value::String(name) => Network::named(name, told.classes),
+        options => options.to_string().parse(),
+    };
+    let network = network.map_err(|problem| refuse(problem.to_string()))?;
+    let model = network.model();
+    if model.classes() != told.classes {
+        return Err(refuse(format!("the model has {} classes, and `classes` is {}", model.classes(), told.classes)));
+    }
     let images = raw.take("images")?;
     let (Some(sizes), true) = (images.tensor.shape.rank::<4>(), images.tensor.elem == Elem::F32) else {
         let problem = format!("is {} and must be f32 [N, H, W, C]", images.tensor);
@@ -48,11 +56,11 @@ pub(super) fn understand(attributes: &str, raw: &mut Raw) -> Result<CaseFile, Ca
         return Err(refuse(format!("{} classes and {steps} steps; 1 to {MOST} may be", told.classes)));
     }
     let sgd = Sgd { momentum: told.momentum, weight_decay: told.weight_decay, nesterov: told.nesterov };
-    let step = training_step(&*model, sizes, sgd)?;
+    let step = training_step(model, sizes, sgd)?;
     let leaves = leaves(raw, &step.graph, images, told.rate)?;
     let (expected, loss) = expected(raw, &step)?;
     Ok(CaseFile {
-        subject: format!("model {}", told.model),
+        subject: format!("model {}", model.name()),
         graph: step.graph,
         leaves,
         expected,

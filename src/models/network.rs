@@ -1,0 +1,203 @@
+//! Any network of ours as one value: by its name, or by every option in words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::resnet::{Stem, Trunk};
+use super::vt::{First, Position};
+use super::{Model, ResNet, VtResNet};
+
+/// A network with all its options. Its text is one line of JSON, which [`str::parse`] reads again; a checkpoint notes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "family")]
+pub enum Network {
+    /// A residual network.
+    #[serde(rename = "resnet")]
+    ResNet(ResNet),
+    /// One whose last stage is visual transformers.
+    #[serde(rename = "vt-resnet")]
+    VtResNet(Box<VtResNet>),
+}
+
+/// Why words are no network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    /// No preset has this name.
+    #[error("no model is called `{name}`; there are: {known}")]
+    Name {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// The words do not describe options.
+    #[error("is no description of a model: {0}")]
+    Words(String),
+    /// A size that no machine would live to see.
+    #[error("{what} of {size} is more than the {most} that a description may ask for")]
+    Size {
+        /// Which.
+        what: &'static str,
+        /// As described.
+        size: usize,
+        /// What may be.
+        most: usize,
+    },
+}
+
+/// The most channels, tokens, strides and classes that words may ask for.
+const WIDEST: usize = 1 << 16;
+/// The most blocks and rounds, and the largest kernel.
+const LONGEST: usize = 1 << 8;
+/// The most stages and halvings.
+const DEEPEST: usize = 1 << 4;
+
+impl Network {
+    /// Every network that has a name, made for this many classes.
+    #[must_use]
+    pub fn presets(classes: usize) -> Vec<Self> {
+        let resnets = ResNet::presets(classes).into_iter().map(Self::ResNet);
+        resnets.chain(VtResNet::presets(classes).into_iter().map(Self::from)).collect()
+    }
+
+    /// The network of this name, made for this many classes.
+    ///
+    /// # Errors
+    /// When no preset has the name; the error lists those that there are.
+    pub fn named(name: &str, classes: usize) -> Result<Self, NetworkError> {
+        let mut presets = Self::presets(classes);
+        match presets.iter().position(|preset| preset.model().name() == name) {
+            Some(at) => Ok(presets.swap_remove(at)),
+            None => {
+                let known: Vec<&str> = presets.iter().map(|preset| preset.model().name()).collect();
+                Err(NetworkError::Name { name: name.to_owned(), known: known.join(", ") })
+            }
+        }
+    }
+
+    /// It as a model.
+    #[must_use]
+    pub fn model(&self) -> &dyn Model {
+        match self {
+            Self::ResNet(network) => network,
+            Self::VtResNet(network) => &**network,
+        }
+    }
+
+    /// It as a model of its own.
+    #[must_use]
+    pub fn into_model(self) -> Box<dyn Model> {
+        match self {
+            Self::ResNet(network) => Box::new(network),
+            Self::VtResNet(network) => network,
+        }
+    }
+
+    /// Refuses sizes with which building the graph alone would take forever: words may come from a file.
+    fn check(&self) -> Result<(), NetworkError> {
+        let (trunk, vt) = match self {
+            Self::ResNet(network) => (&network.trunk, None),
+            Self::VtResNet(network) => (&network.trunk, Some(network)),
+        };
+        let mut sizes = trunk_sizes(trunk);
+        sizes.push(("a number of classes", self.model().classes(), WIDEST));
+        if let Some(VtResNet { vt, blocks, .. }) = vt.map(|network| &**network) {
+            sizes.extend([
+                ("a number of VT blocks", *blocks, LONGEST),
+                ("a number of tokens", vt.tokens, WIDEST),
+                ("a number of token channels", vt.token_channels, WIDEST),
+                ("a number of map channels", vt.channels, WIDEST),
+            ]);
+            if let First::Clustering { rounds, .. } = vt.tokenizer.first {
+                sizes.push(("a number of rounds", rounds, LONGEST));
+            }
+            if let Position::Downsampled { size, halvings } = vt.tokenizer.position {
+                sizes.extend([("a position map", size, WIDEST), ("a number of halvings", halvings, DEEPEST)]);
+            }
+        }
+        match sizes.into_iter().find(|(_, size, most)| size > most) {
+            Some((what, size, most)) => Err(NetworkError::Size { what, size, most }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is asked of a trunk: what, how much, and how much may be.
+fn trunk_sizes(trunk: &Trunk) -> Vec<(&'static str, usize, usize)> {
+    let blocks = trunk.stages.iter().fold(0, |blocks: usize, stage| blocks.saturating_add(stage.blocks));
+    let mut sizes =
+        vec![("a number of stages", trunk.stages.len(), DEEPEST), ("a number of residual blocks", blocks, LONGEST)];
+    if let Stem::Small { kernel, channels, stride, .. } = trunk.stem {
+        sizes.extend([
+            ("a kernel", kernel, LONGEST),
+            ("a number of channels", channels, WIDEST),
+            ("a stride", stride, WIDEST),
+        ]);
+    }
+    for stage in &trunk.stages {
+        sizes.extend([("a number of channels", stage.channels, WIDEST), ("a stride", stage.stride, WIDEST)]);
+    }
+    sizes
+}
+
+impl From<ResNet> for Network {
+    fn from(network: ResNet) -> Self {
+        Self::ResNet(network)
+    }
+}
+
+impl From<VtResNet> for Network {
+    fn from(network: VtResNet) -> Self {
+        Self::VtResNet(Box::new(network))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(words: &str) -> Result<Self, NetworkError> {
+        let network: Self = serde_json::from_str(words).map_err(|problem| NetworkError::Words(problem.to_string()))?;
+        network.check()?;
+        Ok(network)
+    }
+}
+
+/// The model of this name, made for this many classes; `None` where no preset has the name.
+#[must_use]
+pub fn by_name(name: &str, classes: usize) -> Option<Box<dyn Model>> {
+    Network::named(name, classes).ok().map(Network::into_model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_make_the_network_again() {
+        for network in Network::presets(10) {
+            let words = network.to_string();
+            assert!(!words.contains('\n'), "a checkpoint notes lines");
+            assert_eq!(words.parse(), Ok(network));
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        let refused = |words: &str| words.parse::<Network>().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused("resnet18").contains("is no description of a model"));
+        let words = Network::named("vt-resnet18", 10).expect("a preset").to_string();
+        assert!(refused(&words.replace("\"tokens\"", "\"takens\"")).contains("takens"));
+        assert!(refused(&words.replace("\"blocks\":2,\"proj", "\"blocks\":99999999999,\"proj")).contains("VT blocks"));
+        assert!(refused(&words.replace("\"stride\":2", "\"stride\":70000")).contains("a stride of 70000"));
+        let unknown = Network::named("resnet19", 10).expect_err("no preset");
+        assert!(unknown.to_string().contains("`resnet19`; there are: resnet18, "), "{unknown}");
+    }
+}

@@ -1,0 +1,174 @@
+//! Counts against those published, to their digits; and the page that puts both side by side.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use vistok::bench::{Count, Layer, ModelSubject, Task};
+use vistok::gpu::Device;
+use vistok::kernel::Elem;
+use vistok::models::{Depth, Network, Preset, Published, VtResNet, published};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const IMAGENET: [usize; 3] = [224, 224, 3];
+
+fn counted(network: &Network) -> Result<Count, Box<dyn std::error::Error>> {
+    Ok(Count::of(network.model(), IMAGENET, 1)?)
+}
+
+/// Millions.
+fn mega(number: impl Into<f64>) -> f64 {
+    number.into() / 1e6
+}
+
+/// What an independent count of the same layers gave, by hand from the paper: multiply-adds and parameters without the norms
+/// of VT blocks, in millions, of VT-ResNet-18 and 34.
+const BY_HAND: [(&str, [f64; 2], [f64; 2]); 10] = [
+    ("", [1578.9, 11.64], [3299.0, 21.85]),
+    (", pooling tokenizer", [1549.7, 11.03], [3245.3, 20.65]),
+    (", without recurrent tokenizer", [1564.1, 11.09], [3269.4, 20.75]),
+    (", no interaction", [1527.8, 8.50], [3222.3, 17.13]),
+    (", graph convolution", [1528.3, 8.50], [3223.1, 17.13]),
+    (", 32 tokens", [1711.0, 11.65], [3514.1, 21.85]),
+    (", 64 tokens", [1979.7, 11.66], [3951.5, 21.86]),
+    (", without projector", [1497.2, 9.33], [3158.0, 17.34]),
+    (", half split, position", [1569.3, 11.68], [3279.6, 21.90]),
+    // With one round: 196 x 16 x 256 multiply-adds more, and no W_A of 16 x 256.
+    (", clustering tokenizer", [1579.75, 11.64], [3299.81, 21.844]),
+];
+
+#[test]
+fn counts_are_those_published_and_remarks_say_which_are_not() -> Outcome {
+    for Published { place, row, network, figures, remark } in published() {
+        let count = counted(&network)?;
+        let found = mega(count.multiply_adds() as f64);
+        // Some rows count norms, some do not; where it matters, the deeper networks do.
+        let parameters = [count.parameters, count.parameters_without_norms].map(|numbers| mega(numbers as f64));
+        let near = parameters.iter().any(|parameters| (parameters - figures.parameters).abs() <= 0.06);
+        let said = format!("{place}, {row}: {found} M and {parameters:?} M, published {figures:?}");
+        // To the last digit, or one beside it: the paper cuts some numbers off and rounds others.
+        assert_eq!((found - figures.multiply_adds).abs() <= 1.0, remark.is_none(), "{said}");
+        assert!(near || remark.is_some_and(|remark| remark.contains("one transformer less")), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn counts_are_those_of_a_count_by_hand() -> Outcome {
+    let rows = published();
+    for (what, eighteen, thirty_four) in BY_HAND {
+        for (layers, [multiply_adds, parameters]) in [(18, eighteen), (34, thirty_four)] {
+            let name = format!("VT-ResNet-{layers}{what}");
+            let row = rows.iter().find(|row| row.row == name).ok_or_else(|| format!("no row {name}"))?;
+            let count = counted(&row.network)?;
+            let of_trunk = |layer: &&Layer| layer.op == "batch_norm_fixed" && !layer.name.contains("/vt");
+            let norms: usize = count.layers.iter().filter(of_trunk).map(|layer| layer.parameters).sum();
+            let found = [count.multiply_adds() as f64, (count.parameters_without_norms + norms) as f64].map(mega);
+            // Both to the last digit; one was cut off there and not rounded.
+            let near = (found[0] - multiply_adds).abs() <= 0.08 && (found[1] - parameters).abs() <= 0.005;
+            assert!(near, "{name}: {found:?}, by hand {multiply_adds} and {parameters}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn resnets_are_torchvisions() -> Outcome {
+    for (name, multiply_adds, parameters) in [
+        ("resnet18", 1814.1, 11_689_512),
+        ("resnet34", 3663.8, 21_797_672),
+        ("resnet50", 4089.2, 25_557_032),
+        ("resnet101", 7801.4, 44_549_160),
+    ] {
+        let count = counted(&Network::named(name, 1000)?)?;
+        let found = mega(count.multiply_adds() as f64);
+        assert!((found - multiply_adds).abs() <= 0.06, "{name}: {found} M multiply-adds, published {multiply_adds}");
+        assert_eq!(count.parameters, parameters, "{name}");
+    }
+    Ok(())
+}
+
+/// What is listed is what runs: fused for inference, and with gradients in training, and nothing is counted twice or not.
+#[test]
+fn what_is_counted_is_what_runs() -> Outcome {
+    let device = Device::rehearsal()?;
+    let images = |batch| [batch, 64, 96, 3];
+    for network in Network::presets(7).into_iter().filter(|network| !network.model().name().ends_with("-demo")) {
+        let (model, name) = (network.model(), network.model().name());
+        let count = Count::of(model, [64, 96, 3], 2)?;
+        let listed: usize = count.layers.iter().map(|layer| layer.parameters).sum();
+        assert_eq!(listed, count.parameters, "{name}: parameters");
+        assert!(count.parameters > count.parameters_without_norms, "{name}: its trunk has norms");
+        let subject = ModelSubject { model, images: images(2), elem: Elem::F32, task: Task::Forward };
+        let (graph, _) = subject.graph()?;
+        let plan = subject.plan(&device)?;
+        let run: u64 = plan.nodes().iter().map(|planned| graph.cost(planned.node).multiply_adds).sum();
+        assert_eq!(run, 2 * count.multiply_adds(), "{name}: of two images");
+        assert!(count.training_bytes > count.inference_bytes, "{name}: training keeps more");
+        assert!(count.inference_bytes > 4 * count.parameters, "{name}: weights are there, too");
+    }
+    Ok(())
+}
+
+#[test]
+fn any_size_and_any_number_of_classes_is_counted() -> Outcome {
+    for preset in Preset::ALL {
+        for depth in [Depth::D18, Depth::D50] {
+            let network = |classes| Network::from(VtResNet::imagenet(depth, preset, classes));
+            let [few, many] = [network(3), network(1003)].map(|network| Count::of(network.model(), [65, 97, 1], 1));
+            let (few, many) = (few?, many?);
+            let width = many.layers.last().and_then(|layer| layer.input.clone()).ok_or("no head")?.shape.count();
+            assert_eq!(many.multiply_adds() - few.multiply_adds(), 1000 * width as u64);
+            assert_eq!(many.parameters - few.parameters, 1000 * (width + 1));
+        }
+    }
+    Ok(())
+}
+
+/// The page, beside this file.
+fn page() -> Result<String, Box<dyn std::error::Error>> {
+    let mut text = "# What the paper says and what we count\n\n\
+        Millions, for one image of 224x224 and 1,000 classes. The paper's \"FLOPs\" are multiply-adds of convolutions, linear maps \
+        and attention products. Ours are those of the graph that runs (`vistok model NAME`); `cargo test --test models` holds \
+        them, and writes this page with `WRITE_PAGE=1`.\n\n\
+        | where | network | multiply-adds there | here | parameters there | here, without norms | all | remark |\n\
+        |---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for Published { place, row, network, figures, remark } in published() {
+        let count = counted(&network)?;
+        writeln!(
+            text,
+            "| {place} | {row} | {} | {:.1} | {} | {:.2} | {:.2} | {} |",
+            figures.multiply_adds,
+            mega(count.multiply_adds() as f64),
+            figures.parameters,
+            mega(count.parameters_without_norms as f64),
+            mega(count.parameters as f64),
+            remark.unwrap_or_default(),
+        )?;
+    }
+    text += "\nThe presets, with nothing in the paper to compare them with but the counted one:\n\n\
+        | network | multiply-adds | parameters without norms | all |\n|---|---|---|---|\n";
+    for network in VtResNet::presets(1000).into_iter().filter(|network| network.name != "vt-resnet-demo") {
+        let network = Network::from(network);
+        let count = counted(&network)?;
+        let [macs, without, all] =
+            [count.multiply_adds() as f64, count.parameters_without_norms as f64, count.parameters as f64];
+        let name = network.model().name();
+        writeln!(text, "| {name} | {:.1} | {:.2} | {:.2} |", mega(macs), mega(without), mega(all))?;
+    }
+    Ok(text)
+}
+
+#[test]
+fn the_page_is_what_is_counted() -> Outcome {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/README.md");
+    let page = page()?;
+    if std::env::var("WRITE_PAGE").is_ok() {
+        fs::write(&file, &page)?;
+    }
+    let known = fs::read_to_string(&file)?;
+    assert!(known == page, "tests/models/README.md is not what is counted; WRITE_PAGE=1 writes it");
+    Ok(())
+}
