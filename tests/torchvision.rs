@@ -28,7 +28,8 @@ struct Sampled<'a> {
 }
 
 fn sampled<'a>(told: &'a Json, kind: &str) -> Vec<Sampled<'a>> {
-    let numbers = |told: &Json| -> Vec<f64> { told.as_array().into_iter().flatten().filter_map(Json::as_f64).collect() };
+    let numbers =
+        |told: &Json| -> Vec<f64> { told.as_array().into_iter().flatten().filter_map(Json::as_f64).collect() };
     let all = told[kind].as_object().into_iter().flatten().map(|(name, told)| {
         let places = numbers(&told["at"]).into_iter().map(|at| at as usize).zip(numbers(&told["is"])).collect();
         Sampled { name, largest: told["largest"].as_f64().unwrap_or(f64::NAN), places }
@@ -95,7 +96,11 @@ fn compare(name: &str, parameter: &Parameter, found: &Array<f64>, told: &Sampled
         assert!(error < allowed, "{name} [{at}] is {number:e}, and {wanted:e} in PyTorch: {error:e} of the largest");
     }
     let largest = found.data.iter().fold(0.0, |largest: f64, number| largest.max(number.abs()));
-    assert!((largest / told.largest - 1.0).abs() < allowed, "{name}: the largest is {largest:e}, there {:e}", told.largest);
+    assert!(
+        (largest / told.largest - 1.0).abs() < allowed,
+        "{name}: the largest is {largest:e}, there {:e}",
+        told.largest
+    );
 }
 
 /// Evaluation in f32: each image's logits within 1e-4 of the largest.
@@ -103,7 +108,9 @@ fn logits_agree(name: &str) -> Outcome {
     let subject = Subject::of(name)?;
     let (graph, parameters, [logits, _]) = subject.graph(Mode::Evaluate)?;
     let found = subject.interpret::<f32>(&graph, &parameters);
-    for (image, (found, told)) in found[logits.index()].data.chunks(10).zip(drawn::rows(&subject.told["logits"])).enumerate() {
+    for (image, (found, told)) in
+        found[logits.index()].data.chunks(10).zip(drawn::rows(&subject.told["logits"])).enumerate()
+    {
         let largest = told.iter().fold(0.0, |largest: f64, number| largest.max(number.abs()));
         assert_eq!(found.len(), told.len());
         for (class, (&found, told)) in found.iter().zip(told).enumerate() {

@@ -28,7 +28,9 @@ pub enum WeightsError {
         misfits: Vec<Misfit>,
     },
     /// An infinite number, or none.
-    #[error("{file}: `{tensor}` holds {number} at {at:?}, one of {count} such numbers; was it saved by a run that diverged?")]
+    #[error(
+        "{file}: `{tensor}` holds {number} at {at:?}, one of {count} such numbers; was it saved by a run that diverged?"
+    )]
     NotFinite {
         /// The file.
         file: String,

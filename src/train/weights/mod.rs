@@ -175,7 +175,8 @@ impl Weights {
             Names::PyTorch => name.rsplit('.').next() != Some(COUNTER),
         };
         let rest = found.into_iter().filter(|(name, _)| read(name));
-        misfits.extend(rest.map(|(name, info)| Misfit::Unexpected { name: name.to_owned(), shape: info.shape.clone() }));
+        misfits
+            .extend(rest.map(|(name, info)| Misfit::Unexpected { name: name.to_owned(), shape: info.shape.clone() }));
         misfits
     }
 
@@ -205,7 +206,11 @@ impl Weights {
         };
         let Some(numbers) = read else {
             let misfits = vec![Misfit::Missing { name: name.clone(), shape: shape.clone() }];
-            return Err(WeightsError::Misfits { file: self.inner.file.clone(), model: "the model".to_owned(), misfits });
+            return Err(WeightsError::Misfits {
+                file: self.inner.file.clone(),
+                model: "the model".to_owned(),
+                misfits,
+            });
         };
         if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
             let count = numbers.iter().filter(|number| !number.is_finite()).count();
