@@ -1,8 +1,8 @@
 //! Pictures as torchvision's evaluation transform sees them, to the bit; and files that are no pictures. No GPU.
 #![cfg(feature = "images")]
 
+#[allow(dead_code, reason = "other tests draw more")]
 #[path = "torchvision/drawn.rs"]
-#[allow(dead_code, reason = "other tests draw weights, this one draws pictures")]
 mod drawn;
 
 use std::path::Path;

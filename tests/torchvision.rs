@@ -1,8 +1,9 @@
 //! ResNet-18 and ResNet-50 with torchvision's weights give what torchvision gives: logits, loss, gradients, running averages.
 //!
 //! `tests/torchvision/write.py` computed what is expected. Weights and images are drawn by the same counter there and here, so
-//! that networks of full width need no large file. Everything on the CPU; `tests/cli/classify.rs` has the GPU.
+//! that networks of full width need no large file. Everything on the CPU; `tests/cli/sight.rs` has the GPU.
 
+#[allow(dead_code, reason = "other tests draw more")]
 #[path = "torchvision/drawn.rs"]
 mod drawn;
 

@@ -1,5 +1,6 @@
 //! Weight files from elsewhere: what is read, what comes back, and what is said of every one that is wrong. No GPU.
 
+#[allow(dead_code, reason = "other tests draw more")]
 #[path = "torchvision/drawn.rs"]
 mod drawn;
 
@@ -235,6 +236,12 @@ fn heads_are_not_believed() -> Outcome {
         let said = Weights::parse(name, bytes).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(said.contains(name) && said.contains(words), "{name}: `{said}` does not say `{words}`");
     }
+    // Sizes that no bytes stand behind.
+    let hollow = r#"{"fc.bias":{"dtype":"F32","shape":[1152921504606846976,0],"data_offsets":[0,0]},
+        "conv1.weight":{"dtype":"F32","shape":[64,1152921504606846976,0,7],"data_offsets":[0,0]}}"#;
+    let hollow = Weights::parse("hollow", headed(hollow.len() as u64, hollow, &[]))?;
+    assert_eq!((hollow.classes(), hollow.image()), (None, [224, 224, 3]));
+    assert!(hollow.network().is_err());
     let absent = Weights::open(Path::new("/nowhere/at all")).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(absent.contains("/nowhere/at all"), "{absent}");
     let folder = tempfile::tempdir()?;

@@ -38,6 +38,9 @@ pub enum Names {
 /// Height and width that ImageNet's networks are made for.
 const IMAGENET: usize = 224;
 
+/// The most channels of images that a file may ask for.
+const MOST_CHANNELS: usize = 1024;
+
 /// A weight file whose head was read. Tensors are read one by one, as they are asked for.
 #[derive(Debug)]
 pub struct Weights {
@@ -132,7 +135,11 @@ impl Weights {
             Names::Ours => &key(PARAMETERS, "head/bias"),
             Names::PyTorch => "fc.bias",
         };
-        self.inner.tensors.get(name).and_then(|info| info.shape.first().copied())
+        match self.inner.tensors.get(name)?.shape[..] {
+            // As many bytes stand behind a size only where it is the only one.
+            [classes] if classes > 0 => Some(classes),
+            _ => None,
+        }
     }
 
     /// Height, width and channels of the images: the noted ones, or ImageNet's with as many channels as the first
@@ -147,7 +154,7 @@ impl Weights {
             Names::PyTorch => ("conv1.weight", 1),
         };
         let channels = self.inner.tensors.get(name).and_then(|info| info.shape.get(axis).copied());
-        [IMAGENET, IMAGENET, channels.unwrap_or(3)]
+        [IMAGENET, IMAGENET, channels.filter(|channels| (1..=MOST_CHANNELS).contains(channels)).unwrap_or(3)]
     }
 
     /// All that is missing, unexpected, misshapen or of another type.
