@@ -15,9 +15,9 @@ pub enum WeightsError {
     File(#[from] CheckpointError),
     /// The tensors are not those of the model.
     #[error(
-        "{file} does not fit {model}: {}; is it of another depth, preset or number of classes? `vistok model NAME` prints \
-         every layer",
-        listed(.misfits)
+        "{file} does not fit {model}: {}{}",
+        listed(.misfits),
+        remedy(.misfits)
     )]
     Misfits {
         /// The file.
@@ -136,4 +136,12 @@ fn listed(misfits: &[Misfit]) -> String {
     }
     let kinds = kinds.into_iter().map(|(kind, all)| format!("{} {kind}: {}", all.len(), all.join(", ")));
     kinds.collect::<Vec<_>>().join("; ")
+}
+
+/// What to do about shapes and names; a type says its own.
+fn remedy(misfits: &[Misfit]) -> &'static str {
+    match misfits.iter().all(|misfit| matches!(misfit, Misfit::Mistyped { .. })) {
+        true => "",
+        false => "; is it of another depth, preset or number of classes? `vistok model NAME` prints every layer",
+    }
 }
