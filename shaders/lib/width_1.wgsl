@@ -7,3 +7,6 @@ alias flags = bool;
 fn total(value: floats) -> f32 {
     return value;
 }
+fn peak(value: floats) -> f32 {
+    return value;
+}

@@ -7,3 +7,6 @@ alias flags = vec4<bool>;
 fn total(value: floats) -> f32 {
     return value.x + value.y + value.z + value.w;
 }
+fn peak(value: floats) -> f32 {
+    return max(max(value.x, value.y), max(value.z, value.w));
+}

@@ -1,12 +1,10 @@
 // y = exp(x - max) / sum of exp(x - max), along the last axis. ROW_LANES lanes a row.
-// needs elem_f32 | elem_f16
-// needs index
-// needs row_reduce
+// needs rows
 
-struct Params { rows: u32, cols: u32 }
+struct Params { rows: u32, columns: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>; // [rows, cols]
-@group(0) @binding(2) var<storage, read_write> y: array<elem>;
+@group(0) @binding(1) var<storage, read> x: array<elems>; // [rows, columns]
+@group(0) @binding(2) var<storage, read_write> y: array<elems>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -14,23 +12,46 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = folded(group, groups) * ROWS_AT_ONCE + lane / ROW_LANES;
+    let own = folded(group, groups) * ROWS_AT_ONCE + lane / ROW_LANES;
     // Lanes past the last row walk over it once more and write nothing: barriers want them all.
-    let start = min(row, params.rows - 1u) * params.cols;
+    let row = min(own, params.rows - 1u);
     let first = lane % ROW_LANES;
-    var largest = f32(x[start]);
-    for (var c = first; c < params.cols; c += ROW_LANES) {
-        largest = max(largest, f32(x[start + c]));
+    var xs: array<elems, HELD>;
+    var largest = floats(x[strip_at(row, first, 0u)]);
+    for (var start = first; start < params.columns; start += CHUNK) {
+        for (var i = 0u; i < HELD; i++) { // unroll
+            xs[i] = x[strip_at(row, start, i)];
+        }
+        for (var i = 0u; i < HELD; i++) { // unroll
+            largest = max(largest, floats(xs[i])); // past the end the last one, again
+        }
     }
-    largest = row_max(largest, lane);
-    var sum = 0.0;
-    for (var c = first; c < params.cols; c += ROW_LANES) {
-        sum += exp(f32(x[start + c]) - largest);
+    let top = row_max(peak(largest), lane);
+    var sums = floats();
+    for (var start = first; start < params.columns; start += CHUNK) {
+        if WHOLE == 0u {
+            for (var i = 0u; i < HELD; i++) { // unroll
+                xs[i] = x[strip_at(row, start, i)];
+            }
+        }
+        for (var i = 0u; i < HELD; i++) { // unroll
+            sums += select(floats(), exp(floats(xs[i]) - top), flags(is_inside(start, i)));
+        }
     }
-    sum = row_sum(sum, lane);
-    if row < params.rows {
-        for (var c = first; c < params.cols; c += ROW_LANES) {
-            y[start + c] = elem(exp(f32(x[start + c]) - largest) / sum);
+    let sum = row_sum(total(sums), lane);
+    if own >= params.rows {
+        return;
+    }
+    for (var start = first; start < params.columns; start += CHUNK) {
+        if WHOLE == 0u {
+            for (var i = 0u; i < HELD; i++) { // unroll
+                xs[i] = x[strip_at(row, start, i)];
+            }
+        }
+        for (var i = 0u; i < HELD; i++) { // unroll
+            if is_inside(start, i) {
+                y[strip_at(row, start, i)] = elems(exp(floats(xs[i]) - top) / sum);
+            }
         }
     }
 }

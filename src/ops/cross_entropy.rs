@@ -202,8 +202,9 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn cases() -> Vec<Case> {
     let case = |rows: usize, classes: usize| Case::new(CrossEntropy, &[&[rows, classes], &[rows]]).labels(1, classes);
-    let mut cases: Vec<Case> =
-        [(1, 1), (1, 2), (3, 10), (31, 33), (257, 3), (2, 1_000)].map(|(rows, classes)| case(rows, classes)).into();
+    let mut cases: Vec<Case> = [(1, 1), (1, 2), (3, 10), (31, 33), (257, 3), (2, 1_000), (2, 2_309)]
+        .map(|(rows, classes)| case(rows, classes))
+        .into();
     // So far apart that whoever misses the largest meets infinity.
     cases.push(case(33, 300).draw(0, Draw::Between(-20_000.0, 20_000.0)).no_gradient());
     // One label in four is no class: the loss is NaN, and so are just those rows of the gradient.

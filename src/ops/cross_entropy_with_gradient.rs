@@ -128,7 +128,7 @@ fn cases() -> Vec<Case> {
         Case::new(op, &[&[rows, classes], &[rows], &[1]]).labels(1, labels).f32(2).no_gradient()
     };
     let mut cases: Vec<Case> =
-        [(1, 1), (1, 2), (31, 33), (2, 1_000)].map(|(rows, classes)| plain(rows, classes)).into();
+        [(1, 1), (1, 2), (31, 33), (2, 1_000), (2, 2_309)].map(|(rows, classes)| plain(rows, classes)).into();
     cases.extend([(3, 10), (257, 3), (2, 300)].map(|(rows, classes)| seeded(rows, classes, classes)));
     // So far apart that whoever misses the largest meets infinity.
     cases.push(plain(33, 300).draw(0, Draw::Between(-20_000.0, 20_000.0)));

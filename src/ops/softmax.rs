@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Entry, by_image};
 use crate::graph::{ByImage, Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::tuning::Rows;
+use crate::kernel::{Elem, Recording, word};
 use crate::reference::{Array, Real};
 
 /// Softmax along the last axis: x[.., C] → y[.., C], each row's sum 1. The largest of a row is taken away first.
@@ -18,7 +19,7 @@ pub struct SoftmaxBackward;
 kernel! {
     /// `ROW_LANES` lanes a row.
     struct Forward = "softmax/forward" {
-        params { rows: u32, cols: u32 }
+        params { rows: u32, columns: u32 }
         read { x }
         write { y }
     }
@@ -27,21 +28,18 @@ kernel! {
 kernel! {
     /// `ROW_LANES` lanes a row.
     struct Backward = "softmax/backward" {
-        params { rows: u32, cols: u32 }
+        params { rows: u32, columns: u32 }
         read { y, dy }
         write { dx }
     }
 }
 
-/// Rows and columns of a tensor whose last axis is a row, and the build and grid that walk over them.
-fn rows_of(io: &Io<'_>) -> ([usize; 2], Variant, Grid) {
+/// How many rows a tensor has whose last axis is a row, and how lanes walk over them.
+fn rows_of(io: &Io<'_>) -> (u32, Rows) {
     let shape = &io.inputs[0].shape;
-    let cols = shape.last().copied().unwrap_or(1);
-    let rows = shape.count() / cols;
-    let lanes = tuning::lanes(io.machine);
-    let row_lanes = word(cols.next_power_of_two()).min(lanes);
-    let variant = Variant::of(io.elem(0)).constant("WORKGROUP", lanes).constant("ROW_LANES", row_lanes);
-    ([rows, cols], variant, Grid::over(rows, (lanes / row_lanes) as usize))
+    let elements = shape.last().copied().unwrap_or(1);
+    let rows = shape.count() / elements;
+    (word(rows), Rows::of(io.machine, io.elem(0), rows, elements))
 }
 
 impl Op for Softmax {
@@ -63,9 +61,8 @@ impl Op for Softmax {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let ([rows, cols], variant, grid) = rows_of(io);
-        let call = Forward { rows: word(rows), cols: word(cols), x: io.input(0), y: io.output(0) };
-        out.dispatch(&call, variant, grid);
+        let (rows, Rows { columns, variant, grid }) = rows_of(io);
+        out.dispatch(&Forward { rows, columns, x: io.input(0), y: io.output(0) }, variant, grid);
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
@@ -109,9 +106,9 @@ impl Op for SoftmaxBackward {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let ([rows, cols], variant, grid) = rows_of(io);
-        let (y, dy) = (io.input(0), io.input(1));
-        out.dispatch(&Backward { rows: word(rows), cols: word(cols), y, dy, dx: io.output(0) }, variant, grid);
+        let (rows, Rows { columns, variant, grid }) = rows_of(io);
+        let (y, dy, dx) = (io.input(0), io.input(1), io.output(0));
+        out.dispatch(&Backward { rows, columns, y, dy, dx }, variant, grid);
     }
 }
 
@@ -149,6 +146,8 @@ pub(super) const ENTRY: Entry = Entry {
 fn cases() -> Vec<Case> {
     let shapes: [&[usize]; 8] = [&[1], &[5, 1], &[3, 2], &[2, 7, 8], &[33, 31], &[127, 3], &[2, 3, 2, 65], &[3, 257]];
     let mut cases: Vec<Case> = shapes.iter().map(|shape| Case::new(Softmax, &[shape])).collect();
+    // Longer than what lanes hold at a time, by fours and by ones.
+    cases.extend([[2, 4_612], [2, 1_029]].map(|shape| Case::new(Softmax, &[&shape])));
     // Beyond what exp can bear: only distances from the largest may reach it.
     cases.push(Case::new(Softmax, &[&[5, 33]]).draw(0, Draw::Between(-200.0, 200.0)));
     // So far apart that whoever misses the largest meets infinity.
