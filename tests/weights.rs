@@ -207,6 +207,36 @@ fn other_depths_and_presets_are_refused_with_the_list() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn every_preset_is_known_by_its_tensors() -> Outcome {
+    let presets = Network::presets(10);
+    let mut known = Vec::new();
+    for network in &presets {
+        let image = if network.model().name().ends_with("-demo") { [28, 28, 1] } else { [224, 224, 3] };
+        let parameters = declared(network.model(), image)?;
+        let tensors = parameters.iter().map(Counterpart::of).map(|there| (there.name, there.shape));
+        let tensors: std::collections::BTreeMap<String, Vec<usize>> = tensors.collect();
+        assert_eq!(tensors.len(), parameters.iter().count(), "two parameters have one name in PyTorch");
+        let same = known.iter().position(|other| *other == tensors);
+        assert_eq!(same.map(|at: usize| presets[at].model().name()), None, "{}", network.model().name());
+        known.push(tensors);
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("iccv");
+    let network = Network::named("vt-resnet18-iccv", 10)?;
+    let parameters = declared(network.model(), [224, 224, 3])?;
+    export(&path, &parameters, None, |parameter| Ok(vec![0.5; parameter.tensor.shape.count()]))?;
+    let weights = Weights::open(&path)?;
+    assert_eq!(weights.network()?, network);
+    for (name, words) in [("vt-resnet18", "misshapen: `stage5/vt1/"), ("vt-resnet18-early", "missing: `stage5/vt1/")] {
+        let other = Network::named(name, 10)?;
+        let refused = weights.check(name, &declared(other.model(), [224, 224, 3])?).err();
+        let said = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains(words) && said.contains(name), "`{said}` does not say `{words}`");
+    }
+    Ok(())
+}
+
 /// A file of this head and these bytes behind it.
 fn headed(length: u64, head: &str, rest: &[u8]) -> Vec<u8> {
     [&length.to_le_bytes()[..], head.as_bytes(), rest].concat()

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use vistok::infer::{Classifier, Picture, Seen, Transform, Wanted};
+use vistok::infer::{Classifier, Seen, Wanted};
 
 use super::machine::Machine;
 use super::progress::Progress;
-use super::sight::{Sight, SightArgument};
+use super::sight::{Sight, SightArgument, view};
 use super::{Error, error, speak};
 
 /// Say what pictures show: the likeliest classes of each, and their probabilities.
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         for file in files {
             match view(file, &transform) {
                 Ok(view) => {
-                    numbers.extend(view);
+                    numbers.extend(transform.numbers(&view));
                     seen.push(file);
                 }
                 Err(error) => results.fail(file, &error),
@@ -97,13 +97,6 @@ impl Results {
         speak::note(&format!("not classified: {error}"));
         self.failed.push(json!({ "file": file.display().to_string(), "error": error }));
     }
-}
-
-/// What the network reads of a file.
-pub(super) fn view(file: &Path, transform: &Transform) -> Result<Vec<f32>, Error> {
-    let view = transform.view(&Picture::open(file)?);
-    let view = view.map_err(|error| Error::Refused(format!("{}: {error}", file.display())))?;
-    Ok(transform.numbers(&view))
 }
 
 /// An image's classes for people and for programs.

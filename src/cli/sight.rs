@@ -1,9 +1,9 @@
 //! What `classify` and `tokens` share: the weights, the network that they are of, and how it is shown pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use vistok::infer::Transform;
+use vistok::infer::{Picture, Transform};
 use vistok::models::Network;
 use vistok::train::weights::{Weights, declared};
 
@@ -63,4 +63,11 @@ pub(crate) fn network(weights: &Weights, name: Option<&str>) -> Result<Network, 
         Some(name) => Ok(Network::named(name, weights.classes().unwrap_or(presets::IMAGENET.classes))?),
         None => Ok(weights.network()?),
     }
+}
+
+/// What of a file the network sees.
+pub(crate) fn view(file: &Path, transform: &Transform) -> Result<Picture, Error> {
+    let view = transform.view(&Picture::open(file)?);
+    // A picture in memory has no name.
+    view.map_err(|error| Error::Refused(format!("{}: {error}", file.display())))
 }

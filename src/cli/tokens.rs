@@ -8,7 +8,7 @@ use vistok::infer::{Classifier, Picture, Wanted};
 use vistok::train::files::replace;
 
 use super::machine::Machine;
-use super::sight::{Sight, SightArgument};
+use super::sight::{Sight, SightArgument, view};
 use super::{Error, speak};
 
 /// Draw where every visual token of every VT block looks, over the picture.
@@ -31,8 +31,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let Sight { weights, network, transform } = arguments.sight.prepare()?;
     let file = &arguments.image;
-    let view = transform.view(&Picture::open(file)?);
-    let view = view.map_err(|error| Error::Refused(format!("{}: {error}", file.display())))?;
+    let view = view(file, &transform)?;
     let (_, classifier) = Machine::prepare(&arguments.sight.machine, |machine| {
         let on = (&machine.device, &machine.pipelines);
         Ok(Classifier::new(on, (&network, &weights), (1, transform.image()), Wanted::Tokens)?)

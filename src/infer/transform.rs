@@ -73,6 +73,9 @@ impl Transform {
         if crop.contains(&0) || crop[0].max(crop[1]) > shorter {
             return Err(refuse("what is seen must have pixels, and no more than the resize leaves (--resize, --size)"));
         }
+        if ![1, 3].contains(&channels) {
+            return Err(refuse("the network reads neither one channel nor three, and pictures have no others"));
+        }
         // As torchvision computes it: a whole number, rounded down.
         let longer = (shorter as u64 * long as u64 / short as u64) as usize;
         if longer > MOST_LONG * shorter {
@@ -108,6 +111,7 @@ mod tests {
             (transform.clone(), Picture { pixels: vec![], ..picture([2, 2]) }, "not as many"),
             (transform.clone(), picture([1, 100]), "too long"),
             (Transform { resize: 7, ..transform.clone() }, picture([9, 9]), "--resize"),
+            (Transform { channels: 4, ..transform.clone() }, picture([9, 9]), "neither one channel nor three"),
             (Transform { crop: [0, 4], ..transform }, picture([9, 9]), "must have pixels"),
         ] {
             let said = transform.view(&picture).err().map(|error| error.to_string()).unwrap_or_default();
