@@ -1,7 +1,7 @@
 //! What fuzzing has kept, replayed; and valid files bent at random: flipped, cut off, spliced. Nothing may panic.
 //!
 //! The fuzzing itself is described in `tests/fuzz/README.md`.
-#![cfg(feature = "data")]
+#![cfg(all(feature = "data", feature = "images"))]
 
 #[path = "fuzz/loaders.rs"]
 mod loaders;
@@ -57,6 +57,8 @@ fn seeds_reach_what_they_are_for() -> Outcome {
     };
     assert!(plans("checkpoint", <[u8]>::to_vec)? > 0 && plans("about", loaders::noted)? > 2);
     let counts = [
+        ("weights", kept("weights")?.iter().filter(|(_, bytes)| loaders::weighed(bytes).is_some()).count()),
+        ("picture", kept("picture")?.iter().filter(|(_, bytes)| loaders::shown(bytes).is_some()).count()),
         ("idx", kept("idx")?.iter().filter(|(_, bytes)| read_images(&bytes[..], "").is_ok()).count()),
         ("gzip", kept("gzip")?.iter().filter(|(_, bytes)| read_images(gunzip(&bytes[..]), "").is_ok()).count()),
         ("case", kept("case")?.iter().filter(|(_, bytes)| CaseFile::parse(bytes).is_ok()).count()),
@@ -104,6 +106,16 @@ proptest! {
     #[test]
     fn bent_words_about_a_run(bytes in bent("about")) {
         loaders::about(&bytes);
+    }
+
+    #[test]
+    fn bent_weights_of_pytorch(bytes in bent("weights")) {
+        loaders::weights(&bytes);
+    }
+
+    #[test]
+    fn bent_pictures(bytes in bent("picture")) {
+        loaders::picture(&bytes);
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::io;
 use vistok::bench::BenchError;
 use vistok::gpu;
 use vistok::graph::GraphError;
+use vistok::infer::{InferError, PictureError};
 use vistok::models::NetworkError;
 use vistok::plan::PlanError;
 use vistok::train::TrainError;
 use vistok::train::checkpoint::CheckpointError;
 use vistok::train::data::DataError;
+use vistok::train::weights::WeightsError;
 use vistok::tune::{StoreError, TuneError};
 use vistok::verify::CompareError;
 
@@ -28,6 +30,12 @@ pub(crate) enum Error {
     Train(#[from] TrainError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    #[error(transparent)]
+    Seen(#[from] PictureError),
     #[error(transparent)]
     Tune(#[from] TuneError),
     #[error(transparent)]
@@ -58,6 +66,11 @@ impl Error {
         match self {
             Self::Gpu(gpu::Error::Lost { .. })
             | Self::Checkpoint(CheckpointError::Gpu(gpu::Error::Lost { .. }))
+            | Self::Weights(WeightsError::Gpu(gpu::Error::Lost { .. }))
+            | Self::Infer(
+                InferError::Gpu(gpu::Error::Lost { .. })
+                | InferError::Weights(WeightsError::Gpu(gpu::Error::Lost { .. })),
+            )
             | Self::Tune(TuneError::Gpu(gpu::Error::Lost { .. })) => true,
             Self::Train(error) => error.is_lost_device(),
             _ => false,

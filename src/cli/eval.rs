@@ -8,19 +8,23 @@ use vistok::gpu::Homes;
 use vistok::models::Parameters;
 use vistok::plan::Layout;
 use vistok::train::Evaluator;
-use vistok::train::checkpoint::{Checkpoint, Which};
+use vistok::train::batches::Normalization;
 use vistok::train::data::Dataset;
 use vistok::train::step::evaluation;
+use vistok::train::weights::Weights;
 
 use super::machine::{Machine, MachineArgument};
-use super::{Error, speak};
+use super::{Error, sight, speak};
 
-/// Evaluate weights that `demo` or `train` has written, on test images.
+/// Evaluate weights on test images: those that `demo` or `train` has written, or PyTorch's under torchvision's names.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The weight file (safetensors).
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    /// The model [default: what the weights say, or the only one that has such tensors].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// `embedded` or `fashion-mnist:DIR`, the folder with the four IDX files [default: embedded].
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
@@ -31,26 +35,38 @@ pub(super) struct Arguments {
     machine: MachineArgument,
 }
 
+/// Images in a batch, where no run says how many.
+const BATCH: usize = 64;
+
 /// Evaluates.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let file = Checkpoint::open(&arguments.weights)?;
-    let about = file.about().clone();
-    let network = about.network()?;
+    let file = Weights::open(&arguments.weights)?;
+    let network = sight::network(&file, arguments.model.as_deref())?;
+    let model = network.model();
     let dataset = Dataset::load(arguments.data.as_deref())?;
-    let [height, width, channels] = about.image;
-    let graph = evaluation(network.model(), &mut Parameters::new(), [about.batch, height, width, channels])?;
+    // What no run has noted is as it would be for one that learned these images.
+    let (batch, image, normalization, step) = match file.about() {
+        Some(about) => (about.batch, about.image, about.normalization, Some(about.step)),
+        None => {
+            let test = &dataset.test;
+            (BATCH, [test.height, test.width, test.channels], Normalization::of(&dataset.train), None)
+        }
+    };
+    let [height, width, channels] = image;
+    let mut parameters = Parameters::new();
+    let graph = evaluation(model, &mut parameters, [batch, height, width, channels])?;
+    file.check(model.name(), &parameters)?;
     let (machine, evaluator) = Machine::prepare(&arguments.machine, |machine| {
         let layout = Layout::of(&[&graph], machine.device.capabilities().offset_alignment)?;
         let homes = Homes::new(&machine.device, &layout)?;
-        file.load(&homes, Which::Weights)?;
+        file.load(&homes, model.name(), &parameters)?;
         Ok(Evaluator::new(&machine.device, &machine.pipelines, &graph, &homes)?)
     })?;
-    let accuracy = evaluator.accuracy(&dataset.test, about.normalization)?;
+    let accuracy = evaluator.accuracy(&dataset.test, normalization)?;
     let (percent, count) = (100.0 * accuracy, dataset.test.count());
-    let step = about.step;
-    let (model, data, adapter) = (&about.model, &dataset.name, machine.name());
-    let text =
-        format!("{model} after {step} steps, on {adapter}: {percent:.2} % of {count} test images right ({data})\n");
+    let (model, data, adapter) = (model.name(), &dataset.name, machine.name());
+    let after = step.map_or_else(String::new, |step| format!(" after {step} steps"));
+    let text = format!("{model}{after}, on {adapter}: {percent:.2} % of {count} test images right ({data})\n");
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let document = json!({

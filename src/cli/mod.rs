@@ -3,6 +3,7 @@
 //! **Absent here**: anything that somebody who links the library would want; this room only asks and prints.
 
 mod bench;
+mod classify;
 mod demo;
 mod devices;
 mod error;
@@ -18,12 +19,15 @@ mod plan;
 mod presets;
 mod profile;
 mod progress;
+mod sight;
 mod speak;
 mod subject;
 mod table;
+mod tokens;
 mod train;
 mod tune;
 mod verify;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -45,6 +49,9 @@ enum Command {
     Demo(demo::Arguments),
     Train(train::Arguments),
     Eval(eval::Arguments),
+    Classify(classify::Arguments),
+    Tokens(tokens::Arguments),
+    Weights(weights::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Model(model::Arguments),
@@ -68,6 +75,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Classify(arguments) => classify::run(&arguments),
+        Command::Tokens(arguments) => tokens::run(&arguments),
+        Command::Weights(arguments) => weights::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),

@@ -7,6 +7,7 @@ pub mod layers;
 mod network;
 pub mod parameters;
 mod published;
+pub mod pytorch;
 pub mod resnet;
 pub mod vt;
 pub mod vt_resnet;

@@ -17,7 +17,7 @@ use crate::plan::{Layout, Stored};
 
 /// The one entry of the file's metadata: lines `key = value`, in the order of the alphabet. One entry, because the
 /// format's writer shuffles several, and equal runs should write equal files.
-const ENTRY: &str = "vistok";
+pub(super) const ENTRY: &str = "vistok";
 
 /// How many differences an error lists.
 const LISTED: usize = 5;
@@ -106,7 +106,7 @@ impl About {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.lines().iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
 
@@ -142,7 +142,7 @@ impl About {
         differ.map(|(key, value)| format!("{key} is {value} there and {} here", here[key])).collect()
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let lines: HashMap<&str, &str> = text.split('\n').filter_map(|line| line.split_once(" = ")).collect();
         let text = |key: &str| lines.get(key).copied().ok_or_else(|| format!("it does not say `{key}`"));
         fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, String> {
@@ -318,7 +318,7 @@ impl Checkpoint {
     }
 }
 
-fn key(home: &str, name: &str) -> String {
+pub(super) fn key(home: &str, name: &str) -> String {
     format!("{home}/{name}")
 }
 

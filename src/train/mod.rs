@@ -16,6 +16,7 @@ mod recompute;
 mod schedule;
 pub mod step;
 mod trainer;
+pub mod weights;
 
 pub use error::TrainError;
 pub use evaluate::Evaluator;

@@ -7,12 +7,18 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 mod bench;
+#[allow(dead_code, reason = "other tests draw more")]
+#[path = "../torchvision/drawn.rs"]
+mod drawn;
 mod model;
+mod sight;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const COMMANDS: [&str; 10] =
-    ["devices", "demo", "train", "eval", "verify", "bench", "model", "plan", "profile", "tune"];
+const COMMANDS: [&str; 13] = [
+    "devices", "demo", "train", "eval", "classify", "tokens", "weights", "verify", "bench", "model", "plan", "profile",
+    "tune",
+];
 
 fn vistok(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vistok"));
@@ -65,7 +71,7 @@ fn every_command_explains_itself() -> Outcome {
         let output = output(&mut vistok(&[command, "--help"]))?;
         let help = String::from_utf8(output.stdout)?;
         // What only counts needs no adapter.
-        let finds = if command == "model" { "--json" } else { "--adapter" };
+        let finds = if ["model", "weights"].contains(&command) { "--json" } else { "--adapter" };
         assert!(output.status.success() && help.contains(finds), "{command}: {help}");
     }
     let all = String::from_utf8(output(&mut vistok(&["--help"]))?.stdout)?;
@@ -80,6 +86,10 @@ fn wrong_usage_ends_with_2() -> Outcome {
         &["demo"],
         &["train", "--data", "embedded"],
         &["eval"],
+        &["classify", "--weights", "x"],
+        &["classify", "x"],
+        &["tokens", "x", "--weights", "x", "--size", "28"],
+        &["weights"],
         &["verify", "--quick", "--full"],
         &["verify", "--model", "vt-resnet-demo", "--quick"],
         &["verify", "conv2d", "--model", "vt-resnet-demo"],

@@ -7,13 +7,16 @@ use std::io::Read;
 
 use safetensors::tensor::TensorView;
 use vistok::gpu::OpenOptions;
+use vistok::infer::{Picture, Transform};
 use vistok::kernel::Capabilities;
-use vistok::models::{Network, Parameters, by_name};
+use vistok::models::resnet::{Block, Stage, Stem, Trunk};
+use vistok::models::{Network, Parameters, ResNet, by_name};
 use vistok::plan::{Layout, Options, Plan};
 use vistok::train::checkpoint::{Checkpoint, Which};
 use vistok::train::data::{Source, gunzip};
 use vistok::train::idx::{read_images, read_labels};
 use vistok::train::step::evaluation;
+use vistok::train::weights::{Weights, declared};
 use vistok::verify::CaseFile;
 
 /// The most bytes of a case file whose maths is computed here: more may rightly take a minute.
@@ -23,8 +26,16 @@ const SMALL: usize = 2048;
 pub(crate) type Loader = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const LOADERS: [Loader; 6] =
-    [("checkpoint", checkpoint), ("about", about), ("idx", idx), ("gzip", gzip), ("case", case), ("words", words)];
+pub(crate) const LOADERS: [Loader; 8] = [
+    ("checkpoint", checkpoint),
+    ("about", about),
+    ("weights", weights),
+    ("picture", picture),
+    ("idx", idx),
+    ("gzip", gzip),
+    ("case", case),
+    ("words", words),
+];
 
 /// A weight file, and then all that `vistok eval` does with it before there is a device.
 pub(crate) fn checkpoint(bytes: &[u8]) {
@@ -47,7 +58,52 @@ pub(crate) fn planned(bytes: &[u8]) -> Option<Plan> {
     Plan::new(&graph, &layout, &machine, Options::default()).ok()
 }
 
-/// The same from the text that stands in a weight file's metadata: mutations of it need no luck with the format around.
+/// Weights, and what every command does with them before there is a device.
+pub(crate) fn weights(bytes: &[u8]) {
+    let _ = weighed(bytes);
+}
+
+/// How many numbers of a network as small as they get, if the file holds all of them.
+pub(crate) fn weighed(bytes: &[u8]) -> Option<usize> {
+    let weights = Weights::parse("fuzzed", bytes.to_vec()).ok()?;
+    if weights.about().is_some() {
+        let _ = weights.network();
+    }
+    assert!(weights.classes().is_none_or(|classes| classes <= bytes.len()) && !weights.image().contains(&0));
+    let parameters = declared(&tiny(), [8, 8, 1]).ok()?;
+    weights.check("fuzzed", &parameters).ok()?;
+    let mut count = 0;
+    for parameter in parameters.iter() {
+        let numbers = weights.numbers(parameter).ok()?;
+        assert!(numbers.len() == parameter.tensor.shape.count() && numbers.iter().all(|number| number.is_finite()));
+        count += numbers.len();
+    }
+    Some(count)
+}
+
+/// A residual network of a few hundred numbers, with every kind of layer.
+fn tiny() -> ResNet {
+    let stages = vec![Stage { channels: 2, blocks: 1, stride: 1 }, Stage { channels: 4, blocks: 1, stride: 2 }];
+    let stem = Stem::Small { kernel: 1, channels: 2, stride: 1, pool: false };
+    ResNet { name: "tiny".to_owned(), trunk: Trunk { stem, block: Block::Basic, stages }, classes: 2 }
+}
+
+/// A picture, and what a network would be shown of it.
+pub(crate) fn picture(bytes: &[u8]) {
+    let _ = shown(bytes);
+}
+
+/// What a network would be shown of a file.
+pub(crate) fn shown(bytes: &[u8]) -> Option<Vec<f32>> {
+    let picture = Picture::decode("fuzzed", bytes).ok()?;
+    assert!(picture.pixels.len() == picture.size[0] * picture.size[1] * 3);
+    let transform = Transform::imagenet([16, 12], 3);
+    let numbers = transform.numbers(&transform.view(&picture).ok()?);
+    assert!(numbers.len() == 16 * 12 * 3);
+    Some(numbers)
+}
+
+/// The same as [`checkpoint`], from the text that stands in a weight file's metadata: mutations of it need no luck with the format around.
 pub(crate) fn about(bytes: &[u8]) {
     checkpoint(&noted(bytes));
 }

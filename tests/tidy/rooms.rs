@@ -3,7 +3,7 @@
 use super::source::{code, line_of, without_tests, words};
 
 /// Every room and the rooms that it may use besides itself. A new room gets a line here.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("kernel", &[]),
     ("reference", &[]),
     ("graph", &["kernel", "reference"]),
@@ -12,10 +12,14 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("gpu", &["plan", "kernel", "reference", "graph"]),
     ("models", &["graph", "ops", "kernel", "reference"]),
     ("train", &["models", "ops", "graph", "plan", "gpu", "kernel", "reference"]),
+    ("infer", &["train", "models", "graph", "plan", "gpu"]),
     ("verify", &["graph", "ops", "plan", "gpu", "reference", "kernel", "models", "train"]),
     ("tune", &["graph", "plan", "gpu", "reference", "kernel", "train", "verify"]),
     ("bench", &["tune", "models", "train", "ops", "graph", "kernel", "plan", "gpu", "reference", "verify"]),
-    ("cli", &["kernel", "reference", "graph", "ops", "plan", "gpu", "models", "train", "verify", "tune", "bench"]),
+    (
+        "cli",
+        &["kernel", "reference", "graph", "ops", "plan", "gpu", "models", "train", "infer", "verify", "tune", "bench"],
+    ),
 ];
 
 /// The rooms that serve every op alike, and hence name none.

@@ -1,0 +1,317 @@
+//! Weights from files and into them: ours, and those of PyTorch under torchvision's and timm's names.
+//!
+//! Which of the two a file is, its names say; [`pytorch`](crate::models::pytorch) has the table of them. F32, F16 and BF16
+//! are read. Reading is strict: each tensor of the model once, in its shape, finite, and nothing else, but for PyTorch's
+//! counters of batches. What does not fit is listed, all of it.
+
+mod error;
+mod header;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Cursor;
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, TensorInfo, TensorView};
+
+pub use error::{Misfit, WeightsError};
+use header::Headed;
+
+use super::checkpoint::{About, CheckpointError, ENTRY, key};
+use super::files;
+use super::step::evaluation_in;
+use crate::gpu::Homes;
+use crate::kernel::Elem;
+use crate::models::parameters::{PARAMETERS, STATISTICS};
+use crate::models::pytorch::{COUNTER, Counterpart};
+use crate::models::{Model, Network, Parameter, Parameters};
+
+/// Whose names the tensors of a file have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Ours: home and name, `parameters/stage2/block1/conv1/weight`.
+    Ours,
+    /// torchvision's and timm's: `layer1.0.conv1.weight`.
+    PyTorch,
+}
+
+/// Height and width that ImageNet's networks are made for.
+const IMAGENET: usize = 224;
+
+/// The most channels of images that a file may ask for.
+const MOST_CHANNELS: usize = 1024;
+
+/// A weight file whose head was read. Tensors are read one by one, as they are asked for.
+#[derive(Debug)]
+pub struct Weights {
+    inner: Headed,
+    names: Names,
+    about: Option<About>,
+}
+
+impl Weights {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// When it is not there, cut off, or of another format.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        Self::of(Headed::open(path)?)
+    }
+
+    /// The same of the bytes of a file that errors call `file`.
+    ///
+    /// # Errors
+    /// When they are cut off or of another format.
+    pub fn parse(file: &str, bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        let length = bytes.len() as u64;
+        Self::of(Headed::read(file.to_owned(), Box::new(Cursor::new(bytes)), length)?)
+    }
+
+    fn of(inner: Headed) -> Result<Self, WeightsError> {
+        let ours = |name: &String| name.split('/').next().is_some_and(|home| [PARAMETERS, STATISTICS].contains(&home));
+        let names = if inner.tensors.keys().any(ours) { Names::Ours } else { Names::PyTorch };
+        let about = match inner.noted.get(ENTRY).map(|text| About::parse(text)).transpose() {
+            Ok(about) => about,
+            Err(reason) => return Err(CheckpointError::Foreign { file: inner.file, reason }.into()),
+        };
+        Ok(Self { inner, names, about })
+    }
+
+    /// Whose names its tensors have.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        self.names
+    }
+
+    /// What this program noted beside the tensors, if it wrote the file.
+    #[must_use]
+    pub fn about(&self) -> Option<&About> {
+        self.about.as_ref()
+    }
+
+    /// The network that the weights are of: the noted one, or the only one with a name that has just these tensors.
+    ///
+    /// # Errors
+    /// When what is noted is no network; when nothing is noted, and none or several have these tensors.
+    pub fn network(&self) -> Result<Network, WeightsError> {
+        let file = || self.inner.file.clone();
+        if let Some(about) = &self.about {
+            return about.network().map_err(|source| WeightsError::Network { file: file(), source });
+        }
+        let classes = self.classes().ok_or_else(|| {
+            let problem = "has no classifier of a network of ours (`fc.bias`)".to_owned();
+            WeightsError::Nameless { file: file(), problem }
+        })?;
+        let image = self.image();
+        let mut known = Vec::new();
+        for network in Network::presets(classes) {
+            // A network that such images do not fit is none of these.
+            if let Ok(parameters) = declared(network.model(), image) {
+                let mut misfits = self.misfits(&parameters);
+                misfits.retain(|misfit| !matches!(misfit, Misfit::Mistyped { .. }));
+                known.push((misfits, network));
+            }
+        }
+        let fits = known.iter().filter(|(misfits, _)| misfits.is_empty());
+        let fitting: Vec<&str> = fits.map(|(_, network)| network.model().name()).collect();
+        if fitting.len() > 1 {
+            let problem = format!("{} have such tensors", fitting.join(", "));
+            return Err(WeightsError::Nameless { file: file(), problem });
+        }
+        match known.into_iter().min_by_key(|(misfits, _)| misfits.len()) {
+            Some((misfits, network)) if misfits.is_empty() => Ok(network),
+            Some((misfits, nearest)) => {
+                let model = format!("any model with a name; the nearest is {}", nearest.model().name());
+                Err(WeightsError::Misfits { file: file(), model, misfits })
+            }
+            None => Err(WeightsError::Nameless { file: file(), problem: "no model reads such images".to_owned() }),
+        }
+    }
+
+    /// How many classes the classifier tells apart, if there is one.
+    #[must_use]
+    pub fn classes(&self) -> Option<usize> {
+        let name = match self.names {
+            Names::Ours => &key(PARAMETERS, "head/bias"),
+            Names::PyTorch => "fc.bias",
+        };
+        match self.inner.tensors.get(name)?.shape[..] {
+            // As many bytes stand behind a size only where it is the only one.
+            [classes] if classes > 0 => Some(classes),
+            _ => None,
+        }
+    }
+
+    /// Height, width and channels of the images: the noted ones, or ImageNet's with as many channels as the first
+    /// convolution reads.
+    #[must_use]
+    pub fn image(&self) -> [usize; 3] {
+        if let Some(about) = &self.about {
+            return about.image;
+        }
+        let (name, axis) = match self.names {
+            Names::Ours => (&key(PARAMETERS, "stem/conv/weight")[..], 2),
+            Names::PyTorch => ("conv1.weight", 1),
+        };
+        let channels = self.inner.tensors.get(name).and_then(|info| info.shape.get(axis).copied());
+        [IMAGENET, IMAGENET, channels.filter(|channels| (1..=MOST_CHANNELS).contains(channels)).unwrap_or(3)]
+    }
+
+    /// All that is missing, unexpected, misshapen or of another type.
+    #[must_use]
+    pub fn misfits(&self, parameters: &Parameters) -> Vec<Misfit> {
+        let mut found: BTreeMap<&str, &TensorInfo> =
+            self.inner.tensors.iter().map(|(name, info)| (&name[..], info)).collect();
+        let mut misfits = Vec::new();
+        for parameter in parameters.iter() {
+            let Counterpart { name, shape, .. } = self.counterpart(parameter);
+            match found.remove(&name[..]) {
+                None => misfits.push(Misfit::Missing { name, shape }),
+                Some(info) if info.shape != shape => {
+                    misfits.push(Misfit::Misshapen { name, shape: info.shape.clone(), wanted: shape });
+                }
+                Some(info) if ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&info.dtype) => {
+                    misfits.push(Misfit::Mistyped { name, kind: format!("{:?}", info.dtype) });
+                }
+                Some(_) => {}
+            }
+        }
+        let read = |name: &str| match self.names {
+            // Velocities and what else a run goes on with.
+            Names::Ours => [PARAMETERS, STATISTICS].contains(&name.split('/').next().unwrap_or_default()),
+            Names::PyTorch => name.rsplit('.').next() != Some(COUNTER),
+        };
+        let rest = found.into_iter().filter(|(name, _)| read(name));
+        misfits
+            .extend(rest.map(|(name, info)| Misfit::Unexpected { name: name.to_owned(), shape: info.shape.clone() }));
+        misfits
+    }
+
+    /// That the tensors are those of a model.
+    ///
+    /// # Errors
+    /// When they are not; the error lists how.
+    pub fn check(&self, model: &str, parameters: &Parameters) -> Result<(), WeightsError> {
+        let misfits = self.misfits(parameters);
+        match misfits.is_empty() {
+            true => Ok(()),
+            false => Err(WeightsError::Misfits { file: self.inner.file.clone(), model: model.to_owned(), misfits }),
+        }
+    }
+
+    /// A parameter's numbers, in our layout.
+    ///
+    /// # Errors
+    /// When the file lacks it or has it in another shape or type, a number is not finite, or the file cannot be read.
+    pub fn numbers(&self, parameter: &Parameter) -> Result<Vec<f32>, WeightsError> {
+        let counterpart = self.counterpart(parameter);
+        let Counterpart { name, shape, .. } = &counterpart;
+        let fits = |info: &&TensorInfo| info.shape == *shape;
+        let read = match self.inner.tensors.get(name).filter(fits) {
+            Some(info) => floats(info.dtype, &self.inner.bytes(info)?),
+            None => None,
+        };
+        let Some(numbers) = read else {
+            let misfits = vec![Misfit::Missing { name: name.clone(), shape: shape.clone() }];
+            return Err(WeightsError::Misfits {
+                file: self.inner.file.clone(),
+                model: "the model".to_owned(),
+                misfits,
+            });
+        };
+        if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
+            let count = numbers.iter().filter(|number| !number.is_finite()).count();
+            let (file, tensor, number) = (self.inner.file.clone(), name.clone(), numbers[at]);
+            return Err(WeightsError::NotFinite { file, tensor, at: place(shape, at), number, count });
+        }
+        Ok(counterpart.to_ours(&numbers))
+    }
+
+    /// Writes the weights into homes, compared with the model first as by [`check`](Self::check).
+    ///
+    /// # Errors
+    /// When they do not fit or are not finite, or the machine or the file fails; only in the first case is nothing written.
+    pub fn load(&self, homes: &Homes, model: &str, parameters: &Parameters) -> Result<(), WeightsError> {
+        self.check(model, parameters)?;
+        for parameter in parameters.iter() {
+            homes.write_f32(parameter.home, &parameter.name, &self.numbers(parameter)?)?;
+        }
+        Ok(())
+    }
+
+    /// What a parameter of ours is in this file.
+    fn counterpart(&self, parameter: &Parameter) -> Counterpart {
+        match self.names {
+            Names::Ours => Counterpart::ours(key(parameter.home, &parameter.name), parameter),
+            Names::PyTorch => Counterpart::of(parameter),
+        }
+    }
+}
+
+/// The parameters of a model for images of this height, width and channels.
+///
+/// # Errors
+/// When the images do not fit the model.
+pub fn declared(model: &dyn Model, [height, width, channels]: [usize; 3]) -> Result<Parameters, WeightsError> {
+    let mut parameters = Parameters::new();
+    evaluation_in(Elem::F32, model, &mut parameters, [1, height, width, channels])?;
+    Ok(parameters)
+}
+
+/// Writes weights under PyTorch's names: `numbers` gives each parameter's, in our layout. What is noted of a run goes with
+/// them, so that the file says of which model it is. The file is whole or what it was.
+///
+/// # Errors
+/// When `numbers` fails, or the file system.
+pub fn export(
+    path: &Path,
+    parameters: &Parameters,
+    about: Option<&About>,
+    mut numbers: impl FnMut(&Parameter) -> Result<Vec<f32>, WeightsError>,
+) -> Result<(), WeightsError> {
+    let steps = about.map_or(0, |about| i64::try_from(about.step).unwrap_or(i64::MAX));
+    let mut tensors = Vec::new();
+    for parameter in parameters.iter() {
+        let counterpart = Counterpart::of(parameter);
+        let bytes = bytemuck::allocation::pod_collect_to_vec(&counterpart.to_theirs(&numbers(parameter)?));
+        // PyTorch wants its counters, though only norms without a momentum read them.
+        let counter = counterpart.counter.map(|name| (name, Dtype::I64, vec![], steps.to_le_bytes().to_vec()));
+        tensors.push((counterpart.name, Dtype::F32, counterpart.shape, bytes));
+        tensors.extend(counter);
+    }
+    let format = |error: safetensors::SafeTensorError| CheckpointError::Format {
+        file: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, kind, shape, bytes) in &tensors {
+        views.push((&name[..], TensorView::new(*kind, shape.clone(), bytes).map_err(format)?));
+    }
+    let noted = about.map(|about| HashMap::from([(ENTRY.to_owned(), about.text())]));
+    let bytes = safetensors::serialize(views, noted).map_err(format)?;
+    files::replace(path, &bytes).map_err(|source| {
+        let file = path.display().to_string();
+        CheckpointError::File { file, doing: "write", source }.into()
+    })
+}
+
+/// Little-endian numbers as f32; `None` of a type that weights are not read from.
+fn floats(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let halves = |number: fn([u8; 2]) -> f32| bytes.as_chunks().0.iter().map(|&pair| number(pair)).collect();
+    match kind {
+        Dtype::F32 => Some(bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()),
+        Dtype::F16 => Some(halves(|pair| f16::from_le_bytes(pair).to_f32())),
+        Dtype::BF16 => Some(halves(|pair| bf16::from_le_bytes(pair).to_f32())),
+        _ => None,
+    }
+}
+
+/// The indices of a tensor's number.
+fn place(shape: &[usize], mut at: usize) -> Vec<usize> {
+    let mut indices = vec![0; shape.len()];
+    for (index, &size) in indices.iter_mut().zip(shape).rev() {
+        *index = at % size;
+        at /= size;
+    }
+    indices
+}
