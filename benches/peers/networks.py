@@ -1,4 +1,42 @@
 """The networks of `vistok bench models` in PyTorch, and the ways of running them."""
+import pathlib
+import sys
+
+# VT blocks as the oracle has them: what is timed here computes what is compared there.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "oracle"))
+
+
+def network(torch, row):
+    """The network of a row: a ResNet by its name, a VT-ResNet by the words that vistok describes it in; or None."""
+    told = row.get("network") or {}
+    return vt_resnet(torch, told) if told.get("family") == "vt-resnet" else resnet(torch, row["name"])
+
+
+def vt_resnet(torch, told):
+    """A ResNet's stem and first stages, VT blocks, and a head that reads the mean token or pixel."""
+    import vt  # needs torch, which may be missing
+
+    trunk = told["trunk"]
+    if trunk["stem"] != "large":
+        return None
+    width = 4 if trunk["block"] == "bottleneck" else 1
+    counts = [stage["blocks"] for stage in trunk["stages"]]
+
+    class VtResNet(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk = torch.nn.Sequential(*stages(torch, counts, width)[0])
+            self.blocks = vt.blocks(told, trunk["stages"][-1]["channels"])
+            pixels = told["features"] == "pixels"
+            self.head = torch.nn.Linear(told["vt"]["channels" if pixels else "token_channels"], told["classes"])
+            for name, parameter in self.named_parameters():
+                if name.endswith(("filter", "mixing")):
+                    torch.nn.init.normal_(parameter, std=0.02)
+
+        def forward(self, images):
+            return self.head(vt.through(self.blocks, self.trunk(images), told).mean(2))
+
+    return VtResNet()
 
 
 def resnet(torch, name, classes=1000):
@@ -7,7 +45,13 @@ def resnet(torch, name, classes=1000):
     plans = {"resnet18": ([2, 2, 2, 2], 1), "resnet50": ([3, 4, 6, 3], 4)}
     if name not in plans:
         return None
-    blocks, widening = plans[name]
+    layers, channels = stages(torch, *plans[name])
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+def stages(torch, blocks, widening):
+    """Stem and stages of so many residual blocks, and how many channels leave them."""
+    nn = torch.nn
 
     def conv(inputs, outputs, kernel, stride):
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
@@ -36,7 +80,7 @@ def resnet(torch, name, classes=1000):
             width, stride = 64 << stage, 2 if stage > 0 and block == 0 else 1
             layers.append(Block(inputs, width, stride))
             inputs = width * widening
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+    return layers, inputs
 
 
 def graphed(torch, run):
@@ -58,19 +102,19 @@ def models(torch, row):
     batch, height, width, channels = row["images"]
 
     def prepared(dtype):
-        network = resnet(torch, row["name"]).cuda().to(memory_format=torch.channels_last, dtype=dtype)
+        built = network(torch, row).cuda().to(memory_format=torch.channels_last, dtype=dtype)
         images = torch.rand(batch, channels, height, width, device="cuda", dtype=dtype)
-        return network, images.to(memory_format=torch.channels_last)
+        return built, images.to(memory_format=torch.channels_last)
 
     def forward(way):
         def prepare():
-            network, images = prepared(kind)
-            network.eval()
-            network = torch.compile(network, mode="max-autotune") if way == "compile" else network
+            built, images = prepared(kind)
+            built.eval()
+            built = torch.compile(built, mode="max-autotune") if way == "compile" else built
 
             def run():
                 with torch.inference_mode():
-                    return network(images)
+                    return built(images)
 
             return graphed(torch, run) if way == "graph" else run
 
@@ -79,15 +123,15 @@ def models(torch, row):
     def training(way):
         def prepare():
             mixed = way == "amp"
-            network, images = prepared(torch.float32 if mixed else kind)
+            built, images = prepared(torch.float32 if mixed else kind)
             labels = torch.zeros(batch, dtype=torch.long, device="cuda")
-            sgd = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
+            sgd = torch.optim.SGD(built.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
             scaler = torch.amp.GradScaler("cuda", enabled=mixed)
 
             def run():
                 sgd.zero_grad(set_to_none=True)
                 with torch.autocast("cuda", torch.float16, enabled=mixed):
-                    loss = torch.nn.functional.cross_entropy(network(images).float(), labels)
+                    loss = torch.nn.functional.cross_entropy(built(images).float(), labels)
                 scaler.scale(loss).backward()
                 scaler.step(sgd)
                 scaler.update()
@@ -96,7 +140,7 @@ def models(torch, row):
 
         return prepare
 
-    if resnet(torch, row["name"]) is None:
+    if network(torch, row) is None:
         return
     if row["pass"] == "forward":
         yield from ((way, forward(way)) for way in ("eager", "graph", "compile"))

@@ -205,6 +205,35 @@ class Projector(nn.Module):
         return F.relu(sum) if self.activation == "relu" else sum
 
 
+def blocks(told, channels):
+    """The VT blocks behind a trunk that so many channels leave."""
+    vt, blocks = told["vt"], {}
+    for at in range(1, told["blocks"] + 1):
+        parts = {}
+        if at == 1 or vt["tokenizer"]["later"] != "kept":
+            parts["tokenizer"] = Tokenizer(vt, channels, at == 1)
+        kind = vt["interaction"] if isinstance(vt["interaction"], str) else "transformer"
+        parts[{"none": "alone"}.get(kind, kind)] = Transformer(vt) if kind == "transformer" else Alone(vt)
+        every, but_last = (told["projecting"] == option for option in ["every_block", "all_but_last"])
+        if every or (but_last and at < told["blocks"]):
+            parts["projector"] = Projector(vt, channels)
+            channels = vt["channels"]
+        blocks[f"vt{at}"] = named(**parts)
+    return named(**blocks)
+
+
+def through(blocks, image, told):
+    """What leaves these blocks, [N, C, L] or [N, C, HW], as the head reads it."""
+    tokens = None
+    for block in blocks.values():
+        tokens = block["tokenizer"](image, tokens) if "tokenizer" in block else tokens
+        ((_, interaction),) = ((name, part) for name, part in block.items() if name not in ("tokenizer", "projector"))
+        tokens = interaction(tokens)
+        if "projector" in block:
+            image = block["projector"](image, tokens).unflatten(2, image.shape[2:])
+    return image.flatten(2) if told["features"] == "pixels" else tokens
+
+
 class VtResNet(nn.Module):
     """Stem, a residual block, VT blocks, and a head that reads the mean token or pixel."""
 
@@ -214,31 +243,12 @@ class VtResNet(nn.Module):
         channels = told["trunk"]["stages"][0]["channels"]
         self.stem = Stem(3, 4, 3, pool=False)
         self.stage2 = named(block1=Residual(4, channels, 1))
-        blocks = {}
-        for at in range(1, told["blocks"] + 1):
-            parts = {}
-            if at == 1 or vt["tokenizer"]["later"] != "kept":
-                parts["tokenizer"] = Tokenizer(vt, channels, at == 1)
-            kind = vt["interaction"] if isinstance(vt["interaction"], str) else "transformer"
-            self.kind = {"none": "alone"}.get(kind, kind)
-            parts[self.kind] = Transformer(vt) if kind == "transformer" else Alone(vt)
-            every, but_last = (told["projecting"] == option for option in ["every_block", "all_but_last"])
-            if every or (but_last and at < told["blocks"]):
-                parts["projector"] = Projector(vt, channels)
-                channels = vt["channels"]
-            blocks[f"vt{at}"] = named(**parts)
-        self.stage3 = named(**blocks)
-        pixels = told["features"] == "pixels"
-        self.head = nn.Linear(channels if pixels else vt["token_channels"], CLASSES)
+        self.stage3 = blocks(told, channels)
+        pixels = told["features"] == "pixels" and told["projecting"] != "no_block"
+        self.head = nn.Linear(vt["channels"] if pixels else vt["token_channels"], CLASSES)
 
     def forward(self, images):
-        image, tokens = self.stage2["block1"](self.stem(images)), None
-        for block in self.stage3.values():
-            tokens = block["tokenizer"](image, tokens) if "tokenizer" in block else tokens
-            tokens = block[self.kind](tokens)
-            if "projector" in block:
-                image = block["projector"](image, tokens).unflatten(2, image.shape[2:])
-        return self.head((image.flatten(2) if self.told["features"] == "pixels" else tokens).mean(2))
+        return self.head(through(self.stage3, self.stage2["block1"](self.stem(images)), self.told).mean(2))
 
 
 PLAIN = {"heads": 1, "scale": "one"}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vistok::bench::{ModelMeasurement, ModelSubject, Task};
 use vistok::kernel::Elem;
-use vistok::models::Model;
+use vistok::models::Network;
 
 use super::Arguments;
 use super::peer::{Key, Peer};
@@ -16,7 +16,7 @@ use crate::cli::{Error, error, presets, speak};
 
 /// A model, the size of its images, and for each task its batches.
 struct Entry {
-    model: Box<dyn Model>,
+    network: Network,
     image: [usize; 3],
     forward: &'static [usize],
     training: &'static [usize],
@@ -26,6 +26,8 @@ struct Entry {
 struct Line {
     key: Key,
     images: [usize; 4],
+    /// The network in words, for a peer to build it by.
+    network: String,
     measured: Result<ModelMeasurement, String>,
     peer: Option<Duration>,
 }
@@ -34,7 +36,7 @@ fn entries(software: bool) -> Result<Vec<Entry>, Error> {
     let small = presets::Sizes { image: [28, 28, 1], classes: 10 };
     let entry = |name: &str, forward, training| -> Result<Entry, Error> {
         let sizes = if software { small } else { presets::IMAGENET };
-        Ok(Entry { model: presets::model(name, sizes.classes)?, image: sizes.image, forward, training })
+        Ok(Entry { network: Network::named(name, sizes.classes)?, image: sizes.image, forward, training })
     };
     match software {
         true => Ok(vec![entry("resnet-small", &[4], &[4])?, entry("vt-resnet-demo", &[4], &[4])?]),
@@ -42,6 +44,7 @@ fn entries(software: bool) -> Result<Vec<Entry>, Error> {
             entry("resnet18", &[1, 64], &[64])?,
             entry("resnet50", &[1, 64], &[32, 64])?,
             entry("vt-resnet18", &[1, 64], &[64])?,
+            entry("vt-resnet50", &[1, 64], &[64])?,
         ]),
     }
 }
@@ -51,27 +54,29 @@ pub(super) fn run(arguments: &Arguments, filter: Option<&str>, peer: Option<&Pee
     let capabilities = machine.device.capabilities().clone();
     let elems = if capabilities.f16 { &[Elem::F32, Elem::F16][..] } else { &[Elem::F32] };
     let entries = entries(capabilities.software)?;
-    let mut all: Vec<(Key, ModelSubject<'_>)> = Vec::new();
-    for Entry { model, image: [height, width, channels], forward, training } in &entries {
+    let mut all: Vec<(Key, String, ModelSubject<'_>)> = Vec::new();
+    for Entry { network, image: [height, width, channels], forward, training } in &entries {
         for (task, batches) in [(Task::Forward, *forward), (Task::Training, *training)] {
             for (&batch, &elem) in batches.iter().flat_map(|batch| elems.iter().map(move |elem| (batch, elem))) {
                 let images = [batch, *height, *width, *channels];
                 let shape = format!("{batch}x{height}x{width}x{channels}");
+                let model = network.model();
                 let key = [model.name().to_owned(), shape, elem.to_string(), task.to_string(), String::new()];
-                all.push((key, ModelSubject { model: &**model, images, elem, task }));
+                all.push((key, network.to_string(), ModelSubject { model, images, elem, task }));
             }
         }
     }
     let count = all.len();
     if let Some(filter) = filter {
-        all.retain(|(key, _)| key.join(" ").contains(filter));
+        // With a blank before and behind, so that a filter can ask for a whole name: ` resnet50 `.
+        all.retain(|(key, ..)| format!(" {} ", key.join(" ").trim_end()).contains(filter));
         if all.is_empty() {
             return Err(Error::Filter { filter: filter.to_owned(), count, what: "models", command: "bench models" });
         }
     }
     let progress = Progress::new("timing", 0, all.len() as u64);
     let mut lines = Vec::with_capacity(all.len());
-    for (key, subject) in all {
+    for (key, network, subject) in all {
         let measured = loop {
             match subject.measure(&machine.device, &machine.pipelines).map_err(Error::from) {
                 Err(error) if error.is_lost_device() => {
@@ -82,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, filter: Option<&str>, peer: Option<&Pee
         };
         progress.advance(key.join(" ").trim_end());
         let peer = peer.and_then(|peer| peer.time(&key));
-        lines.push(Line { key, images: subject.images, measured, peer });
+        lines.push(Line { key, images: subject.images, network, measured, peer });
     }
     progress.finish();
     speak::report(arguments.json, &text(&lines, peer))?;
@@ -112,6 +117,7 @@ impl Line {
             "element": element,
             "pass": pass,
             "images": self.images,
+            "network": serde_json::from_str::<Value>(&self.network).ok(),
             "throughput_ms": measured.map(|one| milliseconds(one.throughput)),
             "latency_ms": measured.map(|one| milliseconds(one.latency)),
             "recording_ms": measured.map(|one| milliseconds(one.recording)),
