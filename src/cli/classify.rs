@@ -53,7 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         let on = (&machine.device, &machine.pipelines);
         Ok(Classifier::new(on, (&network, &weights), (batch, transform.image()), Wanted::Classes)?)
     })?;
-    let progress = Progress::new("images", 0, arguments.images.len() as u64);
+    // Of one batch there is nothing to tell.
+    let many = arguments.images.len() > batch;
+    let progress = many.then(|| Progress::new("images", 0, arguments.images.len() as u64));
     let mut results = Results::default();
     for files in arguments.images.chunks(batch) {
         let (mut seen, mut numbers) = (Vec::new(), Vec::new());
@@ -75,9 +77,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
                 speak::say(&text)?;
             }
         }
-        progress.at((results.images.len() + results.failed.len()) as u64, "");
+        let done = results.images.len() + results.failed.len();
+        progress.iter().for_each(|progress| progress.at(done as u64, ""));
     }
-    progress.finish();
+    progress.iter().for_each(Progress::finish);
     let (failed, all) = (results.failed.len(), arguments.images.len());
     if arguments.json {
         let (model, adapter) = (network.model().name(), machine.name());
