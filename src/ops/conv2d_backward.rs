@@ -7,7 +7,7 @@ use super::conv2d::{Conv2d, Sizes};
 use super::conv2d_product::add_slices;
 use crate::graph::{ByImage, Case, Composition, Cost, Graph, Io, Maths, Op, Shape, Signature, Tensor, Value};
 use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
-use crate::kernel::{Recording, word};
+use crate::kernel::{Elem, Recording, word};
 use crate::reference::{Array, Real};
 
 /// dx[N, H, W, C] from dy[N, Ho, Wo, O] and weight; with a third input, added to what x gets from elsewhere.
@@ -203,6 +203,9 @@ impl Maths for Conv2dBackwardWeight {
 
 /// Kernels without runtime checks trust that dy has the shape of y.
 fn fits_dy(dy: &Tensor, like: &Tensor, sizes: &Sizes) -> Result<(), String> {
+    if like.elem == Elem::U32 {
+        return Err("takes f32 or f16, not u32".to_owned());
+    }
     let wanted = like.shaped([sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels]);
     if *dy == wanted { Ok(()) } else { Err(format!("dy must be {wanted}")) }
 }

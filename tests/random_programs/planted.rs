@@ -12,7 +12,7 @@ use vistok::verify::programs::{Campaign, Failure, Kind, Limits, Outcome, Pool, P
 use super::Bench;
 
 /// Programs within which a fault must be found.
-const WITHIN: u64 = 60;
+const WITHIN: u64 = 200;
 /// The most nodes that a shrunk program may have.
 const NODES: usize = 3;
 /// As many where a gradient rule has to read what was made again of what was made.
