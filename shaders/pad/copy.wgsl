@@ -1,6 +1,6 @@
 // y[row, start + i] = x[row, i], and 0 elsewhere: in each row of `whole`, `each` from `start` on. One lane a unit of y, as wide as the
 // ranges allow.
-// needs bits_16 | bits_32 | bits_128
+// needs bits_16 | bits_32 | bits_64 | bits_128
 // needs index
 // constants WORKGROUP=256
 

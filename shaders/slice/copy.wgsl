@@ -1,5 +1,5 @@
 // y[row, i] = x[row, start + i]: of each row of `whole`, `each` from `start` on. One lane a unit of y, as wide as the ranges allow.
-// needs bits_16 | bits_32 | bits_128
+// needs bits_16 | bits_32 | bits_64 | bits_128
 // needs index
 // constants WORKGROUP=256
 

@@ -102,8 +102,9 @@ impl<'a> Pairs<'a> {
         });
         let Some((from, merged)) = found else { return false };
         // What was read between the two is read no more, though the node that they are may still make it.
-        let read = self.nodes[from].as_ref().and_then(|first| first.outputs.first().copied());
-        read.and_then(|read| self.uses.remove(&read));
+        if let Some(read) = self.nodes[from].as_ref().and_then(|first| first.outputs.first()) {
+            self.uses.remove(read);
+        }
         self.maker.extend(merged.outputs.iter().map(|&value| (value, at)));
         self.nodes[from] = None;
         self.nodes[at] = Some(merged);

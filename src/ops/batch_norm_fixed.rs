@@ -7,7 +7,8 @@ use super::{AWKWARD, Entry, Fill, by_image};
 use crate::graph::{
     ByImage, Case, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value,
 };
-use crate::kernel::{Recording, word};
+use crate::kernel::tuning::{Strips, Width};
+use crate::kernel::{Capabilities, Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
 /// x [.., C], gain, bias, mean, variance `f32 [C]` → y [.., C] = gain (x − mean) / sqrt(variance + eps) + bias.
@@ -53,6 +54,22 @@ kernel! {
         read { block_dgain, block_dbias }
         write { dgain, dbias }
     }
+}
+
+/// The call that adds up what so many blocks of rows left of the gradients of a gain and a bias, each of so many columns.
+pub(super) fn merge_sums(
+    machine: &Capabilities,
+    [blocks, columns]: [usize; 2],
+    [block_dgain, block_dbias]: [View; 2],
+    [dgain, dbias]: [View; 2],
+    out: &mut Recording,
+) {
+    let strips = Strips::merging(machine, blocks, columns);
+    out.dispatch(
+        &BackwardMerge { blocks: word(blocks), columns: word(columns), block_dgain, block_dbias, dgain, dbias },
+        strips.build(Variant::of(Elem::F32).piece(Width::One.piece())),
+        Grid::volume(strips.across, 1, 1),
+    );
 }
 
 impl BatchNormFixed {
@@ -176,19 +193,8 @@ impl Op for BatchNormFixedBackward {
             cut.variant.clone(),
             cut.grid(),
         );
-        let (variant, grid) = cut.merging(io.machine, cut.strips.blocks);
-        out.dispatch(
-            &BackwardMerge {
-                blocks: word(cut.strips.blocks),
-                columns: word(cut.channels),
-                block_dgain,
-                block_dbias,
-                dgain: io.output(1),
-                dbias: io.output(2),
-            },
-            variant,
-            grid,
-        );
+        let made = [1, 2].map(|at| io.output(at));
+        merge_sums(io.machine, [cut.strips.blocks, cut.channels], [block_dgain, block_dbias], made, out);
     }
 
     fn functions(&self) -> &'static [Function] {

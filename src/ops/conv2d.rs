@@ -204,7 +204,7 @@ impl Op for Conv2d {
             return None;
         }
         let fixed = next.downcast().map(|&norm: &BatchNormFixed| Box::new(ConvNorm::new(*self, norm)) as Box<dyn Op>);
-        fixed.or_else(|| Some(Box::new(ConvBatchNorm::new(*self, *next.downcast()?))))
+        fixed.or_else(|| Some(Box::new(ConvBatchNorm { conv: *self, norm: *next.downcast()? })))
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {

@@ -19,18 +19,12 @@ use crate::reference::{Array, Real};
 /// z = x ∗ weight, and the others as [`BatchNormTrain`] makes them of z. Gradients flow from y alone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConvBatchNorm {
-    /// Rows and columns from one patch to the next.
-    pub stride: [usize; 2],
-    /// Rows and columns of zeros on each side.
-    pub padding: [usize; 2],
-    /// How many groups channels are cut into.
-    pub groups: usize,
-    /// Added to the variance.
-    pub eps: f64,
-    /// Weight of this batch in the running averages, 0 to 1.
-    pub momentum: f64,
-    /// Whether what is negative becomes 0.
-    pub relu: bool,
+    /// The convolution.
+    #[serde(flatten)]
+    pub conv: Conv2d,
+    /// The normalization.
+    #[serde(flatten)]
+    pub norm: BatchNormTrain,
 }
 
 kernel! {
@@ -59,25 +53,9 @@ const Z: usize = 5;
 const MANY_BLOCKS: usize = 1024;
 
 impl ConvBatchNorm {
-    /// This convolution and this normalization.
-    #[must_use]
-    pub const fn new(conv: Conv2d, norm: BatchNormTrain) -> Self {
-        let Conv2d { stride, padding, groups } = conv;
-        let BatchNormTrain { eps, momentum, relu } = norm;
-        Self { stride, padding, groups, eps, momentum, relu }
-    }
-
-    const fn conv(self) -> Conv2d {
-        Conv2d { stride: self.stride, padding: self.padding, groups: self.groups }
-    }
-
-    const fn norm(self) -> BatchNormTrain {
-        BatchNormTrain { eps: self.eps, momentum: self.momentum, relu: self.relu }
-    }
-
     /// The calls that make z and moments of it.
     fn moments(self, io: &Io<'_>, cut: &Cut, out: &mut Recording) -> Option<Blocks> {
-        let product = self.conv().product(io, true)?;
+        let product = self.conv.product(io, true)?;
         let z = io.output(Z);
         if let Some((partial, slices)) = product.slices(io, out) {
             add_slices(io, out, partial, z, [slices, io.outputs[Z].shape.count()]);
@@ -126,26 +104,26 @@ impl Op for ConvBatchNorm {
         if !(INPUTS..=INPUTS + 1).contains(&inputs.len()) {
             return Err("takes x, weight, gain, bias, running_mean, running_variance and perhaps shortcut".to_owned());
         }
-        let z = self.conv().outputs(&inputs[..2])?;
-        Ok([self.norm().outputs(&[&z, &inputs[2..]].concat())?, z].concat())
+        let z = self.conv.outputs(&inputs[..2])?;
+        Ok([self.norm.outputs(&[&z, &inputs[2..]].concat())?, z].concat())
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let cut = Cut::of(io.machine, &io.outputs[Z]);
         let Some(blocks) = self.moments(io, &cut, out) else { return };
-        self.norm().merge(io.machine, &cut, &blocks, [1, 2, 3, 4].map(|at| io.output(at)), out);
+        self.norm.merge(io.machine, &cut, &blocks, [1, 2, 3, 4].map(|at| io.output(at)), out);
         let [gain, bias] = [2, 3].map(|at| io.input(at));
         let shortcut = (io.inputs.len() > INPUTS).then(|| io.input(INPUTS));
         let [y, mean, inv_std, x] = [0, 1, 2, Z].map(|at| io.output(at));
-        normalize(self.relu, cut, Normal { x, gain, bias, mean, inv_std, shortcut, y }, out);
+        normalize(self.norm.relu, cut, Normal { x, gain, bias, mean, inv_std, shortcut, y }, out);
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
         let Some(dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
         let [x, weight, gain] = [0, 1, 2].map(|at| node.inputs[at]);
         let [y, mean, inv_std, z] = [0, 1, 2, Z].map(|at| node.outputs[at]);
-        let (made, dy) = self.norm().gradients([z, gain, mean, inv_std, y], dy, graph)?;
-        let [dx, dweight] = self.conv().gradients([x, weight], made[0], graph)?;
+        let (made, dy) = self.norm.gradients([z, gain, mean, inv_std, y], dy, graph)?;
+        let [dx, dweight] = self.conv.gradients([x, weight], made[0], graph)?;
         let shortcut = node.inputs.get(INPUTS).map(|_| Some(dy));
         let gradients = [dx, dweight].into_iter().chain(made[1..].iter().copied()).map(Some);
         Ok(gradients.chain([None, None]).chain(shortcut).collect())
@@ -154,21 +132,21 @@ impl Op for ConvBatchNorm {
     /// As the two ops would be: the convolution is done again, its statistics were kept, and nothing is updated a second time.
     fn again(&self, node: &Node, graph: &mut Graph) -> Repetition {
         let [_, mean, inv_std, next_mean, next_variance, _] = node.outputs[..] else { return Ok(None) };
-        let z = graph.apply_one(self.conv(), &node.inputs[..2])?;
+        let z = graph.apply_one(self.conv, &node.inputs[..2])?;
         let shortcut = node.inputs.get(INPUTS).copied();
         let inputs: Vec<Value> =
             [z, node.inputs[2], node.inputs[3], mean, inv_std].into_iter().chain(shortcut).collect();
-        let y = graph.apply_one(BatchNormAgain { relu: self.relu }, &inputs)?;
+        let y = graph.apply_one(BatchNormAgain { relu: self.norm.relu }, &inputs)?;
         Ok(Some(vec![y, mean, inv_std, next_mean, next_variance, z]))
     }
 
     fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
-        let relu = with_tail(self.relu, inputs > INPUTS, next)?;
-        Some(Box::new(Self { relu, ..*self }))
+        let relu = with_tail(self.norm.relu, inputs > INPUTS, next)?;
+        Some(Box::new(Self { norm: BatchNormTrain { relu, ..self.norm }, ..*self }))
     }
 
     fn stages(&self) -> Option<Stages> {
-        Some(Stages { first: Box::new(self.conv()), inputs: 2, then: Box::new(self.norm()) })
+        Some(Stages { first: Box::new(self.conv), inputs: 2, then: Box::new(self.norm) })
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {
@@ -183,15 +161,15 @@ impl Op for ConvBatchNorm {
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
         let each = inputs.iter().chain(outputs).chain(&outputs[Z..]);
         let bytes = each.map(|tensor| tensor.bytes() as u64).sum();
-        Cost { bytes, ..self.conv().cost(&inputs[..2], &outputs[Z..]) }
+        Cost { bytes, ..self.conv.cost(&inputs[..2], &outputs[Z..]) }
     }
 }
 
 impl Maths for ConvBatchNorm {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let z = self.conv().maths(&inputs[..2]);
+        let z = self.conv.maths(&inputs[..2]);
         let normal: Vec<&Array<T>> = z.iter().chain(inputs[2..].iter().copied()).collect();
-        let mut made = self.norm().maths(&normal);
+        let mut made = self.norm.maths(&normal);
         made.extend(z);
         made
     }
@@ -234,11 +212,10 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn cases() -> Vec<Case> {
     let case = |conv: Conv2d, relu, x: [usize; 4], kernel: usize, channels: usize, shortcut: bool| {
-        let op = ConvBatchNorm::new(conv, BatchNormTrain { eps: 1e-5, momentum: 0.1, relu });
+        let op = ConvBatchNorm { conv, norm: BatchNormTrain { eps: 1e-5, momentum: 0.1, relu } };
         let weight = [kernel, kernel, x[3] / conv.groups, channels];
-        let [_, h, w, _] = x;
-        let out = |axis: usize, length: usize| (length + 2 * conv.padding[axis] - kernel) / conv.stride[axis] + 1;
-        let (vector, y) = ([channels], [x[0], out(0, h), out(1, w), channels]);
+        let [h, w] = conv.sizes(&x, &weight).map_or([0; 2], |sizes| sizes.output);
+        let (vector, y) = ([channels], [x[0], h, w, channels]);
         let mut shapes: Vec<&[usize]> = vec![&x, &weight, &vector, &vector, &vector, &vector];
         shapes.extend(shortcut.then_some(&y[..]));
         (2..INPUTS).fold(Case::new(op, &shapes).constant(4).constant(5), Case::f32)

@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::batch_norm_fixed::merge_sums;
 use super::{AWKWARD, Entry, by_image};
 use crate::graph::{ByImage, Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
-use crate::kernel::tuning::{self, Rows, Strips, Width};
+use crate::kernel::tuning::{self, Rows, Strips};
 use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
@@ -51,15 +52,6 @@ kernel! {
         params { rows: u32, columns: u32, rows_each: u32 }
         read { x, mean, inv_std, dy }
         write { block_dgain, block_dbias }
-    }
-}
-
-kernel! {
-    /// A workgroup a strip of columns.
-    struct BackwardMerge = "layer_norm/backward_merge" {
-        params { blocks: u32, columns: u32 }
-        read { block_dgain, block_dbias }
-        write { dgain, dbias }
     }
 }
 
@@ -187,17 +179,10 @@ fn sums(io: &Io<'_>, out: &mut Recording) {
         strips.build(Variant::of(io.elem(0)).piece(width.piece())),
         Grid::volume(strips.across, strips.blocks, 1),
     );
-    if direct {
-        return;
+    if !direct {
+        let made = [1, 2].map(|at| io.output(at));
+        merge_sums(io.machine, [strips.blocks, elements], [block_dgain, block_dbias], made, out);
     }
-    let merging = Strips::merging(io.machine, strips.blocks, elements);
-    let (blocks, columns) = (word(strips.blocks), word(elements));
-    let (dgain, dbias) = (io.output(1), io.output(2));
-    out.dispatch(
-        &BackwardMerge { blocks, columns, block_dgain, block_dbias, dgain, dbias },
-        merging.build(Variant::of(Elem::F32).piece(Width::One.piece())),
-        Grid::volume(merging.across, 1, 1),
-    );
 }
 
 impl Op for LayerNormBackward {

@@ -70,9 +70,10 @@ impl Permute {
 /// The call for any order of axes. Where what is in a row in x stays so, several elements are moved at once.
 fn copy(io: &Io<'_>, out: &mut Recording, mut walk: Vec<(usize, usize)>) {
     let (mut count, mut piece) = (io.outputs[0].shape.count(), bits(io.elem(0)));
-    if let Some(((size, 1), outer)) = walk.split_last_mut()
-        && let Some((each, wide)) = wide(io.elem(0), *size)
-    {
+    if let Some(((size, 1), outer)) = walk.split_last_mut() {
+        let bytes = io.elem(0).bytes();
+        let (unit, wide) = unit(&[*size * bytes]);
+        let each = unit / bytes;
         *size /= each;
         outer.iter_mut().for_each(|(_, stride)| *stride /= each);
         (count, piece) = (count / each, wide);
@@ -101,11 +102,11 @@ fn copy(io: &Io<'_>, out: &mut Recording, mut walk: Vec<(usize, usize)>) {
     out.dispatch(&call, variant, Grid::over(count, lanes as usize));
 }
 
-/// The most elements, up to 16 bytes of them, that rows of this length are made of, and the piece that copies so many.
-fn wide(elem: Elem, length: usize) -> Option<(usize, &'static str)> {
-    let sizes = [(16, "bits_128"), (8, "bits_64"), (4, "bits_32")];
-    let each = sizes.map(|(bytes, piece)| (bytes / elem.bytes(), piece));
-    each.into_iter().find(|(each, _)| *each > 1 && length.is_multiple_of(*each))
+/// The most bytes, up to the 16 that a lane moves at once, of which all of these are multiples, and the piece that copies so many.
+pub(super) fn unit(bytes: &[usize]) -> (usize, &'static str) {
+    let fits = |unit: usize| bytes.iter().all(|bytes| bytes.is_multiple_of(unit));
+    let units = [(16, "bits_128"), (8, "bits_64"), (4, "bits_32")];
+    units.into_iter().find(|(unit, _)| fits(*unit)).unwrap_or((2, "bits_16"))
 }
 
 /// Where another axis of x is in a row in y: that one and x's own, and what is left of the walk.

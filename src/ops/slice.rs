@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::permute::unit;
 use super::{AWKWARD, Entry, Pad, by_image};
 use crate::graph::{ByImage, Case, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value};
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::{Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// x → y, of one axis only `length` from `start` on. [`Pad`] is its gradient, and it is that of `Pad` and [`Concat`](super::Concat).
@@ -48,8 +49,8 @@ pub fn split(graph: &mut Graph, x: Value, axis: usize, lengths: &[usize]) -> Res
     }
 }
 
-/// A range of an axis as a copy sees it: of `rows` rows, each `whole` units long, `each` units from `start` on. A unit is 16 bytes where
-/// all of these are multiples of it, which a lane moves at once.
+/// A range of an axis as a copy sees it: of `rows` rows, each `whole` units long, `each` units from `start` on. A unit is what a lane
+/// moves at once.
 pub(super) struct Range {
     pub(super) rows: usize,
     pub(super) each: usize,
@@ -64,12 +65,7 @@ impl Range {
         let rows = whole.shape[..axis].iter().product();
         let bytes = whole.shape[axis + 1..].iter().product::<usize>() * whole.elem.bytes();
         let [each, whole, start] = [length, whole.shape[axis], start].map(|count| count * bytes);
-        let fits = |unit: &usize| [each, whole, start].iter().all(|bytes| bytes.is_multiple_of(*unit));
-        let (unit, bits) = match [16, 4].into_iter().find(fits) {
-            Some(16) => (16, "bits_128"),
-            Some(_) => (4, "bits_32"),
-            None => (Elem::F16.bytes(), "bits_16"),
-        };
+        let (unit, bits) = unit(&[each, whole, start]);
         Self { rows, each: each / unit, whole: whole / unit, start: start / unit, bits }
     }
 
