@@ -11,7 +11,6 @@ use super::files;
 use crate::gpu::{self, Homes};
 use crate::kernel::Elem;
 use crate::kernel::tuning::Choices;
-use crate::models::parameters::{PARAMETERS, STATISTICS};
 use crate::models::{Network, NetworkError};
 use crate::plan::{Layout, Stored};
 
@@ -176,15 +175,6 @@ impl About {
     }
 }
 
-/// Which homes are read from a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// All: to continue a run.
-    All,
-    /// Parameters and running averages: to evaluate.
-    Weights,
-}
-
 /// Writes all homes: to a neighbor of `path` first, which takes its name only when it is whole and on the disk.
 ///
 /// # Errors
@@ -263,16 +253,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When they differ.
-    pub fn check(&self, layout: &Layout, which: Which) -> Result<(), CheckpointError> {
-        self.matching(layout, which).map(|_| ())
+    pub fn check(&self, layout: &Layout) -> Result<(), CheckpointError> {
+        self.matching(layout).map(|_| ())
     }
 
     /// Writes the tensors into homes, compared first as by [`check`](Self::check).
     ///
     /// # Errors
     /// When they differ; then nothing is written.
-    pub fn load(&self, homes: &Homes, which: Which) -> Result<(), CheckpointError> {
-        for (home, name, view) in self.matching(homes.layout(), which)? {
+    pub fn load(&self, homes: &Homes) -> Result<(), CheckpointError> {
+        for (home, name, view) in self.matching(homes.layout())? {
             homes.write_bytes(home, name, view.data())?;
         }
         Ok(())
@@ -282,17 +272,14 @@ impl Checkpoint {
     fn matching<'a>(
         &'a self,
         layout: &'a Layout,
-        which: Which,
     ) -> Result<Vec<(&'static str, &'a str, TensorView<'a>)>, CheckpointError> {
         let file = || self.file.clone();
         let tensors = SafeTensors::deserialize(&self.bytes)
             .map_err(|error| CheckpointError::Format { file: file(), reason: error.to_string() })?;
-        let reads = |home: &str| which == Which::All || [PARAMETERS, STATISTICS].contains(&home);
         let mut found: BTreeMap<&str, TensorView<'a>> = tensors.iter().collect();
-        found.retain(|key, _| reads(key.split('/').next().unwrap_or_default()));
         let mut matching = Vec::new();
         let mut differences = Vec::new();
-        for home in layout.homes().iter().filter(|home| reads(home.name)) {
+        for home in layout.homes() {
             for stored in &home.tensors {
                 let key = key(home.name, &stored.name);
                 match found.remove(key.as_str()) {

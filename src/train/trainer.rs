@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batches::{Augmentation, Batches, Normalization};
-use super::checkpoint::{self, About, Checkpoint, CheckpointError, Which};
+use super::checkpoint::{self, About, Checkpoint, CheckpointError};
 use super::data::{Images, digest};
 use super::error::TrainError;
 use super::evaluate::{Evaluator, fits};
@@ -235,10 +235,10 @@ impl Trainer {
             let differences = format!("{}: give this run what that run was given", differences.join("; "));
             return Err(CheckpointError::Differs { file: path.display().to_string(), differences }.into());
         }
-        file.check(self.homes().layout(), Which::All)?;
+        file.check(self.homes().layout())?;
         // From the first byte written to the last, the weights are of neither run.
         self.submitted = u64::MAX;
-        file.load(self.homes(), Which::All)?;
+        file.load(self.homes())?;
         (self.submitted, self.about.step) = (there.step, there.step);
         if self.settings.checkpoint.as_ref().is_some_and(|(own, _)| own == path) {
             self.saved = Some(there.step);

@@ -12,7 +12,7 @@ use vistok::kernel::Capabilities;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::{Network, Parameters, ResNet, by_name};
 use vistok::plan::{Layout, Options, Plan};
-use vistok::train::checkpoint::{Checkpoint, Which};
+use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::{Source, gunzip};
 use vistok::train::idx::{read_images, read_labels};
 use vistok::train::step::evaluation;
@@ -54,7 +54,7 @@ pub(crate) fn planned(bytes: &[u8]) -> Option<Plan> {
     let graph = evaluation(network.model(), &mut Parameters::new(), images).ok()?;
     let machine = Capabilities::portable();
     let layout = Layout::of(&[&graph], machine.offset_alignment).ok()?;
-    let _ = file.check(&layout, Which::Weights);
+    let _ = file.check(&layout);
     Plan::new(&graph, &layout, &machine, Options::default()).ok()
 }
 

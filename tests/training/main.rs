@@ -23,9 +23,10 @@ use vistok::ops::Sgd;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::Random;
 use vistok::train::batches::{Augmentation, Normalization};
-use vistok::train::checkpoint::{Checkpoint, Which};
+use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::Images;
 use vistok::train::step::training_step;
+use vistok::train::weights::{Weights, declared};
 use vistok::train::{Ended, Evaluator, Recompute, Report, Resumed, Schedule, Settings, Trainer};
 use vistok::tune::Product;
 
@@ -254,10 +255,10 @@ fn evaluates(bench: &Bench) -> Outcome {
     let predictions = trained.evaluator().predictions(&noise(21), trained.about().normalization)?;
     require(predictions.len() == 21, "an image without prediction")?;
     let other = trainer(bench, Settings { seed: 77, batch: 7, ..settings })?;
-    let checkpoint = Checkpoint::open(&file)?;
-    require(checkpoint.about() == trained.about(), "the file says something else of the run")?;
-    checkpoint.load(other.homes(), Which::Weights)?;
-    let again = other.evaluator().predictions(&noise(21), checkpoint.about().normalization)?;
+    let (weights, about) = (Weights::open(&file)?, trained.about());
+    require(weights.about() == Some(about), "the file says something else of the run")?;
+    weights.load(other.homes(), &about.model, &declared(&tiny(), about.image)?)?;
+    let again = other.evaluator().predictions(&noise(21), about.normalization)?;
     require(again == predictions, "other predictions from the same weights")?;
     require((other.accuracy(&noise(21))? - accuracy).abs() < f64::EPSILON, "another accuracy")
 }
@@ -289,13 +290,10 @@ fn refuses(bench: &Bench) -> Outcome {
     refused(trainer.save(&at("no folder").join("file")), &["no folder", "is the folder there"])?;
     let other = ResNet::small(4);
     let other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;
-    refused(Checkpoint::open(&good)?.load(other.homes(), Which::All), &["good", "[3, 3, 1, 8] there", "more"])?;
+    refused(Checkpoint::open(&good)?.load(other.homes()), &["good", "[3, 3, 1, 8] there", "more"])?;
     let longer = VtResNet { blocks: 3, ..tiny() };
     let longer = Trainer::new(&bench.device, &bench.pipelines, &longer, &noise(24), settings(3))?;
-    refused(
-        Checkpoint::open(&good)?.load(longer.homes(), Which::Weights),
-        &["good", "it lacks `parameters/stage3/vt2"],
-    )?;
+    refused(Checkpoint::open(&good)?.load(longer.homes()), &["good", "it lacks `parameters/stage3/vt2"])?;
     // Other options with the same shapes: only the words tell.
     let other = VtResNet { vt: tiny().vt.with_heads(1), ..tiny() };
     let mut other = Trainer::new(&bench.device, &bench.pipelines, &other, &noise(24), settings(3))?;

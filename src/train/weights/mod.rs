@@ -164,17 +164,9 @@ impl Weights {
             self.inner.tensors.iter().map(|(name, info)| (&name[..], info)).collect();
         let mut misfits = Vec::new();
         for parameter in parameters.iter() {
-            let Counterpart { name, shape, .. } = self.counterpart(parameter);
-            match found.remove(&name[..]) {
-                None => misfits.push(Misfit::Missing { name, shape }),
-                Some(info) if info.shape != shape => {
-                    misfits.push(Misfit::Misshapen { name, shape: info.shape.clone(), wanted: shape });
-                }
-                Some(info) if ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&info.dtype) => {
-                    misfits.push(Misfit::Mistyped { name, kind: format!("{:?}", info.dtype) });
-                }
-                Some(_) => {}
-            }
+            let counterpart = self.counterpart(parameter);
+            found.remove(&counterpart.name[..]);
+            misfits.extend(self.found(&counterpart).err());
         }
         let read = |name: &str| match self.names {
             // Velocities and what else a run goes on with.
@@ -205,20 +197,13 @@ impl Weights {
     /// When the file lacks it or has it in another shape or type, a number is not finite, or the file cannot be read.
     pub fn numbers(&self, parameter: &Parameter) -> Result<Vec<f32>, WeightsError> {
         let counterpart = self.counterpart(parameter);
+        let (info, floats) = self.found(&counterpart).map_err(|misfit| WeightsError::Misfits {
+            file: self.inner.file.clone(),
+            model: "the model".to_owned(),
+            misfits: vec![misfit],
+        })?;
+        let numbers = floats(&self.inner.bytes(info)?);
         let Counterpart { name, shape, .. } = &counterpart;
-        let fits = |info: &&TensorInfo| info.shape == *shape;
-        let read = match self.inner.tensors.get(name).filter(fits) {
-            Some(info) => floats(info.dtype, &self.inner.bytes(info)?),
-            None => None,
-        };
-        let Some(numbers) = read else {
-            let misfits = vec![Misfit::Missing { name: name.clone(), shape: shape.clone() }];
-            return Err(WeightsError::Misfits {
-                file: self.inner.file.clone(),
-                model: "the model".to_owned(),
-                misfits,
-            });
-        };
         if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
             let count = numbers.iter().filter(|number| !number.is_finite()).count();
             let (file, tensor, number) = (self.inner.file.clone(), name.clone(), numbers[at]);
@@ -237,6 +222,19 @@ impl Weights {
             homes.write_f32(parameter.home, &parameter.name, &self.numbers(parameter)?)?;
         }
         Ok(())
+    }
+
+    /// The tensor of a parameter, and what makes numbers of its bytes; or how it does not fit.
+    fn found(&self, Counterpart { name, shape, .. }: &Counterpart) -> Result<(&TensorInfo, Floats), Misfit> {
+        let (name, wanted) = (name.clone(), shape.clone());
+        let Some(info) = self.inner.tensors.get(&name) else { return Err(Misfit::Missing { name, shape: wanted }) };
+        if info.shape != wanted {
+            return Err(Misfit::Misshapen { name, shape: info.shape.clone(), wanted });
+        }
+        match floats(info.dtype) {
+            Some(floats) => Ok((info, floats)),
+            None => Err(Misfit::Mistyped { name, kind: format!("{:?}", info.dtype) }),
+        }
     }
 
     /// What a parameter of ours is in this file.
@@ -295,13 +293,18 @@ pub fn export(
     })
 }
 
-/// Little-endian numbers as f32; `None` of a type that weights are not read from.
-fn floats(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let halves = |number: fn([u8; 2]) -> f32| bytes.as_chunks().0.iter().map(|&pair| number(pair)).collect();
+/// Makes numbers of little-endian bytes.
+type Floats = fn(&[u8]) -> Vec<f32>;
+
+/// How a type is read; `None` of one that weights are not read from.
+fn floats(kind: Dtype) -> Option<Floats> {
+    fn each<const N: usize>(bytes: &[u8], number: fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect()
+    }
     match kind {
-        Dtype::F32 => Some(bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()),
-        Dtype::F16 => Some(halves(|pair| f16::from_le_bytes(pair).to_f32())),
-        Dtype::BF16 => Some(halves(|pair| bf16::from_le_bytes(pair).to_f32())),
+        Dtype::F32 => Some(|bytes| each(bytes, f32::from_le_bytes)),
+        Dtype::F16 => Some(|bytes| each(bytes, |pair| f16::from_le_bytes(pair).to_f32())),
+        Dtype::BF16 => Some(|bytes| each(bytes, |pair| bf16::from_le_bytes(pair).to_f32())),
         _ => None,
     }
 }
