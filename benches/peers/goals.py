@@ -10,6 +10,9 @@ PORTABLE = [
     ("training", 32, "f16", 358.0, "meganeura 0.3, f32 without batch norm", 15),
     ("training", 32, "f32", 358.0, "meganeura 0.3, f32 without batch norm", 15),
 ]
+NETWORKS = {"resnet50": "ResNet-50", "vt-resnet50": "VT-ResNet-50"}
+# The peer's ways that torch.compile made.
+COMPILED = ["compile", "autotune"]
 MIB = 1 << 20
 PASSES = [("conv2d", "forward"), ("conv2d_backward_x", "input gradient"), ("conv2d_backward_weight", "weight gradient")]
 
@@ -78,43 +81,50 @@ class Goals:
         self.rows.append({"goal": goal, "wanted": wanted, "ours": ours, "theirs": theirs, "ratio": ratio,
                           "reached": reached, "beside": more})
 
-    def networks(self, passed, batch, element):
-        """Our row of ResNet-50, and the peer's ways."""
+    def networks(self, network, passed, batch, element):
+        """Our row of a network, and the peer's ways."""
         rows = merged(self.ours.get("models", []), "throughput_ms")
         ways = ways_of(self.peers.get("models", []))
         for name, row in rows.items():
-            if row["name"] == "resnet50" and (row["pass"], row["images"][0], row["element"]) == (passed, batch, element):
+            if (row["name"], row["pass"], row["images"][0], row["element"]) == (network, passed, batch, element):
                 return row, ways.get(name, {})
         return None, {}
 
-    def against(self, passed, batch, element, wanted, names, said):
+    def against(self, network, passed, batch, element, wanted, names, said):
         """One row of the networks against the fastest of the peer's ways of these names."""
-        row, ways = self.networks(passed, batch, element)
+        row, ways = self.networks(network, passed, batch, element)
         known = {name: ways[name]["ms"] for name in names if ways.get(name, {}).get("ms")}
         best = min(known, key=known.get, default=None)
         ours = row and row["throughput_ms"]
         ratio = known[best] / ours if best and ours else None
         rest = [f"{name} {way['ms']:.2f} ms" for name, way in ways.items() if way["ms"] and name != best]
         rest += [f"{name} not run ({way['error'] or 'no time'})" for name, way in ways.items() if not way["ms"]]
-        goal = f"ResNet-50 {passed}, batch {batch}, {element}, against {said}"
+        goal = f"{NETWORKS[network]} {passed}, batch {batch}, {element}, against {said}"
         self.add(goal, wanted, ours and f"{ours:.2f} ms", best and f"{known[best]:.2f} ms ({best})", ratio, ", ".join(rest))
         return row, ways, best
 
     def models(self):
-        self.against("forward", 1, "f16", 1.5, ["graph"], "CUDA graph")
-        self.against("forward", 1, "f16", 1.0, ["compile"], "torch.compile")
-        self.against("forward", 64, "f16", 1.0, ["eager"], "eager")
-        self.against("forward", 64, "f32", 1.1, ["eager", "graph"], "strict f32, the best way")
-        for element in ["f16", "f32"]:
-            wanted = 1.0 if element == "f16" else 0.0
-            row, ways, best = self.against("training", 64, element, wanted, ["pure", "amp"],
-                                           "the best of AMP and pure f16" if element == "f16" else "pure f32 (no goal)")
-            ours, theirs = (row or {}).get("peak_bytes"), (ways.get(best) or {}).get("peak_bytes")
-            rest = [f"{name} {way['peak_bytes'] / MIB:.0f} MiB" for name, way in ways.items()
-                    if way["peak_bytes"] and name != best]
-            self.add(f"memory of that step, {element}" + ("" if wanted else " (no goal)"), wanted,
-                     ours and f"{ours / MIB:.0f} MiB", theirs and f"{theirs / MIB:.0f} MiB ({best})",
-                     theirs / ours if ours and theirs else None, ", ".join(rest))
+        self.against("resnet50", "forward", 1, "f16", 1.5, ["graph"], "CUDA graph")
+        self.against("resnet50", "forward", 1, "f16", 1.0, COMPILED, "torch.compile")
+        self.against("resnet50", "forward", 64, "f16", 1.0, ["eager"], "eager")
+        self.against("resnet50", "forward", 64, "f32", 1.1, ["eager", "graph"], "strict f32, the best way")
+        self.training("resnet50", "f16", 1.0, ["pure", "amp"], "the best of AMP and pure f16")
+        self.training("resnet50", "f32", 0.0, ["pure"], "pure f32 (no goal)")
+        self.against("vt-resnet50", "forward", 1, "f16", 1.3, COMPILED, "torch.compile")
+        self.against("vt-resnet50", "forward", 64, "f16", 1.0, COMPILED, "torch.compile")
+        self.against("vt-resnet50", "forward", 64, "f32", 0.0, ["eager", "graph"], "strict f32, the best way (no goal)")
+        self.training("vt-resnet50", "f16", 1.5, ["amp", "tf32"], "the better of AMP and TF32", "amp")
+
+    def training(self, network, element, wanted, names, said, memory=None):
+        """The time of a training step and its memory, the latter against `memory`'s, or the fastest way's."""
+        row, ways, best = self.against(network, "training", 64, element, wanted, names, said)
+        way = memory or best
+        ours, theirs = (row or {}).get("peak_bytes"), (ways.get(way) or {}).get("peak_bytes")
+        rest = [f"{name} {one['peak_bytes'] / MIB:.0f} MiB" for name, one in ways.items()
+                if one["peak_bytes"] and name != way]
+        self.add(f"memory of that step, {element}" + ("" if wanted else " (no goal)"), 1.0 if wanted else 0.0,
+                 ours and f"{ours / MIB:.0f} MiB", theirs and f"{theirs / MIB:.0f} MiB ({way})",
+                 theirs / ours if ours and theirs else None, ", ".join(rest))
 
     def gemm(self):
         rows, ways = merged(self.ours.get("gemm", []), "median_ms"), ways_of(self.peers.get("gemm", []))
@@ -165,7 +175,7 @@ class Goals:
 
     def portable(self):
         for passed, batch, element, theirs, who, wanted in PORTABLE:
-            row, _ = self.networks(passed, batch, element)
+            row, _ = self.networks("resnet50", passed, batch, element)
             ours = row and row["throughput_ms"]
             self.add(f"ResNet-50 {passed}, batch {batch}, {element}, against the best portable peer", wanted,
                      ours and f"{ours:.2f} ms", f"{theirs} ms ({who})", theirs / ours if ours else None)

@@ -5,6 +5,9 @@ import sys
 # VT blocks as the oracle has them: what is timed here computes what is compared there.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "oracle"))
 
+# Ways of torch.compile by mode. Both run as CUDA graphs; the second also times its own products against cuBLAS's, for minutes.
+COMPILED = {"compile": "reduce-overhead", "autotune": "max-autotune"}
+
 
 def network(torch, row):
     """The network of a row: a ResNet by its name, a VT-ResNet by the words that vistok describes it in; or None."""
@@ -110,7 +113,7 @@ def models(torch, row):
         def prepare():
             built, images = prepared(kind)
             built.eval()
-            built = torch.compile(built, mode="max-autotune") if way == "compile" else built
+            built = torch.compile(built, mode=COMPILED[way]) if way in COMPILED else built
 
             def run():
                 with torch.inference_mode():
@@ -123,18 +126,26 @@ def models(torch, row):
     def training(way):
         def prepare():
             mixed = way == "amp"
-            built, images = prepared(torch.float32 if mixed else kind)
+            built, images = prepared(kind if way == "pure" else torch.float32)
             labels = torch.zeros(batch, dtype=torch.long, device="cuda")
             sgd = torch.optim.SGD(built.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
             scaler = torch.amp.GradScaler("cuda", enabled=mixed)
 
-            def run():
+            def step():
                 sgd.zero_grad(set_to_none=True)
                 with torch.autocast("cuda", torch.float16, enabled=mixed):
                     loss = torch.nn.functional.cross_entropy(built(images).float(), labels)
                 scaler.scale(loss).backward()
                 scaler.step(sgd)
                 scaler.update()
+
+            def run():
+                backends = torch.backends.cuda.matmul, torch.backends.cudnn
+                for backend in backends:
+                    backend.allow_tf32 = way == "tf32"
+                step()
+                for backend in backends:
+                    backend.allow_tf32 = False
 
             return run
 
@@ -143,6 +154,7 @@ def models(torch, row):
     if network(torch, row) is None:
         return
     if row["pass"] == "forward":
-        yield from ((way, forward(way)) for way in ("eager", "graph", "compile"))
+        yield from ((way, forward(way)) for way in ("eager", "graph", *COMPILED))
     else:
-        yield from ((way, training(way)) for way in (("pure", "amp") if kind == torch.float16 else ("pure",)))
+        ways = ("pure", "amp", "tf32") if kind == torch.float16 else ("pure",)
+        yield from ((way, training(way)) for way in ways)

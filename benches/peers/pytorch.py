@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """PyTorch's time for the rows of `vistok bench SUITE --json`, for `vistok bench SUITE --against`.
 
-Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,pure,amp] [--enough MS]
+Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,autotune,pure,amp,tf32] [--enough MS]
 
 Ops run in CUDA graphs, which is their time, and launched one by one ("eager"); f32 without TF32, channels last; what
-PyTorch has no call for gets no time. Models run forward
-launched one by one ("eager"), as a CUDA graph, and by torch.compile; their training is launched one by one, in the
-row's element type ("pure") and, for f16, by autocast with scaled losses ("amp"). Of a model's ways the fastest is its
-time; all stand in `ways`, with the most memory that tensors took once it ran. The file is written after every row.
+PyTorch has no call for gets no time. Models run forward launched one by one ("eager"), as a CUDA graph, and by
+torch.compile in two modes ("compile", "autotune"); their training is launched one by one, in the row's element type
+("pure") and, beside f16, by autocast with scaled losses ("amp") and in f32 with TF32 ("tf32"). Of a model's ways the
+fastest is its time; all stand in `ways`, with the most memory that tensors took once it ran. The file is written after
+every row.
 """
 import argparse
 import gc
@@ -214,7 +215,7 @@ def main():
     arguments.add_argument("rows")
     arguments.add_argument("out")
     arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--ways", default="eager,graph,compile,pure,amp")
+    arguments.add_argument("--ways", default="eager,graph,compile,autotune,pure,amp,tf32")
     arguments.add_argument("--enough", type=float, default=3000.0, help="milliseconds that runs back to back may take")
     arguments = arguments.parse_args()
     with open(arguments.rows, encoding="utf-8") as file:
