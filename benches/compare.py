@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ours and PyTorch on one GPU, by turns, and which goals are reached: one JSON file, one Markdown table.
 
-Usage: compare.py VISTOK OUT_FOLDER [--minutes 8] [--commit C] [--steps models,gemm,layers,memory-bound,compile]
+Usage: compare.py VISTOK OUT_FOLDER [--minutes 8] [--commit C] [--steps models,vt,gemm,layers,memory-bound,compile]
 
 Needs the compiled program, Python's standard library, and for the peer's side torch. Each suite is measured by ours, by
 PyTorch, and where that is quick by ours again, since clocks move. Tiles that `vistok tune` found are used. Every step has a
@@ -28,6 +28,8 @@ STEPS = [
     ("models", "peer", 180, None, ["--ways", "eager,graph,pure,amp", "--enough", "1500"]),
     ("vt models", "ours", 60, ["models", " vt-resnet50 "], []),
     ("vt models", "peer", 120, None, ["--ways", "eager,graph,pure,amp,tf32", "--enough", "1000"]),
+    ("vt", "ours", 60, ["vt", "f16"], []),
+    ("vt", "peer", 150, None, ["--rounds", "5", "--ways", "eager,graph,sdpa"]),
     ("gemm", "ours", 40, ["gemm"], []),
     ("gemm", "peer", 40, None, []),
     ("gemm", "ours again", 40, ["gemm"], []),
@@ -39,9 +41,9 @@ STEPS = [
     ("layers f32", "peer", 90, None, ["--rounds", "5"]),
     ("models", "ours again", 90, ["models", " resnet50 "], []),
     ("vt models", "ours again", 60, ["models", " vt-resnet50 "], []),
-    ("compile", "peer", 400, None, ["--ways", "compile,autotune", "--enough", "1000"]),
+    ("compile", "peer", 400, None, ["--ways", "compile", "--enough", "1000"]),
 ]
-# What torch.compile is asked for: compiling one takes a minute and more.
+# What torch.compile is asked for: compiling one takes a quarter of a minute, and with `autotune` several minutes.
 COMPILED = [
     ("resnet50", "forward", "f16", 1),
     ("vt-resnet50", "forward", "f16", 1),
@@ -191,8 +193,8 @@ def main():
     arguments.add_argument("out")
     arguments.add_argument("--minutes", type=float, default=8.0)
     arguments.add_argument("--commit")
-    arguments.add_argument("--steps", default="models,gemm,layers,memory-bound,compile",
-                           help="the suites to run; compile needs models")
+    arguments.add_argument("--steps", default="models,vt,gemm,layers,memory-bound,compile",
+                           help="the suites to run; compile needs models, of which `vt models` are those with visual tokens")
     arguments.add_argument("--peer", default=None, help="a program in place of python3 benches/peers/pytorch.py")
     arguments = arguments.parse_args()
     arguments.peer = [arguments.peer] if arguments.peer else [sys.executable, str(HERE / "peers" / "pytorch.py")]

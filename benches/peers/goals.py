@@ -11,6 +11,8 @@ PORTABLE = [
     ("training", 32, "f32", 358.0, "meganeura 0.3, f32 without batch norm", 15),
 ]
 NETWORKS = {"resnet50": "ResNet-50", "vt-resnet50": "VT-ResNet-50"}
+# What share of its floor attention on a map is to reach.
+FLOORS = {"COCO-stuff, level 2": 0.8, "COCO-stuff, level 3": 0.8, "COCO-stuff, level 4": 0.6, "LIP, level 2": 0.6}
 # The peer's ways that torch.compile made.
 COMPILED = ["compile", "autotune"]
 MIB = 1 << 20
@@ -73,6 +75,7 @@ class Goals:
         self.gemm()
         self.layers()
         self.memory_bound()
+        self.visual_tokens()
         self.portable()
 
     def add(self, goal, wanted, ours, theirs, ratio, more="", whole=True):
@@ -173,6 +176,35 @@ class Goals:
         self.add("memory-bound kernels: share of the floor, the least", 0.85, said, "a copy, same run" if timed else None,
                  least, "; ".join(under), len(timed) == len(rows) or bool(under))
 
+    def visual_tokens(self):
+        """Attention between tokens and pixels: forward beside its floor, and forward and backward beside the peer's ways."""
+        rows, ways = merged(self.ours.get("vt", []), "median_ms"), ways_of(self.peers.get("vt", []))
+        cases = {}
+        for name, row in rows.items():
+            if row["element"] == "f16" and row["median_ms"]:
+                # The gradients of a case stand behind it.
+                if row["pass"] == "forward":
+                    case = cases[len(cases)] = {"rows": [], "names": []}
+                case["rows"].append(row)
+                case["names"].append(name)
+        for case in cases.values():
+            forward = case["rows"][0]
+            of, what = forward["name"].split("(")[-1].rstrip(")"), kind(forward)
+            wanted = FLOORS.get(of, 0.0) if what != "self-attention" else 0.0
+            for row in case["rows"]:
+                self.add(f"{what}, {of}, {'forward' if row is forward else 'backward'}: share of the floor", wanted,
+                         f"{1e3 * row['median_ms']:.1f} us", f"{1e3 * row['floor_ms']:.1f} us (floor)",
+                         row["floor_ms"] / row["median_ms"])
+            both = [ways.get(name, {}) for name in case["names"]]
+            sums = {way: sum(one[way]["ms"] for one in both) for way in ["graph", "eager", "compile"]
+                    if all((one.get(way) or {}).get("ms") for one in both)}
+            ours = sum(row["median_ms"] for row in case["rows"])
+            best = min(sums, key=sums.get, default=None)
+            rest = [f"{way} {1e3 * ms:.1f} us" for way, ms in sums.items() if way != best]
+            rest += [f"sdpa, forward alone {1e3 * one['sdpa']['ms']:.1f} us" for one in both[:1] if (one.get("sdpa") or {}).get("ms")]
+            self.add(f"{what}, {of}, forward and backward", 2.0 if wanted else 1.5, f"{1e3 * ours:.1f} us",
+                     best and f"{1e3 * sums[best]:.1f} us ({best})", best and sums[best] / ours, ", ".join(rest))
+
     def portable(self):
         for passed, batch, element, theirs, who, wanted in PORTABLE:
             row, _ = self.networks("resnet50", passed, batch, element)
@@ -196,6 +228,12 @@ def squares(row):
     shapes = [given["shape"] for given in row.get("inputs", [])]
     sizes = {size for shape in shapes for size in shape}
     return sizes.pop() if row.get("op") == "matmul" and len(sizes) == 1 and all(len(one) == 2 for one in shapes) else None
+
+
+def kind(row):
+    """What an attention is for, by who asks whom."""
+    queries, keys = (given["shape"][1] for given in row["inputs"][:2])
+    return "self-attention" if queries == keys else "tokenizer" if queries < keys else "projector"
 
 
 def strides(row):

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """PyTorch's time for the rows of `vistok bench SUITE --json`, for `vistok bench SUITE --against`.
 
-Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,autotune,pure,amp,tf32] [--enough MS]
+Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,autotune,sdpa,pure,amp,tf32] [--enough MS]
 
-Ops run in CUDA graphs, which is their time, and launched one by one ("eager"); f32 without TF32, channels last; what
-PyTorch has no call for gets no time. Models run forward launched one by one ("eager"), as a CUDA graph, and by
-torch.compile in two modes ("compile", "autotune"); their training is launched one by one, in the row's element type
-("pure") and, beside f16, by autocast with scaled losses ("amp") and in f32 with TF32 ("tf32"). Of a model's ways the
-fastest is its time; all stand in `ways`, with the most memory that tensors took once it ran. The file is written after
-every row.
+Ops run in CUDA graphs, which is their time, and launched one by one ("eager"); attention also by torch.compile and as
+PyTorch's fused call ("sdpa"), both in CUDA graphs; f32 without TF32, channels last; what PyTorch has no call for gets no
+time. Models run forward launched one by one ("eager"), as a CUDA graph, and by torch.compile in two modes ("compile",
+"autotune"); their training is launched one by one, in the row's element type ("pure") and, beside f16, by autocast with
+scaled losses ("amp") and in f32 with TF32 ("tf32"). Of a model's ways the fastest is its time; all stand in `ways`, with
+the most memory that tensors took once it ran. The file is written after every row.
 """
 import argparse
 import gc
@@ -110,9 +110,43 @@ def call(torch, op, attributes, inputs):
         return lambda: inputs[0].mean(1)
     if op == "sum_rows":
         return lambda: inputs[0].sum(0)
+    if op in ("attend", "attend_backward"):
+        return attention(torch, op, attributes, inputs)
     if op == "permute":
         return lambda: inputs[0].permute(attributes["axes"]).contiguous()
     return None
+
+
+def attention(torch, op, attributes, inputs):
+    """softmax(scale q k^T) v of heads, or what autograd does for its gradients with the weights kept; without v it is k."""
+    backward = op == "attend_backward"
+    q, k, *given = inputs[:2] + inputs[5:] if backward else inputs
+    heads, scale = attributes["heads"], attributes["scale"]
+
+    def split(x):
+        return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+    q, k, v = split(q), split(k), split(given[0] if given else k)
+    if not backward:
+        return lambda: torch.softmax(torch.matmul(q, k.transpose(-1, -2)) * scale, -1) @ v
+    weights, dy = torch.softmax(torch.matmul(q, k.transpose(-1, -2)) * scale, -1), split(inputs[4])
+
+    def gradients():
+        dv = torch.matmul(weights.transpose(-1, -2), dy)
+        dp = torch.matmul(dy, v.transpose(-1, -2))
+        ds = torch.ops.aten._softmax_backward_data(dp, weights, -1, weights.dtype) * scale
+        dq, dk = torch.matmul(ds, k), torch.matmul(ds.transpose(-1, -2), q)
+        return (dq, dk, dv) if given else (dq, dk + dv)
+
+    return gradients
+
+
+def fused_attention(torch, attributes, inputs):
+    """The attention that PyTorch has as one call."""
+    q, k, v = inputs[0], inputs[1], inputs[-1]
+    heads = attributes["heads"]
+    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
+    return lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=attributes["scale"])
 
 
 def tensor(torch, given):
@@ -139,17 +173,32 @@ def launched(torch, run):
     return statistics.median(lasting(runs) for _ in range(5))
 
 
-def time_op(torch, row, rounds):
+def time_op(torch, row, wanted, rounds):
     """Milliseconds of a row by way; one row at a time, since the tensors of all together do not fit."""
-    with torch.inference_mode():
-        run = call(torch, row["op"], row["attributes"], [tensor(torch, one) for one in row["inputs"]])
-        if run is None:
-            return {}
+
+    def as_graph(run):
         graph, turns = captured(torch, run, 5.0)
         for _ in range(3):
             graph.replay()
-        times = [milliseconds(torch, graph.replay) / turns for _ in range(rounds)]
-        return {"graph": {"ms": statistics.median(times)}, "eager": {"ms": launched(torch, run)}}
+        return {"ms": statistics.median(milliseconds(torch, graph.replay) / turns for _ in range(rounds))}
+
+    with torch.inference_mode():
+        inputs = [tensor(torch, one) for one in row["inputs"]]
+        run = call(torch, row["op"], row["attributes"], inputs)
+        if run is None:
+            return {}
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        run()
+        taken = torch.cuda.max_memory_allocated() - held
+        ways = {"graph": {**as_graph(run), "peak_bytes": taken}, "eager": {"ms": launched(torch, run)}}
+        attends = row["op"].startswith("attend")
+        # Compiling each op would take a minute a row, and only of attention is there anything to fuse.
+        if attends and "compile" in wanted:
+            ways["compile"] = as_graph(torch.compile(run))
+        if row["op"] == "attend" and "sdpa" in wanted:
+            ways["sdpa"] = as_graph(fused_attention(torch, row["attributes"], inputs))
+        return ways
 
 
 def said(error):
@@ -157,10 +206,10 @@ def said(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def time_ops(torch, rows, rounds, written):
+def time_ops(torch, rows, wanted, rounds, written):
     for row in rows:
         try:
-            row["ways"] = time_op(torch, row, rounds)
+            row["ways"] = time_op(torch, row, wanted, rounds)
             row["median_ms"] = row["ways"].get("graph", {}).get("ms")
         except Exception as error:  # one row is no reason to lose the others
             row["median_ms"], row["error"] = None, said(error)
@@ -215,13 +264,13 @@ def main():
     arguments.add_argument("rows")
     arguments.add_argument("out")
     arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--ways", default="eager,graph,compile,autotune,pure,amp,tf32")
+    arguments.add_argument("--ways", default="eager,graph,compile,autotune,sdpa,pure,amp,tf32")
     arguments.add_argument("--enough", type=float, default=3000.0, help="milliseconds that runs back to back may take")
     arguments = arguments.parse_args()
     with open(arguments.rows, encoding="utf-8") as file:
         document = json.load(file)
     torch = prepared()
-    fields = ["name", "shape", "element", "pass", "op", "attributes", "inputs", "images"]
+    fields = ["name", "shape", "element", "pass", "op", "attributes", "inputs", "images", "network"]
     rows = [{field: row[field] for field in fields if field in row} for row in document["rows"]]
     name = f"PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}"
 
@@ -232,10 +281,11 @@ def main():
             file.write("\n")
         os.replace(arguments.out + ".part", arguments.out)
 
+    wanted = arguments.ways.split(",")
     if document["suite"] == "models":
-        time_models(torch, rows, arguments.ways.split(","), arguments.enough, written)
+        time_models(torch, rows, wanted, arguments.enough, written)
     else:
-        time_ops(torch, rows, arguments.rounds, written)
+        time_ops(torch, rows, wanted, arguments.rounds, written)
 
 
 if __name__ == "__main__":

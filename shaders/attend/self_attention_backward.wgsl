@@ -1,6 +1,7 @@
 // dq = dS k, dk = dS^T q and dv = P^T dy, with dS = scale P (dy v^T - rowsum(dy y)). At most QUERIES queries, KEYS keys.
 // One workgroup an (image, head), its P and dS in workgroup memory; one lane an element of dq, or four keys' of dk and dv.
 // needs elem_f32 | elem_f16
+// needs part_elem | part_f32
 // needs index
 // needs attend_gradients
 
@@ -12,8 +13,8 @@ struct Params { batch: u32, queries: u32, keys: u32, heads: u32, depth: u32, wid
 @group(0) @binding(4) var<storage, read> dy: array<elem>; // [batch, queries, heads, width]
 @group(0) @binding(5) var<storage, read> rows: array<f32>; // [batch, queries, heads, 2]
 @group(0) @binding(6) var<storage, read_write> dq: array<elem>; // as q
-@group(0) @binding(7) var<storage, read_write> dk: array<elem>; // as k
-@group(0) @binding(8) var<storage, read_write> dv: array<elem>; // as v
+@group(0) @binding(7) var<storage, read_write> dk: array<part>; // as k
+@group(0) @binding(8) var<storage, read_write> dv: array<part>; // as v
 
 var<workgroup> p_tile: array<vec4<f32>, WORKGROUP>; // [QUERIES, QUADS]
 var<workgroup> ds_tile: array<vec4<f32>, WORKGROUP>;
@@ -59,7 +60,7 @@ fn main(
         }
         for (var at = 0u; at < 4u; at++) { // unroll
             if 4u * quad + at < params.keys {
-                dk[key_row(4u * quad + at) * params.depth + c] = elem(sum[at]);
+                dk[key_row(4u * quad + at) * params.depth + c] = part(sum[at]);
             }
         }
     }
@@ -72,7 +73,7 @@ fn main(
         }
         for (var at = 0u; at < 4u; at++) { // unroll
             if 4u * quad + at < params.keys {
-                dv[key_row(4u * quad + at) * params.width + c] = elem(sum[at]);
+                dv[key_row(4u * quad + at) * params.width + c] = part(sum[at]);
             }
         }
     }

@@ -7,7 +7,7 @@ use super::BenchError;
 use crate::graph::{Case, Input, Tensor};
 use crate::kernel::Elem;
 use crate::models::{Parameters, by_name};
-use crate::ops::{self, Conv2d, MatMul};
+use crate::ops::{self, Attend, Conv2d, MatMul};
 use crate::train::step::evaluation_in;
 
 /// A set of cases; each is measured forward and, where it has a gradient, backward.
@@ -21,6 +21,8 @@ pub enum Suite {
     Resnet50Layers,
     /// The ops that multiply nothing to speak of: norms, pooling, sums, losses, updates.
     MemoryBound,
+    /// Tokenizer, token transformer and projector on the maps of the paper's networks.
+    Vt,
 }
 
 /// Images of a batch in [`Suite::Resnet50Layers`].
@@ -32,7 +34,7 @@ const SMALL: usize = 20_000;
 
 impl Suite {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ops, Self::Gemm, Self::Resnet50Layers, Self::MemoryBound];
+    pub const ALL: [Self; 5] = [Self::Ops, Self::Gemm, Self::Resnet50Layers, Self::MemoryBound, Self::Vt];
 
     /// Its name in commands.
     #[must_use]
@@ -42,6 +44,7 @@ impl Suite {
             Self::Gemm => "gemm",
             Self::Resnet50Layers => "resnet50-layers",
             Self::MemoryBound => "memory-bound",
+            Self::Vt => "vt",
         }
     }
 
@@ -56,6 +59,7 @@ impl Suite {
             Self::MemoryBound => Ok(of_ops(software, few, only_moves)),
             Self::Gemm => Ok(products(software)),
             Self::Resnet50Layers => convolutions(software),
+            Self::Vt => Ok(visual_tokens(software)),
         }
     }
 }
@@ -86,6 +90,36 @@ fn products(software: bool) -> Vec<Case> {
     let (batch, width) = if software { (2, 64) } else { (256, 1024) };
     cases.push(Case::new(MatMul::new(), &[&[batch, 16, width], &[width, width]]));
     cases
+}
+
+/// Batch, pixels, channels and tokens of a map, and whose it is: COCO-stuff at 800x1216 and LIP at 473x473 by VT-FPN,
+/// ImageNet at 224x224 by VT-ResNet.
+const MAPS: &[([usize; 4], &str)] = &[
+    ([8, 60_800, 256, 8], "COCO-stuff, level 2"),
+    ([8, 15_200, 256, 8], "COCO-stuff, level 3"),
+    ([8, 3_800, 256, 8], "COCO-stuff, level 4"),
+    ([8, 950, 256, 8], "COCO-stuff, level 5"),
+    ([4, 14_161, 256, 8], "LIP, level 2"),
+    ([64, 196, 512, 16], "ImageNet, 512 channels"),
+    ([64, 196, 1024, 16], "ImageNet, 1024 channels"),
+    ([64, 196, 1024, 32], "ImageNet, 32 tokens"),
+    ([64, 196, 1024, 64], "ImageNet, 64 tokens"),
+    ([256, 196, 1024, 16], "ImageNet, batch 256"),
+];
+const LITTLE_MAPS: &[([usize; 4], &str)] = &[([2, 300, 32, 8], "small"), ([2, 49, 64, 16], "small, 64 channels")];
+
+/// Of each map: tokens drawn from its pixels, which are their own values; its pixels asking the tokens; and the tokens
+/// among themselves.
+fn visual_tokens(software: bool) -> Vec<Case> {
+    let maps = if software { LITTLE_MAPS } else { MAPS };
+    let each = maps.iter().flat_map(|&([n, pixels, channels, tokens], map)| {
+        let attend = Attend { heads: 1, scale: 1.0 / (channels as f64).sqrt() };
+        let (pixels, tokens) = ([n, pixels, channels], [n, tokens, channels]);
+        let pool = Case::new(attend, &[&tokens, &pixels]);
+        let project = Case::new(attend, &[&pixels, &tokens, &tokens]);
+        [pool.real(map), project.real(map), Case::new(attend, &[&tokens, &tokens, &tokens]).real(map)]
+    });
+    each.collect()
 }
 
 /// The convolutions that the network's own graph holds, each shape once.

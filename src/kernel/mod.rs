@@ -10,7 +10,7 @@ mod elem;
 mod expression;
 mod inline;
 mod pieces;
-mod recording;
+pub(crate) mod recording;
 mod reflect;
 pub mod tuning;
 mod unroll;

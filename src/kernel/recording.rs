@@ -3,7 +3,7 @@
 use super::{Interface, Kernel, Variant, View};
 
 /// WebGPU's limit on workgroups along one dimension of a dispatch.
-pub(super) const MAX_GROUPS: u32 = 65_535;
+pub(crate) const MAX_GROUPS: u32 = 65_535;
 
 /// How many workgroups a dispatch has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -41,6 +41,23 @@ impl Reflection {
         self.module.entry_points.first().map_or(1, |entry| entry.workgroup_size.iter().product())
     }
 
+    /// Workgroup variables beside cooperative matrices that take no multiple of 16 bytes. Fragments are loaded 16 bytes at a
+    /// time from where a variable happens to begin; a driver was seen to put variables side by side, so that behind an odd one
+    /// every fragment was read 8 bytes off.
+    fn misaligning(&self) -> Vec<(String, u32)> {
+        let types = &self.module.types;
+        if !types.iter().any(|(_, of)| matches!(of.inner, TypeInner::CooperativeMatrix { .. })) {
+            return Vec::new();
+        }
+        let all = self.module.global_variables.iter().map(|(_, variable)| variable);
+        all.filter(|variable| variable.space == AddressSpace::WorkGroup)
+            .map(|variable| {
+                (variable.name.clone().unwrap_or_default(), types[variable.ty].inner.size(self.module.to_ctx()))
+            })
+            .filter(|(_, bytes)| !bytes.is_multiple_of(16))
+            .collect()
+    }
+
     fn bindings(&self) -> Vec<(String, Access)> {
         let mut bindings: Vec<_> = self
             .module
@@ -106,5 +123,10 @@ pub fn disagreements(interface: &Interface, reflection: &Reflection) -> Vec<Stri
         found.push(format!("params\n  rust {rust:?}\n  wgsl {wgsl:?}"));
     }
     found.extend(reflection.unused().into_iter().map(|name| format!("{name} is bound and never used")));
+    found.extend(reflection.misaligning().into_iter().map(|(name, bytes)| {
+        format!(
+            "{name} takes {bytes} bytes of workgroup memory; beside cooperative matrices it must be a multiple of 16"
+        )
+    }));
     found
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::Elem;
+use super::{Elem, Fragment};
 
 /// One build of a kernel. Together with the kernel it is the key of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,12 @@ impl Variant {
     #[must_use]
     pub fn has(&self, piece: &str) -> bool {
         self.pieces.contains(piece)
+    }
+
+    /// Whether it multiplies cooperative matrices.
+    #[must_use]
+    pub fn is_cooperative(&self) -> bool {
+        [Fragment::Eight, Fragment::Sixteen].into_iter().any(|fragment| self.has(fragment.piece()))
     }
 
     /// The choices made.

@@ -5,16 +5,18 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use super::attend_backward::AttendBackward;
+use super::attend_parts::Parts;
+use super::attend_rows::{BLOCK, RowTiles, kept};
 use super::attend_tiles::{Regime, Sizes, Split};
 use super::{BatchNormFixed, MatMul, Permute, Reshape, Softmax, by_image};
 use crate::graph::{
-    ByImage, Case, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature,
-    Tensor, Value,
+    ByImage, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor,
+    Value,
 };
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
 
-/// q[N, Q, C], k[N, K, C], v[N, K, D] → y[N, Q, D], log_sum f32[N, heads, Q].
+/// q[N, Q, C], k[N, K, C], perhaps v[N, K, D] → y[N, Q, D], log_sum f32[N, heads, Q]; without v the keys are the values.
 ///
 /// A head takes C / heads neighboring channels of q and k and D / heads of v; y = softmax over the keys(q kᵀ scale) v.
 /// `log_sum` is the logarithm of the softmax's denominator, from which the backward pass makes the weights again.
@@ -32,15 +34,6 @@ kernel! {
     struct SoftmaxPool = "attend/softmax_pool" {
         params { batch: u32, queries: u32, keys: u32, heads: u32, depth: u32, width: u32, split: u32, scale: f32 }
         read { q, k, v }
-        write { y, log_sum }
-    }
-}
-
-kernel! {
-    /// Joins the parts of [`SoftmaxPool`].
-    struct Join = "attend/join" {
-        params { batch: u32, queries: u32, heads: u32, width: u32, parts: u32 }
-        read { part_y, part_log_sum }
         write { y, log_sum }
     }
 }
@@ -64,7 +57,7 @@ kernel! {
 }
 
 impl Sizes {
-    /// The sizes for these inputs q, k, v.
+    /// The sizes for these q, k, v.
     ///
     /// # Errors
     /// A sentence that says what does not fit.
@@ -104,41 +97,51 @@ impl Op for Attend {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [q, k, v] = inputs else { return Err("takes q, k and v".to_owned()) };
-        let sizes = Sizes::of([q, k, v], self.heads)?;
+        let (2..=3, Some([q, k])) = (inputs.len(), inputs.first_chunk()) else {
+            return Err("takes q, k and perhaps v".to_owned());
+        };
+        let sizes = Sizes::of([q, k, inputs.get(2).unwrap_or(k)], self.heads)?;
         let y = q.shaped([sizes.batch, sizes.queries, sizes.heads * sizes.width]);
         Ok(vec![y, Tensor::f32([sizes.batch, sizes.heads, sizes.queries])])
     }
 
-    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
-        by_image(self, &[0, 1, 2])
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1, 2][..inputs.len()])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let sizes = Sizes::known([&io.inputs[0], &io.inputs[1], &io.inputs[2]], self.heads, |x| x.shape.dims());
+        let inputs = [0, 1, value_at(io)].map(|at| &io.inputs[at]);
+        let sizes = Sizes::known(inputs, self.heads, |x| x.shape.dims());
+        let by_rows = |tokens| RowTiles::of(io.machine, io.elem(0), &sizes, tokens);
         match sizes.regime(io.machine) {
-            Regime::SelfAttention => self.self_attention(io, sizes, out),
-            Regime::CrossAttention => self.cross_attention(io, sizes, out),
-            Regime::SoftmaxPool => self.softmax_pool(io, sizes, out),
+            Regime::CrossAttention => match by_rows(sizes.keys) {
+                Some(tiles) => self.cross_attention_rows(io, (sizes, tiles), out),
+                None => self.cross_attention(io, sizes, out),
+            },
+            regime => match (by_rows(BLOCK), regime) {
+                (Some(tiles), _) => self.softmax_pool_rows(io, (sizes, tiles), out),
+                (None, Regime::SelfAttention) => self.self_attention(io, sizes, out),
+                (None, _) => self.softmax_pool(io, sizes, out),
+            },
         }
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
-        let (&[q, k, v], &[y, log_sum]) = (&node.inputs[..], &node.outputs[..]) else {
-            unreachable!("the shape rule fixed the inputs and outputs")
-        };
+        let [y, log_sum] = [node.outputs[0], node.outputs[1]];
         if grads[1].is_some() {
             let why = "log_sum is kept for the backward pass; only y may be differentiated";
             return Err(GraphError::NoGradient { op: self.name().to_owned(), why });
         }
-        let Some(dy) = grads[0] else { return Ok(vec![None; 3]) };
+        let Some(dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
         let op = AttendBackward { heads: self.heads, scale: self.scale };
-        Ok(graph.apply(op, &[q, k, v, y, log_sum, dy])?.into_iter().map(Some).collect())
+        let (asked, values) = node.inputs.split_at(2);
+        let inputs = [asked, &[y, log_sum, dy], values].concat();
+        Ok(graph.apply(op, &inputs)?.into_iter().map(Some).collect())
     }
 
     /// softmax(scale q kᵀ) v with a batch of heads; nothing else here takes the logarithm that `log_sum` is.
     fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
-        let &[q, k, v] = inputs else { return Ok(None) };
+        let (q, k, v) = (inputs[0], inputs[1], *inputs.get(2).unwrap_or(&inputs[1]));
         let Ok(sizes) = Sizes::of([graph.tensor(q), graph.tensor(k), graph.tensor(v)], self.heads) else {
             return Ok(None); // what is not attended is refused by the op itself
         };
@@ -152,16 +155,26 @@ impl Op for Attend {
         Ok(Some(vec![Some(graph.apply_one(Reshape { shape }, &[y])?), None]))
     }
 
+    fn honest(&self, inputs: &[&Array<f32>], outputs: &[Tensor]) -> Option<Vec<Array<f32>>> {
+        Some(self.computed(inputs, kept(&outputs[0])))
+    }
+
     fn functions(&self) -> &'static [Function] {
         &[Function::Exp, Function::Log, Function::Divide]
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
-        let [_, queries, width] = outputs[0].shape.dims();
-        let multiply_adds = inputs[1].shape.count() * queries + inputs[2].shape.count() / width * width * queries;
+        let [_, queries, _] = outputs[0].shape.dims();
+        let value = inputs.get(2).unwrap_or(&inputs[1]);
+        let multiply_adds = (inputs[1].shape.count() + value.shape.count()) * queries;
         let bytes = inputs.iter().chain(outputs).map(|tensor| tensor.bytes() as u64).sum();
         Cost { multiply_adds: multiply_adds as u64, bytes }
     }
+}
+
+/// Which input holds the values.
+pub(super) fn value_at(io: &Io<'_>) -> usize {
+    io.inputs.len() - 1
 }
 
 impl Attend {
@@ -184,7 +197,7 @@ impl Attend {
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(2),
+            v: io.input(value_at(io)),
             y: io.output(0),
             log_sum: io.output(1),
         };
@@ -203,7 +216,7 @@ impl Attend {
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(2),
+            v: io.input(value_at(io)),
             y: io.output(0),
             log_sum: io.output(1),
         };
@@ -215,11 +228,8 @@ impl Attend {
     fn softmax_pool(&self, io: &Io<'_>, sizes: Sizes, out: &mut Recording) {
         let tile = sizes.by_queries(io.machine, sizes.width);
         let groups = sizes.batch * sizes.heads * sizes.queries.div_ceil(tile.queries);
-        let Split { each, parts } = Split::of(sizes.keys, tile.keys(), groups);
-        let (y, log_sum) = match parts {
-            1 => (io.output(0), io.output(1)),
-            _ => [0, 1].map(|at| out.scratch(parts * io.outputs[at].shape.count())).into(),
-        };
+        let split = Split::of(sizes.keys, tile.keys(), groups);
+        let parts = Parts::of(io, split, out);
         let call = SoftmaxPool {
             batch: word(sizes.batch),
             queries: word(sizes.queries),
@@ -227,40 +237,32 @@ impl Attend {
             heads: word(sizes.heads),
             depth: word(sizes.depth),
             width: word(sizes.width),
-            split: word(each),
+            split: word(split.each),
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(2),
-            y,
-            log_sum,
+            v: io.input(value_at(io)),
+            y: parts.y,
+            log_sum: parts.log_sum,
         };
-        let part = if parts == 1 { "part_elem" } else { "part_f32" };
-        let variant = Variant::of(io.elem(0)).piece(part);
-        out.dispatch(&call, tile.build_strips(variant, io.machine, sizes.depth, 1), Grid::of(groups * parts));
-        if parts > 1 {
-            let join = Join {
-                batch: word(sizes.batch),
-                queries: word(sizes.queries),
-                heads: word(sizes.heads),
-                width: word(sizes.width),
-                parts: word(parts),
-                part_y: y,
-                part_log_sum: log_sum,
-                y: io.output(0),
-                log_sum: io.output(1),
-            };
-            let lanes = tuning::lanes(io.machine);
-            let variant = Variant::of(io.elem(0)).constant("WORKGROUP", lanes);
-            out.dispatch(&join, variant, Grid::over(io.outputs[0].shape.count(), lanes as usize));
-        }
+        let variant = Variant::of(io.elem(0)).piece(parts.piece());
+        let variant = tile.build_strips(variant, io.machine, sizes.depth, 1);
+        out.dispatch(&call, variant, Grid::of(groups * split.parts));
+        parts.join(io, sizes, out);
     }
 }
 
 impl Maths for Attend {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[q, k, v] = inputs else { unreachable!("the shape rule fixed the inputs") };
-        let sizes = Sizes::known([q, k, v], self.heads, Array::dims);
+        self.computed(inputs, |weight| weight)
+    }
+}
+
+impl Attend {
+    /// `kept`: a weight as values are multiplied by it.
+    fn computed<T: Real>(&self, inputs: &[&Array<T>], kept: impl Fn(T) -> T + Sync) -> Vec<Array<T>> {
+        let (q, k, v) = (inputs[0], inputs[1], inputs.get(2).unwrap_or(&inputs[1]));
+        let sizes = Sizes::known([q, k, v], self.heads, |x: &Array<T>| x.dims());
         let Sizes { batch, queries, keys, heads, depth, width } = sizes;
         let attend = |row: usize| {
             let (n, head) = (row / (queries * heads), row % heads);
@@ -277,7 +279,7 @@ impl Maths for Attend {
             let mut y = vec![T::default(); width];
             for (key, &weight) in weights.iter().enumerate() {
                 let values = &v.data[key_row(key) * width..][..width];
-                y.iter_mut().zip(values).for_each(|(y, &value)| *y += weight / sum * value);
+                y.iter_mut().zip(values).for_each(|(y, &value)| *y += kept(weight) / sum * value);
             }
             (y, largest + sum.ln())
         };
@@ -292,86 +294,18 @@ impl Maths for Attend {
     }
 }
 
-/// Queries, keys, heads, channels of a head of q and k, of v.
-const SHAPES: &[[usize; 5]] = &[
-    [1, 1, 1, 1, 1],
-    [1, 2, 1, 3, 1],
-    [8, 8, 2, 5, 3],
-    [3, 7, 1, 33, 17],
-    [16, 16, 1, 4, 40],
-    [33, 8, 2, 4, 5],
-    [31, 16, 1, 16, 65],
-    [127, 3, 1, 2, 7],
-    [40, 64, 1, 3, 2],
-    [1, 65, 1, 5, 3],
-    [3, 127, 2, 4, 5],
-    [16, 196, 1, 5, 16],
-    [17, 100, 1, 33, 9],
-    [9, 300, 1, 2, 130],
-    // More channels than a workgroup sums at once.
-    [9, 70, 1, 70, 90],
-    [40, 5, 1, 40, 50],
-    // Far more channels on one side than on the other.
-    [5, 6, 1, 70, 3],
-    [70, 6, 1, 130, 8],
-    [9, 70, 1, 130, 8],
-    // Several channels a lane.
-    [3, 70, 1, 300, 300],
-    [70, 9, 1, 300, 300],
-    // No larger: llvmpipe ends all loops of an invocation after 65,535 turns.
-    [32, 40, 1, 260, 260],
-    // Two tiles of queries by keys that fill their tiles.
-    [30, 128, 2, 4, 5],
-    // Sums split among several workgroups: an even number of parts, and a last part of one row.
-    [9, 1100, 2, 3, 5],
-    [1100, 9, 2, 3, 5],
-    [9, 1281, 2, 3, 5],
-    [1281, 9, 2, 3, 5],
-];
-
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[
         Signature::of::<Attend>(
             "attend",
-            "head by head, y = softmax over the keys(q kᵀ scale) v; log_sum is the logarithm of its denominator",
+            "head by head, y = softmax over the keys(q kᵀ scale) v, v = k unless given; log_sum is the logarithm of its denominator",
             &[("heads", "a whole number that divides C and D"), ("scale", "a number that scores are multiplied by")],
             [
-                &[("q", "T [N, Q, C]"), ("k", "T [N, K, C]"), ("v", "T [N, K, D]")],
+                &[("q", "T [N, Q, C]"), ("k", "T [N, K, C]"), ("v?", "T [N, K, D]")],
                 &[("y", "T [N, Q, D]"), ("log_sum", "f32 [N, heads, Q]")],
             ],
         ),
         super::attend_backward::SIGNATURE,
     ],
-    cases,
+    cases: super::attend_cases::cases,
 };
-
-fn cases() -> Vec<Case> {
-    let case = |heads: usize, n: usize, [q, k, c, d]: [usize; 4], scale: f64| {
-        Case::new(Attend { heads, scale }, &[&[n, q, c], &[n, k, c], &[n, k, d]])
-    };
-    let awkward = SHAPES.iter().map(|&[q, k, heads, depth, width]| {
-        case(heads, 2, [q, k, heads * depth, heads * width], 1.0 / (depth as f64).sqrt())
-    });
-    let mut cases: Vec<Case> = awkward.collect();
-    // One image and many pixels: the sums over pixels are split among workgroups.
-    cases.push(case(1, 1, [2, 700, 3, 4], 0.5));
-    cases.push(case(1, 1, [2, 5000, 3, 4], 0.5));
-    cases.push(case(1, 1, [700, 2, 3, 4], 0.5));
-    // Scores beyond what exp can bear: only their distance from the largest may reach it.
-    cases.extend([[9, 7, 3, 3], [33, 8, 3, 3], [5, 127, 3, 3]].map(|sizes| case(1, 2, sizes, 40.0)));
-    // So far apart that one part of the keys has all the weight. The derivative is too steep to be told by differences.
-    cases.push(case(1, 2, [9, 700, 3, 3], 4000.0).no_gradient());
-    let real = |[n, heads]: [usize; 2], sizes: [usize; 4], layer| {
-        case(heads, n, sizes, 1.0 / (sizes[2] as f64 / heads as f64).sqrt()).real(layer)
-    };
-    cases.extend([
-        real([256, 1], [16, 196, 256, 256], "vt-resnet filter tokenizer, 14x14"),
-        real([256, 16], [16, 196, 512, 512], "vt-resnet recurrent tokenizer, 14x14"),
-        real([256, 16], [16, 49, 512, 512], "vt-resnet recurrent tokenizer, 7x7"),
-        real([256, 16], [16, 16, 512, 1024], "vt-resnet token transformer"),
-        real([256, 16], [196, 16, 512, 512], "vt-resnet projector, 14x14"),
-        real([2, 16], [8, 60_800, 256, 256], "vt-fpn tokenizer, finest map"),
-        real([2, 16], [60_800, 8, 256, 256], "vt-fpn projector, finest map"),
-    ]);
-    cases
-}

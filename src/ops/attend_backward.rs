@@ -3,13 +3,15 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::attend_tiles::{Regime, Sizes, Split, Tile};
+use super::attend_parts::{KeyGradients, add_parts, parts};
+use super::attend_rows::{RowTiles, kept};
+use super::attend_tiles::{Regime, Sizes, Split};
 use super::by_image;
 use crate::graph::{ByImage, Cost, Function, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::{Grid, Recording, Variant, View, tuning, word};
 use crate::reference::{Array, Real};
 
-/// q, k, v, y, log_sum, dy → dq, dk, dv.
+/// q, k, y, log_sum, dy, perhaps v → dq, dk, and dv if there is v; without, the keys are the values and dk is both.
 ///
 /// P = exp(q kᵀ scale − log_sum), dP = dy vᵀ, dS = P (dP − rowsum(dy y)) scale; dq = dS k, dk = dSᵀ q, dv = Pᵀ dy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,46 +58,49 @@ kernel! {
     }
 }
 
-kernel! {
-    /// One lane an element of y.
-    struct AddParts = "attend/add_parts" {
-        params { count: u32, parts: u32 }
-        read { parts_of_y }
-        write { y }
-    }
-}
-
 impl Op for AttendBackward {
     fn name(&self) -> &'static str {
         "attend_backward"
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [q, k, v, y, log_sum, dy] = inputs else { return Err("takes q, k, v, y, log_sum and dy".to_owned()) };
-        let sizes = Sizes::of([q, k, v], self.heads)?;
+        let ([q, k, y, log_sum, dy, given @ ..], true) = (inputs, inputs.len() <= V + 1) else {
+            return Err("takes q, k, y, log_sum, dy and perhaps v".to_owned());
+        };
+        let sizes = Sizes::of([q, k, given.first().unwrap_or(k)], self.heads)?;
         if y != dy || *y != q.shaped([sizes.batch, sizes.queries, sizes.heads * sizes.width]) {
             return Err("y and dy must be what attention gives for q, k and v".to_owned());
         }
         if *log_sum != Tensor::f32([sizes.batch, sizes.heads, sizes.queries]) {
             return Err("log_sum must be f32 [batch, heads, queries]".to_owned());
         }
-        Ok(vec![q.clone(), k.clone(), v.clone()])
+        Ok([&[q.clone(), k.clone()], given].concat())
     }
 
-    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
-        by_image(self, &[0, 1, 2, 3, 4, 5])
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1, 2, 3, 4, 5][..inputs.len()])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let sizes = Sizes::known([&io.inputs[0], &io.inputs[1], &io.inputs[2]], self.heads, |x| x.shape.dims());
+        let inputs = [0, 1, value_at(io)].map(|at| &io.inputs[at]);
+        let sizes = Sizes::known(inputs, self.heads, |x| x.shape.dims());
+        let regime = sizes.regime(io.machine);
+        let asking = regime == Regime::CrossAttention;
+        if let Some(tiles) = RowTiles::of_gradients(io.machine, io.elem(0), &sizes, asking) {
+            return self.by_rows(io, (sizes, tiles, asking), out);
+        }
         let rows = record_rows(io, sizes, out);
-        match sizes.regime(io.machine) {
+        match regime {
             Regime::SelfAttention => self.self_attention(io, (sizes, rows), out),
             Regime::CrossAttention | Regime::SoftmaxPool => {
                 self.queries(io, (sizes, rows), out);
                 self.keys(io, (sizes, rows), out);
             }
         }
+    }
+
+    fn honest(&self, inputs: &[&Array<f32>], outputs: &[Tensor]) -> Option<Vec<Array<f32>>> {
+        Some(self.computed(inputs, kept(&outputs[0])))
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -106,14 +111,26 @@ impl Op for AttendBackward {
         let [batch, queries, _] = inputs[0].shape.dims();
         let [_, keys, _] = inputs[1].shape.dims();
         // Scores, dq and dk over the channels of q; dP and dv over those of v.
-        let channels = 3 * inputs[0].shape[2] + 2 * inputs[2].shape[2];
+        let value = inputs.get(V).unwrap_or(&inputs[1]);
+        let channels = 3 * inputs[0].shape[2] + 2 * value.shape[2];
         let bytes = inputs.iter().chain(outputs).map(|tensor| tensor.bytes() as u64).sum();
         Cost { multiply_adds: (batch * queries * keys * channels) as u64, bytes }
     }
 }
 
+/// Places of the inputs behind q and k.
+const Y: usize = 2;
+pub(super) const LOG_SUM: usize = 3;
+pub(super) const DY: usize = 4;
+const V: usize = 5;
+
+/// Which input holds the values.
+pub(super) fn value_at(io: &Io<'_>) -> usize {
+    if io.inputs.len() > V { V } else { 1 }
+}
+
 /// Gathers what the gradients need of a query: log_sum and rowsum(dy y).
-fn record_rows(io: &Io<'_>, sizes: Sizes, out: &mut Recording) -> View {
+pub(super) fn record_rows(io: &Io<'_>, sizes: Sizes, out: &mut Recording) -> View {
     let count = sizes.batch * sizes.queries * sizes.heads;
     let rows = out.scratch(2 * count);
     let lanes = tuning::lanes(io.machine);
@@ -123,9 +140,9 @@ fn record_rows(io: &Io<'_>, sizes: Sizes, out: &mut Recording) -> View {
         queries: word(sizes.queries),
         heads: word(sizes.heads),
         width: word(sizes.width),
-        y: io.input(3),
-        dy: io.input(5),
-        log_sum: io.input(4),
+        y: io.input(Y),
+        dy: io.input(DY),
+        log_sum: io.input(LOG_SUM),
         rows,
     };
     let variant = Variant::of(io.elem(0)).constant("WORKGROUP", lanes).constant("ROW_LANES", row_lanes);
@@ -135,6 +152,7 @@ fn record_rows(io: &Io<'_>, sizes: Sizes, out: &mut Recording) -> View {
 
 impl AttendBackward {
     fn self_attention(&self, io: &Io<'_>, (sizes, rows): (Sizes, View), out: &mut Recording) {
+        let gradients = KeyGradients::of(io, 1, out);
         let call = SelfAttention {
             batch: word(sizes.batch),
             queries: word(sizes.queries),
@@ -145,23 +163,25 @@ impl AttendBackward {
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(2),
-            dy: io.input(5),
+            v: io.input(value_at(io)),
+            dy: io.input(DY),
             rows,
             dq: io.output(0),
-            dk: io.output(1),
-            dv: io.output(2),
+            dk: gradients.dk,
+            dv: gradients.dv,
         };
         let channels = sizes.depth.max(sizes.width);
-        let variant = sizes.whole().build(Variant::of(io.elem(0)), io.machine, channels, 2);
+        let variant = Variant::of(io.elem(0)).piece(gradients.piece());
+        let variant = sizes.whole().build(variant, io.machine, channels, 2);
         out.dispatch(&call, variant, Grid::of(sizes.batch * sizes.heads));
+        gradients.join(io, out);
     }
 
     fn queries(&self, io: &Io<'_>, (sizes, rows): (Sizes, View), out: &mut Recording) {
         let tile = sizes.by_queries(io.machine, sizes.depth);
         let groups = sizes.batch * sizes.heads * sizes.queries.div_ceil(tile.queries);
         let split = Split::of(sizes.keys, tile.keys(), groups);
-        let dq = Part::of(io, 0, split, out);
+        let dq = if split.parts == 1 { io.output(0) } else { parts(io, 0, split.parts, out) };
         let call = Queries {
             batch: word(sizes.batch),
             queries: word(sizes.queries),
@@ -173,20 +193,25 @@ impl AttendBackward {
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(2),
-            dy: io.input(5),
+            v: io.input(value_at(io)),
+            dy: io.input(DY),
             rows,
-            dq: dq.view,
+            dq,
         };
-        out.dispatch(&call, build(io, sizes, (tile, split), 1), Grid::of(groups * split.parts));
-        dq.join(io, split, out);
+        let piece = if split.parts == 1 { "part_elem" } else { "part_f32" };
+        let channels = sizes.depth.max(sizes.width);
+        let variant = tile.build_strips(Variant::of(io.elem(0)).piece(piece), io.machine, channels, 1);
+        out.dispatch(&call, variant, Grid::of(groups * split.parts));
+        if split.parts > 1 {
+            add_parts(io, 0, [(dq, 0); 2], split.parts, out);
+        }
     }
 
     fn keys(&self, io: &Io<'_>, (sizes, rows): (Sizes, View), out: &mut Recording) {
         let tile = sizes.by_keys(io.machine, sizes.depth.max(sizes.width));
         let groups = sizes.batch * sizes.heads * sizes.keys.div_ceil(tile.keys());
         let split = Split::of(sizes.queries, tile.queries, groups);
-        let (dk, dv) = (Part::of(io, 1, split, out), Part::of(io, 2, split, out));
+        let gradients = KeyGradients::of(io, split.parts, out);
         let call = Keys {
             batch: word(sizes.batch),
             queries: word(sizes.queries),
@@ -198,58 +223,32 @@ impl AttendBackward {
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(2),
-            dy: io.input(5),
+            v: io.input(value_at(io)),
+            dy: io.input(DY),
             rows,
-            dk: dk.view,
-            dv: dv.view,
+            dk: gradients.dk,
+            dv: gradients.dv,
         };
-        out.dispatch(&call, build(io, sizes, (tile, split), 2), Grid::of(groups * split.parts));
-        dk.join(io, split, out);
-        dv.join(io, split, out);
-    }
-}
-
-/// The build of a kernel that may leave its sums in parts.
-fn build(io: &Io<'_>, sizes: Sizes, (tile, split): (Tile, Split), copies: usize) -> Variant {
-    let part = if split.parts == 1 { "part_elem" } else { "part_f32" };
-    tile.build_strips(Variant::of(io.elem(0)).piece(part), io.machine, sizes.depth.max(sizes.width), copies)
-}
-
-/// Where a gradient that may be summed in parts is written.
-struct Part {
-    output: usize,
-    view: View,
-}
-
-impl Part {
-    /// The output itself, or memory for its parts.
-    fn of(io: &Io<'_>, output: usize, split: Split, out: &mut Recording) -> Self {
-        let view = match split.parts {
-            1 => io.output(output),
-            parts => out.scratch(parts * io.outputs[output].shape.count()),
-        };
-        Self { output, view }
-    }
-
-    /// Adds the parts, if there are several.
-    fn join(self, io: &Io<'_>, split: Split, out: &mut Recording) {
-        if split.parts == 1 {
-            return;
-        }
-        let count = io.outputs[self.output].shape.count();
-        let lanes = tuning::lanes(io.machine);
-        let call =
-            AddParts { count: word(count), parts: word(split.parts), parts_of_y: self.view, y: io.output(self.output) };
-        let variant = Variant::of(io.elem(0)).constant("WORKGROUP", lanes);
-        out.dispatch(&call, variant, Grid::over(count, lanes as usize));
+        let channels = sizes.depth.max(sizes.width);
+        let variant = Variant::of(io.elem(0)).piece(gradients.piece());
+        let variant = tile.build_strips(variant, io.machine, channels, 2);
+        out.dispatch(&call, variant, Grid::of(groups * split.parts));
+        gradients.join(io, out);
     }
 }
 
 impl Maths for AttendBackward {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[q, k, v, y, log_sum, dy] = inputs else { unreachable!("the shape rule fixed the inputs") };
-        let sizes = Sizes::known([q, k, v], self.heads, Array::dims);
+        self.computed(inputs, |weight| weight)
+    }
+}
+
+impl AttendBackward {
+    /// `kept`: a weight and its gradient as rows are multiplied by them.
+    fn computed<T: Real>(&self, inputs: &[&Array<T>], kept: impl Fn(T) -> T + Sync) -> Vec<Array<T>> {
+        let &[q, k, y, log_sum, dy, ref given @ ..] = inputs else { unreachable!("the shape rule fixed the inputs") };
+        let v = *given.first().unwrap_or(&k);
+        let sizes = Sizes::known([q, k, v], self.heads, |x: &Array<T>| x.dims());
         let Sizes { batch, queries, keys, heads, depth, width } = sizes;
         let scale = T::of(self.scale);
         let dot = |a: &[T], b: &[T]| a.iter().zip(b).map(|(&a, &b)| a * b).sum::<T>();
@@ -270,7 +269,7 @@ impl Maths for AttendBackward {
                     let (known, value) = (&k.data[row * depth..][..depth], &v.data[row * width..][..width]);
                     let score = dot(asked, known) * scale;
                     let p = (score - log_sum.data[image_head * queries + query]).exp();
-                    let ds = p * (dot(wanted, value) - mean) * scale;
+                    let (p, ds) = (kept(p), kept(p * (dot(wanted, value) - mean) * scale));
                     add(&mut dq[query * depth..][..depth], ds, known);
                     add(&mut dk[key * depth..][..depth], ds, asked);
                     add(&mut dv[key * width..][..width], p, wanted);
@@ -287,7 +286,11 @@ impl Maths for AttendBackward {
                 parts[n * heads + head][which][row * channels + channel]
             })
         };
-        vec![joined(0, queries, depth), joined(1, keys, depth), joined(2, keys, width)]
+        let (dq, dk, dv) = (joined(0, queries, depth), joined(1, keys, depth), joined(2, keys, width));
+        match given {
+            [] => vec![dq, Array { data: dk.data.iter().zip(&dv.data).map(|(&a, &b)| a + b).collect(), ..dk }],
+            _ => vec![dq, dk, dv],
+        }
     }
 }
 
@@ -299,11 +302,11 @@ pub(super) const SIGNATURE: Signature = Signature::of::<AttendBackward>(
         &[
             ("q", "T [N, Q, C]"),
             ("k", "T [N, K, C]"),
-            ("v", "T [N, K, D]"),
             ("y", "T [N, Q, D]"),
             ("log_sum", "f32 [N, heads, Q]"),
             ("dy", "T [N, Q, D]"),
+            ("v?", "T [N, K, D]"),
         ],
-        &[("dq", "T [N, Q, C]"), ("dk", "T [N, K, C]"), ("dv", "T [N, K, D]")],
+        &[("dq", "T [N, Q, C]"), ("dk", "T [N, K, C]"), ("dv?", "T [N, K, D]")],
     ],
 );

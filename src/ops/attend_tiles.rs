@@ -27,7 +27,7 @@ pub(super) enum Regime {
 }
 
 /// The most keys that stand in one tile of many queries.
-const FEW_KEYS: usize = 64;
+pub(super) const FEW_KEYS: usize = 64;
 /// The most queries that stand in one tile of many keys.
 const FEW_QUERIES: usize = 16;
 /// Numbers that a lane holds as sums without spilling registers.

@@ -115,6 +115,10 @@
 mod add;
 mod attend;
 mod attend_backward;
+mod attend_cases;
+mod attend_fragments;
+mod attend_parts;
+mod attend_rows;
 mod attend_tiles;
 mod batch_norm;
 mod batch_norm_again;

@@ -81,6 +81,9 @@ mod tests {
             ..portable
         };
         let names: HashSet<&str> = probes(&newer).iter().map(|case| case.op.name()).collect();
-        assert_eq!(names, HashSet::from(["matmul", "conv2d", "conv2d_backward_x", "conv_norm", "conv_batch_norm"]));
+        assert_eq!(
+            names,
+            HashSet::from(["attend", "matmul", "conv2d", "conv2d_backward_x", "conv_norm", "conv_batch_norm"])
+        );
     }
 }

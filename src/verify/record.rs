@@ -88,5 +88,5 @@ pub(super) fn holds_f16(graph: &Graph) -> bool {
 /// Whether a recording multiplies cooperative matrices anywhere.
 #[must_use]
 pub fn uses_fragments(recording: &Recording) -> bool {
-    recording.dispatches.iter().any(|dispatch| dispatch.variant.has("tile_coop"))
+    recording.dispatches.iter().any(|dispatch| dispatch.variant.is_cooperative())
 }

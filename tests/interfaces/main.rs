@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use vistok::kernel::{Interface, disagreements};
+use vistok::kernel::{Interface, Reflection, disagreements};
 use vistok::ops;
 use vistok::verify::{Build, builds};
 
@@ -53,7 +53,23 @@ fn wrong_twins_are_noticed() -> Result<(), String> {
         Interface { params: &[("count", "f32")], ..*right },
     ];
     match twins.iter().position(|twin| disagreements(twin, &reflection).len() != 1) {
-        None => Ok(()),
+        None => misaligning_variables_are_noticed(&builds),
         Some(at) => Err(format!("wrong twin {at} passed")),
     }
+}
+
+/// A cooperative kernel with four bytes of workgroup memory more must be named, and a scalar one let be.
+fn misaligning_variables_are_noticed(builds: &[Build]) -> Result<(), String> {
+    for cooperative in [true, false] {
+        let is_meant =
+            |build: &&Build| build.kernel.name == "matmul/multiply" && build.variant.is_cooperative() == cooperative;
+        let build = builds.iter().find(is_meant).ok_or("matmul/multiply is not recorded")?;
+        let (mut text, _) = build.check().map_err(|fault| fault.to_string())?;
+        text.wgsl.push_str("\nvar<workgroup> odd: u32;\n");
+        let found = disagreements(build.kernel, &Reflection::of(&text)?);
+        if found.len() != usize::from(cooperative) {
+            return Err(format!("with 4 bytes of workgroup memory, {found:?} was found in {build}"));
+        }
+    }
+    Ok(())
 }

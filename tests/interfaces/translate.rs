@@ -71,6 +71,9 @@ fn spirv(reflection: &Reflection, way: Way) -> Result<Vec<u32>, spv::Error> {
         Capability::Matrix,
         Capability::Float16,
         Capability::CooperativeMatrixKHR,
+        Capability::GroupNonUniform,
+        Capability::GroupNonUniformArithmetic,
+        Capability::GroupNonUniformShuffle,
         Capability::VulkanMemoryModel,
     ]
     .into_iter()

@@ -16,7 +16,7 @@ use super::machine::{Machine, MachineArgument};
 /// Time ops on the shapes of real models, or whole models.
 ///
 /// Suites: `ops` (every op; the default), `gemm`, `resnet50-layers` (its distinct convolutions at batch 64),
-/// `memory-bound`, and `models` (throughput and latency of whole models). The first word is a suite or else a filter.
+/// `memory-bound`, `vt`, and `models` (throughput and latency of whole models). The first word is a suite or else a filter.
 ///
 /// The floor is what the op's bytes and multiply-adds take at the rates of a copy and of a large matrix product, both
 /// measured in the same run, and what as many kernel calls take that have next to nothing to do. `backward N` computes the gradient of input N. Tensors stay where they are between runs,
@@ -24,7 +24,7 @@ use super::machine::{Machine, MachineArgument};
 /// run (all that match, with a filter), and counts are what to look at.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A suite: ops, gemm, resnet50-layers, memory-bound or models.
+    /// A suite: ops, gemm, resnet50-layers, memory-bound, vt or models.
     suite: Option<String>,
     /// Only what contains this: an op, a layer, f16, part of a shape; a model, training.
     filter: Option<String>,

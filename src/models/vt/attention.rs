@@ -81,7 +81,10 @@ pub struct Asked {
 impl Asked {
     /// softmax over keys(q kᵀ scale) v: values `[N, K, D]` → `[N, Q, D]`.
     pub(super) fn of(self, b: &mut Builder<'_>, values: Value) -> Result<Value, GraphError> {
-        Ok(b.graph.apply(self.attend, &[self.query, self.key, values])?[0])
+        let inputs = [self.query, self.key, values];
+        // What is asked and given alike is read once.
+        let inputs = if values == self.key { &inputs[..2] } else { &inputs };
+        Ok(b.graph.apply(self.attend, inputs)?[0])
     }
 
     /// The weights of that, written down: A = softmax over keys(q kᵀ scale), `[N, heads, Q, K]`.

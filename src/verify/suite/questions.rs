@@ -259,7 +259,7 @@ mod tests {
     /// The kernels that can multiply cooperative matrices.
     fn gemms() -> BTreeSet<String> {
         let builds = builds(&ops::cases()).expect("all pieces exist");
-        builds.iter().filter(|build| build.variant.has("tile_coop")).map(|build| build.kernel.name.to_owned()).collect()
+        builds.iter().filter(|build| build.variant.is_cooperative()).map(|build| build.kernel.name.to_owned()).collect()
     }
 
     /// The ways, each with the element types for which it has an engine of its own.

@@ -1,0 +1,169 @@
+// y = softmax over keys(q k^T scale) v; log_sum = max + ln sum of exp: `cross_attention` on cooperative matrices.
+// One workgroup `split` queries (x) of a head (y) and image (z), which it meets ROWS at a time; the next rows are under way
+// while these are worked on. The keys, TOKEN_BLOCKS blocks of them, and their values stay in registers.
+// needs attend_rows
+// needs attend_place
+
+struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<strip>; // [batch, queries, heads, DEPTH]
+@group(0) @binding(2) var<storage, read> k: array<strip>; // [batch, keys, heads, DEPTH]
+@group(0) @binding(3) var<storage, read> v: array<strip>; // [batch, keys, heads, WIDTH]
+@group(0) @binding(4) var<storage, read_write> y: array<elem4>; // [batch, queries, heads, WIDTH]
+@group(0) @binding(5) var<storage, read_write> log_sum: array<f32>; // [batch, heads, queries]
+
+// Lanes that share a row, and the groups of four keys that each has.
+const ROW_LANES: u32 = max(WORKGROUP / ROWS, 1u);
+const ROW_TURNS: u32 = max(ROWS / WORKGROUP, 1u);
+const KEY_GROUPS: u32 = TOKEN_BLOCKS * BLOCK_LINE;
+const KEY_LINE: u32 = KEY_GROUPS + 2u;
+
+var<workgroup> weights: array<elem4, ROWS * KEY_LINE>; // [row, key]
+alias Known = array<FragmentB, TOKEN_BLOCKS * FRAGMENTS * STEPS>;
+alias Values = array<FragmentB, TOKEN_BLOCKS * FRAGMENTS * COLUMNS>;
+
+fn query_strip(first: u32, end: u32, at: u32) -> strip {
+    return q[query_row(min(first + at / DEPTH_STRIPS, end - 1u)) * DEPTH_STRIPS + at % DEPTH_STRIPS];
+}
+
+// Products of the tile's rows with all keys, before they are scaled, into `blocks`: [row block, part, token block].
+fn add_scores(known: ptr<function, Known>, subgroup: u32) {
+    let first_channel = subgroup % DEPTH_PARTS * (DEPTH / DEPTH_PARTS);
+    for (var i = 0u; i < SHARE; i++) { // unroll
+        let block = subgroup + i * SUBGROUPS;
+        let row = block / DEPTH_PARTS * BLOCK;
+        var scores: array<FragmentSum, TOKEN_BLOCKS * FRAGMENTS * FRAGMENTS>;
+        for (var step = 0u; step < STEPS; step++) { // unroll
+            for (var r = 0u; r < FRAGMENTS; r++) { // unroll
+                let at = (row + r * FRAGMENT) * ROW_STRIPS + (first_channel + step * FRAGMENT) / STRIP;
+                let asked = coopLoadT<FragmentA>(&rows_tile[at].lo, ROW_LINE);
+                for (var t = 0u; t < TOKEN_BLOCKS * FRAGMENTS; t++) { // unroll
+                    scores[t * FRAGMENTS + r] = coopMultiplyAdd(asked, (*known)[t * STEPS + step], scores[t * FRAGMENTS + r]);
+                }
+            }
+        }
+        for (var s = 0u; s < TOKEN_BLOCKS * FRAGMENTS * FRAGMENTS; s++) { // unroll
+            // naga 30 panics on arguments of coopStoreT that are no plain names.
+            let part = scores[s];
+            let t = s / FRAGMENTS;
+            let inside = s % FRAGMENTS * FRAGMENT * BLOCK_LINE + t % FRAGMENTS * (FRAGMENT / 4u);
+            let at = (block * TOKEN_BLOCKS + t / FRAGMENTS) * BLOCK_SIZE + inside;
+            let line = BLOCK_LINE;
+            coopStoreT(part, &blocks[at], line);
+        }
+    }
+}
+
+fn scores_of(row: u32, key_group: u32) -> vec4<f32> {
+    var sum = vec4<f32>();
+    for (var part = 0u; part < DEPTH_PARTS; part++) { // unroll
+        let block = (row / BLOCK * DEPTH_PARTS + part) * TOKEN_BLOCKS + key_group / BLOCK_LINE;
+        sum += blocks[block * BLOCK_SIZE + row % BLOCK * BLOCK_LINE + key_group % BLOCK_LINE];
+    }
+    return only_keys(params.scale * sum, 4u * key_group, params.keys);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    head = group.y;
+    image = group.z;
+    let begin = group.x * params.split;
+    let end = min(begin + params.split, params.queries);
+    let subgroup = lane / SUBGROUP;
+    let column = subgroup * COLUMNS * FRAGMENT;
+
+    var known: Known;
+    var values: Values;
+    for (var block = 0u; block < TOKEN_BLOCKS; block++) { // unroll
+        workgroupBarrier(); // every lane is done with the last block
+        for (var i = lane; i < BLOCK * DEPTH_STRIPS; i += WORKGROUP) {
+            let key = block * BLOCK + i / DEPTH_STRIPS;
+            let loaded = k[key_row(min(key, params.keys - 1u)) * DEPTH_STRIPS + i % DEPTH_STRIPS];
+            rows_tile[i / DEPTH_STRIPS * ROW_STRIPS + i % DEPTH_STRIPS] = kept(select(strip(), loaded, key < params.keys));
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < FRAGMENTS * STEPS; i++) { // unroll
+            let channel = subgroup % DEPTH_PARTS * (DEPTH / DEPTH_PARTS) + i % STEPS * FRAGMENT;
+            let at = i / STEPS * FRAGMENT * ROW_STRIPS + channel / STRIP;
+            known[block * FRAGMENTS * STEPS + i] = coopLoad<FragmentB>(&rows_tile[at].lo, ROW_LINE);
+        }
+        workgroupBarrier();
+        for (var i = lane; i < BLOCK * WIDTH_STRIPS; i += WORKGROUP) {
+            let key = block * BLOCK + i / WIDTH_STRIPS;
+            let loaded = v[key_row(min(key, params.keys - 1u)) * WIDTH_STRIPS + i % WIDTH_STRIPS];
+            rows_tile[i / WIDTH_STRIPS * ROW_STRIPS + i % WIDTH_STRIPS] = kept(select(strip(), loaded, key < params.keys));
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < FRAGMENTS * COLUMNS; i++) { // unroll
+            let at = i / COLUMNS * FRAGMENT * ROW_STRIPS + (column + i % COLUMNS * FRAGMENT) / STRIP;
+            values[block * FRAGMENTS * COLUMNS + i] = coopLoadT<FragmentB>(&rows_tile[at].lo, ROW_LINE);
+        }
+    }
+
+    var queries: array<strip, DEPTH_LOADS>;
+    for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
+        queries[i] = query_strip(begin, end, lane + i * WORKGROUP);
+    }
+    for (var first = begin; first < end; first += ROWS) {
+        workgroupBarrier(); // every lane is done with the last rows
+        for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
+            let at = lane + i * WORKGROUP;
+            rows_tile[at / DEPTH_STRIPS * ROW_STRIPS + at % DEPTH_STRIPS] = kept(queries[i]);
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
+            queries[i] = query_strip(first + ROWS, end, lane + i * WORKGROUP);
+        }
+        add_scores(&known, subgroup); // inline
+        workgroupBarrier();
+
+        for (var turn = 0u; turn < ROW_TURNS; turn++) {
+            let row = turn * WORKGROUP + lane / ROW_LANES;
+            var scores: array<vec4<f32>, KEY_GROUPS>;
+            var largest = LOWEST;
+            for (var g = 0u; g < KEY_GROUPS; g++) { // unroll
+                scores[g] = scores_of(row, g);
+                largest = max(largest, largest_of(scores[g]));
+            }
+            var total = 0.0;
+            for (var g = 0u; g < KEY_GROUPS; g++) { // unroll
+                scores[g] = exp(scores[g] - largest);
+                total += (scores[g].x + scores[g].y) + (scores[g].z + scores[g].w);
+            }
+            for (var g = 0u; g < KEY_GROUPS; g++) { // unroll
+                if g % ROW_LANES == lane % ROW_LANES {
+                    weights[row * KEY_LINE + g] = elem4(scores[g] / total);
+                }
+            }
+            if lane % ROW_LANES == 0u && first + row < end {
+                log_sum[statistic(first + row)] = largest + log(total);
+            }
+        }
+        workgroupBarrier();
+        for (var r = 0u; r < ROW_BLOCKS; r++) { // unroll
+            for (var c = 0u; c < COLUMN_BLOCKS; c++) { // unroll
+                var sums: array<FragmentSum, FRAGMENTS * FRAGMENTS>;
+                for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
+                    for (var t = 0u; t < TOKEN_BLOCKS * FRAGMENTS; t++) { // unroll
+                        let place = (r * BLOCK + s / FRAGMENTS * FRAGMENT) * KEY_LINE + t * (FRAGMENT / 4u);
+                        let weight = coopLoadT<FragmentA>(&weights[place], KEY_LINE);
+                        sums[s] = coopMultiplyAdd(weight, values[t * COLUMNS + c * FRAGMENTS + s % FRAGMENTS], sums[s]);
+                    }
+                    let part = sums[s];
+                    let at = subgroup * BLOCK_SIZE + s / FRAGMENTS * FRAGMENT * BLOCK_LINE + s % FRAGMENTS * (FRAGMENT / 4u);
+                    let line = BLOCK_LINE;
+                    coopStoreT(part, &blocks[at], line);
+                }
+                workgroupBarrier();
+                for (var i = lane % SUBGROUP; i < BLOCK_SIZE; i += SUBGROUP) {
+                    let query = first + r * BLOCK + i / BLOCK_LINE;
+                    if query < end {
+                        let at = (column + c * BLOCK) / 4u + i % BLOCK_LINE;
+                        y[query_row(query) * (WIDTH / 4u) + at] = elem4(blocks[subgroup * BLOCK_SIZE + i]);
+                    }
+                }
+                workgroupBarrier(); // blocks are overwritten by the next columns, or scores
+            }
+        }
+    }
+}

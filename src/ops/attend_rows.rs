@@ -1,0 +1,140 @@
+//! Attention on cooperative matrices: how it is cut up, and the calls. Tokens are few, and come sixteen at a time; what is
+//! many (pixels) is met in tiles of rows.
+
+use super::attend_tiles::{FEW_KEYS, Sizes, Split};
+use crate::graph::Tensor;
+use crate::kernel::recording::MAX_GROUPS;
+use crate::kernel::{Capabilities, Elem, Fragment, Variant, word};
+
+/// How rows are shared out among subgroups (`shaders/lib/attend_rows.wgsl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowTiles {
+    fragment: Fragment,
+    /// Lanes of a subgroup.
+    lanes: usize,
+    subgroups: usize,
+    /// Rows of a tile.
+    pub rows: usize,
+    depth: usize,
+    width: usize,
+    /// Blocks of tokens that stay in registers.
+    token_blocks: usize,
+}
+
+/// Tokens at a time.
+pub(super) const BLOCK: usize = 16;
+/// Elements of a row that a tile holds at most, by which sums of a token still fit registers.
+const CHANNELS: usize = 1024;
+/// As [`CHANNELS`], on software adapters: what is written out for more takes them minutes to compile.
+const SOFTWARE_CHANNELS: usize = 32;
+/// Channels of tokens that find room beside a tile.
+const LOCAL: usize = 256;
+/// Elements of a tile: 16 KiB, of which two or more workgroups find room on a multiprocessor.
+const TILE: usize = 8 << 10;
+/// Rows of a tile at most.
+const ROWS: usize = 64;
+/// Blocks of 16 x 16 that a subgroup holds in registers at most: of f16 one takes a lane of 32 four of them.
+const HELD: usize = 32;
+/// As [`HELD`], of sums: they are f32.
+const SUMMED: usize = 16;
+/// Workgroups that fill a large GPU.
+const ENOUGH_GROUPS: usize = 264;
+
+impl RowTiles {
+    /// For heads of so many channels, and so many tokens that are held at a time; nothing where the machine has no cooperative
+    /// matrices or these sizes do not fit them.
+    pub(super) fn of(machine: &Capabilities, elem: Elem, sizes: &Sizes, tokens: usize) -> Option<Self> {
+        let token_blocks = tokens.div_ceil(BLOCK);
+        let most = if sizes.depth.max(sizes.width) > 256 || token_blocks > 1 { 8 } else { 4 };
+        Self::cut(machine, elem, sizes, [token_blocks, most]).filter(|tiles| tiles.held() <= HELD)
+    }
+
+    /// For the gradients; `asking` says whether the many are queries.
+    pub(super) fn of_gradients(machine: &Capabilities, elem: Elem, sizes: &Sizes, asking: bool) -> Option<Self> {
+        let tokens = if asking { sizes.keys } else { sizes.queries };
+        Self::cut(machine, elem, sizes, [1, 8]).filter(|tiles| tokens <= BLOCK && tiles.summed() <= SUMMED)
+    }
+
+    /// With so many blocks of tokens at a time, and subgroups at most.
+    fn cut(machine: &Capabilities, elem: Elem, sizes: &Sizes, [token_blocks, most]: [usize; 2]) -> Option<Self> {
+        let (fragment, lanes) = (machine.fragment?, machine.subgroup? as usize);
+        let (depth, width) = (sizes.depth, sizes.width);
+        let widest = depth.max(width);
+        let fits = |subgroups: &usize| {
+            let whole = BLOCK * subgroups;
+            depth.is_multiple_of(whole) && width.is_multiple_of(whole) && subgroups * lanes >= BLOCK
+        };
+        let subgroups = [8, 4, 2, 1].into_iter().filter(|&count| count <= most).find(fits)?;
+        let most_rows = if machine.software { ROWS / 2 } else { ROWS };
+        let rows = (TILE / widest / BLOCK * BLOCK).clamp(BLOCK, most_rows);
+        let tiles = Self { fragment, lanes, subgroups, rows, depth, width, token_blocks };
+        let channels = if machine.software { SOFTWARE_CHANNELS } else { CHANNELS };
+        // Grids are not folded: naga does not see that a number folded of a group's is the same for all of its lanes.
+        let blocks = if sizes.keys <= FEW_KEYS { 1 } else { sizes.queries.div_ceil(BLOCK) };
+        let grid = [sizes.batch, sizes.heads * blocks];
+        let known = elem == Elem::F16
+            && widest <= channels
+            && subgroups * lanes <= machine.max_workgroup as usize
+            && grid.into_iter().all(|groups| groups <= MAX_GROUPS as usize);
+        (known && tiles.bytes() <= machine.max_workgroup_bytes).then_some(tiles)
+    }
+
+    /// Into how many parts channels are cut for products over them, so that every subgroup has one of some rows.
+    fn depth_parts(&self) -> usize {
+        (self.subgroups * BLOCK / self.rows).max(1)
+    }
+
+    /// Blocks of 16 x 16 that a subgroup keeps of the tokens' two matrices.
+    fn held(&self) -> usize {
+        let columns = self.depth / self.depth_parts() + self.width / self.subgroups;
+        self.token_blocks * columns / BLOCK
+    }
+
+    /// Blocks of 16 x 16 that a subgroup sums of the tokens' two gradients.
+    fn summed(&self) -> usize {
+        (self.depth + self.width) / self.subgroups / BLOCK
+    }
+
+    /// Whether there is room for the tokens' two matrices beside the rows.
+    pub(super) fn tokens_are_local(&self) -> bool {
+        self.depth.max(self.width) <= LOCAL
+    }
+
+    /// Workgroup memory of the kernel that takes the most.
+    fn bytes(&self) -> usize {
+        let tile = self.rows * (self.depth.max(self.width) + 8) * 2;
+        let blocks = self.rows / BLOCK * self.depth_parts() * self.token_blocks * BLOCK * BLOCK * 4;
+        let weights = (BLOCK * (self.rows + 8)).max(2 * self.rows * (self.token_blocks * BLOCK + 8)) * 2;
+        let tokens = if self.tokens_are_local() { 2 * BLOCK * (self.depth.max(self.width) + 8) * 2 } else { 32 };
+        tile + blocks + weights + tokens + self.subgroups * self.lanes * 4 + 4 * BLOCK * 4
+    }
+
+    /// `count` rows shared out among workgroups, where `groups` of them would run if nothing were split.
+    pub(super) fn split(&self, count: usize, groups: usize) -> Split {
+        let tiles = count.div_ceil(self.rows);
+        let each = tiles.div_ceil(ENOUGH_GROUPS.div_ceil(groups).min(tiles)) * self.rows;
+        Split { each, parts: count.div_ceil(each) }
+    }
+
+    /// The build.
+    pub(super) fn build(&self, variant: Variant) -> Variant {
+        variant
+            .piece(self.fragment.piece())
+            .constant("WORKGROUP", word(self.subgroups * self.lanes))
+            .constant("SUBGROUP", word(self.lanes))
+            .constant("ROWS", word(self.rows))
+            .constant("DEPTH", word(self.depth))
+            .constant("WIDTH", word(self.width))
+            .constant("DEPTH_PARTS", word(self.depth_parts()))
+            .constant("TOKEN_BLOCKS", word(self.token_blocks))
+    }
+}
+
+/// How a number of the softmax is handed to the next product, where tensors are of this type: of f16 cooperative matrices
+/// take no others. Kernels scale them so that none is subnormal.
+pub(super) fn kept(tensor: &Tensor) -> fn(f32) -> f32 {
+    match tensor.elem {
+        Elem::F16 => |x| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff), // eleven bits of 24 stay
+        _ => |x| x,
+    }
+}
