@@ -41,8 +41,8 @@ var<workgroup> ds_map: array<elem4, ROWS * MAP_LINE>;
 var<workgroup> largest: array<vec4<f32>, (SUBGROUPS + 3u) / 4u>; // |dS| so far, by subgroup
 
 // A line of tokens in workgroup memory, padded as rows are.
-const TOKEN_LINE: u32 = LOCAL * (max(DEPTH, WIDTH) / 4u + 2u);
-var<workgroup> local_tokens: array<elem4, max(2u * BLOCK * TOKEN_LINE, 2u)>; // t, u
+const TOKEN_LINE: u32 = max(DEPTH, WIDTH) / 4u + 2u;
+var<workgroup> local_tokens: array<elem4, max(LOCAL * 2u * BLOCK * TOKEN_LINE, 2u)>; // t, u
 
 alias OfA = array<strip, DEPTH_LOADS>;
 alias OfB = array<strip, WIDTH_LOADS>;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::compare;
-use super::record::{recordings, uses_fragments};
+use super::record::recordings;
 use crate::gpu::{Device, Error, OpenOptions, Pipelines};
 use crate::graph::Case;
-use crate::kernel::{Capabilities, Elem};
+use crate::kernel::{Capabilities, Dispatch, Elem};
 use crate::ops;
 
 /// A device whose engines were tried.
@@ -17,7 +17,7 @@ pub struct Qualified {
     pub hidden: Option<String>,
 }
 
-/// Opens a device. Where it has cooperative matrices, the smallest case of each op that would use them is computed on
+/// Opens a device. Where it has cooperative matrices, a small case of each kernel that would use them is computed on
 /// another device of the same adapter first, and compared with its maths.
 ///
 /// # Errors
@@ -51,17 +51,29 @@ fn failure(options: &OpenOptions) -> Option<String> {
     })
 }
 
-/// For each op the smallest case that runs on cooperative matrices.
+/// The smallest cases that together run every kernel that multiplies cooperative matrices, of `gradients_by_rows` both the
+/// ways that it finds its tokens.
 fn probes(machine: &Capabilities) -> Vec<Case> {
     let size = |case: &Case| case.inputs.iter().map(|input| input.shape.count()).sum::<usize>();
     let mut cases: Vec<Case> = ops::cases().into_iter().filter(|case| case.real.is_none()).collect();
     cases.sort_by_key(size);
     let mut seen = HashSet::new();
     cases.retain(|case| {
-        let cooperative = recordings(case, Elem::F16, machine).is_ok_and(|all| all.iter().any(uses_fragments));
-        cooperative && seen.insert(case.op.name())
+        let kernels = cooperative_kernels(case, machine);
+        let before = seen.len();
+        seen.extend(kernels);
+        seen.len() > before
     });
     cases
+}
+
+/// The kernels of a case that multiply cooperative matrices, each with whether its tokens are in workgroup memory.
+fn cooperative_kernels(case: &Case, machine: &Capabilities) -> HashSet<(&'static str, Option<u32>)> {
+    let recordings = recordings(case, Elem::F16, machine).unwrap_or_default();
+    let dispatches = recordings.iter().flat_map(|recording| &recording.dispatches);
+    let cooperative = dispatches.filter(|dispatch| dispatch.variant.is_cooperative());
+    let key = |dispatch: &Dispatch| (dispatch.kernel.name, dispatch.variant.constants().get("LOCAL").copied());
+    cooperative.map(key).collect()
 }
 
 #[cfg(test)]
@@ -70,20 +82,25 @@ mod tests {
     use crate::kernel::Fragment;
 
     #[test]
-    fn every_product_is_probed_where_there_are_fragments() {
+    fn every_cooperative_kernel_is_probed_where_there_are_fragments() {
         let portable = Capabilities::portable();
         assert!(probes(&portable).is_empty());
         let newer = Capabilities {
-            fragment: Some(Fragment::Eight),
-            subgroup: Some(8),
-            max_workgroup_bytes: 32 << 10,
-            software: true,
+            fragment: Some(Fragment::Sixteen),
+            subgroup: Some(32),
+            max_workgroup_bytes: 48 << 10,
             ..portable
         };
-        let names: HashSet<&str> = probes(&newer).iter().map(|case| case.op.name()).collect();
-        assert_eq!(
-            names,
-            HashSet::from(["attend", "matmul", "conv2d", "conv2d_backward_x", "conv_norm", "conv_batch_norm"])
-        );
+        let of = |cases: &[Case]| -> HashSet<(&str, Option<u32>)> {
+            cases.iter().flat_map(|case| cooperative_kernels(case, &newer)).collect()
+        };
+        let all: Vec<Case> = ops::cases().into_iter().filter(|case| case.real.is_none()).collect();
+        let (probed, known) = (of(&probes(&newer)), of(&all));
+        assert_eq!(probed, known);
+        for kernel in ["matmul/multiply", "attend/softmax_pool_rows", "attend/cross_attention_rows"] {
+            assert!(probed.iter().any(|(name, _)| *name == kernel), "{kernel}: {probed:?}");
+        }
+        let gradients = |local| ("attend/gradients_by_rows", Some(local));
+        assert!(probed.contains(&gradients(0)) && probed.contains(&gradients(1)), "{probed:?}");
     }
 }
