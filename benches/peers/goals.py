@@ -71,10 +71,12 @@ class Goals:
         """`ours` and `peers`: suite → documents."""
         self.rows = []
         self.ours, self.peers = ours, peers
-        for suite, said in [("models", self.models), ("gemm", self.gemm), ("layers", self.layers),
-                            ("memory-bound", self.memory_bound), ("vt", self.visual_tokens), ("models", self.portable)]:
-            if suite in ours:
-                said()
+        self.models()
+        self.gemm()
+        self.layers()
+        self.memory_bound()
+        self.visual_tokens()
+        self.portable()
 
     def add(self, goal, wanted, ours, theirs, ratio, more="", whole=True):
         """`whole`: whether all that the goal is about was measured; of a part nobody knows."""

@@ -156,7 +156,9 @@ impl Op for Attend {
     }
 
     fn honest(&self, inputs: &[&Array<f32>], outputs: &[Tensor]) -> Option<Vec<Array<f32>>> {
-        Some(self.computed(inputs, kept(&outputs[0])))
+        let sizes =
+            Sizes::known([inputs[0], inputs[1], inputs[inputs.len() - 1]], self.heads, |x: &Array<f32>| x.dims());
+        Some(self.computed(inputs, kept(outputs[0].elem, &sizes)))
     }
 
     fn functions(&self) -> &'static [Function] {

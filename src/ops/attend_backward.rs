@@ -100,7 +100,9 @@ impl Op for AttendBackward {
     }
 
     fn honest(&self, inputs: &[&Array<f32>], outputs: &[Tensor]) -> Option<Vec<Array<f32>>> {
-        Some(self.computed(inputs, kept(&outputs[0])))
+        let v = inputs.get(V).unwrap_or(&inputs[1]);
+        let sizes = Sizes::known([inputs[0], inputs[1], v], self.heads, |x: &Array<f32>| x.dims());
+        Some(self.computed(inputs, kept(outputs[0].elem, &sizes)))
     }
 
     fn functions(&self) -> &'static [Function] {

@@ -2,7 +2,6 @@
 //! many (pixels) is met in tiles of rows.
 
 use super::attend_tiles::{FEW_KEYS, Sizes, Split};
-use crate::graph::Tensor;
 use crate::kernel::recording::MAX_GROUPS;
 use crate::kernel::{Capabilities, Elem, Fragment, Variant, word};
 
@@ -131,10 +130,11 @@ impl RowTiles {
 }
 
 /// How a number of the softmax is handed to the next product, where tensors are of this type: of f16 cooperative matrices
-/// take no others. Kernels scale them so that none is subnormal.
-pub(super) fn kept(tensor: &Tensor) -> fn(f32) -> f32 {
-    match tensor.elem {
-        Elem::F16 => |x| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff), // eleven bits of 24 stay
+/// take no others, and heads whose channels are whole blocks may meet them. Kernels scale it so that it is not subnormal.
+pub(super) fn kept(elem: Elem, sizes: &Sizes) -> fn(f32) -> f32 {
+    let whole = sizes.depth.is_multiple_of(BLOCK) && sizes.width.is_multiple_of(BLOCK);
+    match elem {
+        Elem::F16 if whole => |x| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff), // eleven bits of 24 stay
         _ => |x| x,
     }
 }

@@ -256,10 +256,23 @@ mod tests {
         ops.flat_map(|op| entries(&op)).map(name).filter(|name| !OF_NO_OP.contains(&name.as_str())).collect()
     }
 
-    /// The kernels that can multiply cooperative matrices.
-    fn gemms() -> BTreeSet<String> {
+    /// The kernels that have these builds.
+    fn kernels(of: impl Fn(&crate::verify::Build) -> bool) -> BTreeSet<String> {
         let builds = builds(&ops::cases()).expect("all pieces exist");
-        builds.iter().filter(|build| build.variant.is_cooperative()).map(|build| build.kernel.name.to_owned()).collect()
+        builds.iter().filter(|build| of(build)).map(|build| build.kernel.name.to_owned()).collect()
+    }
+
+    /// The kernels on the one main loop of products.
+    fn gemms() -> BTreeSet<String> {
+        kernels(|build| build.variant.has("tile_coop"))
+    }
+
+    /// The kernels that a machine with cooperative matrices has in the place of others.
+    fn of_fragments() -> BTreeSet<String> {
+        let with_scalars = kernels(|build| build.variant.has("tile_scalar"));
+        let mut names = &kernels(|build| build.variant.is_cooperative()) - &with_scalars;
+        names.insert("attend/tokens".to_owned()); // what `gradients_by_rows` reads
+        names
     }
 
     /// The ways, each with the element types for which it has an engine of its own.
@@ -278,7 +291,8 @@ mod tests {
             let trials = asked.filter(|trial| trial.way == way && trial.obstacle.is_none()).filter(chosen);
             let reached: BTreeSet<String> =
                 trials.flat_map(|trial| &trial.kernels).map(|&name| name.to_owned()).collect();
-            let wanted = if way.cooperative { gemms() } else { files() };
+            let cooperative = || kernels(|build| build.variant.is_cooperative());
+            let wanted = if way.cooperative { cooperative() } else { &files() - &of_fragments() };
             let missing: Vec<_> = wanted.difference(&reached).collect();
             assert!(
                 missing.is_empty() && !wanted.is_empty(),
