@@ -103,7 +103,7 @@ fn network() -> Result<Graph, GraphError> {
     let queries = parameter("queries", &[1, TOKENS, CHANNELS])?;
 
     let y = graph.apply_one(Conv2d { stride: [1, 1], padding: [1, 1], groups: 1 }, &[image, weight])?;
-    let y = graph.apply_one(BatchNormFixed { eps: 1e-5 }, &[y, gain, bias, mean, variance])?;
+    let y = graph.apply_one(BatchNormFixed::new(1e-5), &[y, gain, bias, mean, variance])?;
     let y = graph.apply_one(Map::Relu, &[y])?;
     let pixels = graph.apply_one(Reshape { shape: [1, SIDE * SIDE, CHANNELS].into() }, &[y])?;
     let scale = 1.0 / (CHANNELS as f64).sqrt();

@@ -22,6 +22,7 @@ fn compositions_are_their_ops() {
     let all = [
         "attend",
         "batch_norm_relu_backward",
+        "batch_norm_fixed",
         "concat",
         "conv2d",
         "conv2d_backward_x",

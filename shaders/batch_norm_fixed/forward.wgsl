@@ -1,6 +1,8 @@
-// y = gain (x - mean) / sqrt(variance + eps) + bias.
+// y = f(gain (x - mean) / sqrt(variance + eps) + bias + shortcut), where f is ReLU or nothing. Without a shortcut its binding
+// holds x, unread.
 // A workgroup takes a block of rows and a strip of channels; its lanes keep their channel and walk down the rows.
 // needs strip
+// constants RELU=1 SHORTCUT=1
 
 struct Params { rows: u32, columns: u32, rows_each: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -9,7 +11,8 @@ struct Params { rows: u32, columns: u32, rows_each: u32, eps: f32 }
 @group(0) @binding(3) var<storage, read> bias: array<floats>;
 @group(0) @binding(4) var<storage, read> mean: array<floats>;
 @group(0) @binding(5) var<storage, read> variance: array<floats>;
-@group(0) @binding(6) var<storage, read_write> y: array<elems>;
+@group(0) @binding(6) var<storage, read> shortcut: array<elems>;
+@group(0) @binding(7) var<storage, read_write> y: array<elems>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -24,14 +27,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min(start + params.rows_each, params.rows);
     for (var row = start + lane / STRIP; row < end; row += ROWS_AT_ONCE) {
         var xs: array<elems, AT_ONCE>;
+        var shortcuts: array<elems, AT_ONCE>; // zeros, where there is none
         for (var i = 0u; i < AT_ONCE; i++) { // unroll
             let at = min(row + i * ROW_LANES, end - 1u) * params.columns + column;
             xs[i] = x[at];
+            if SHORTCUT == 1u {
+                shortcuts[i] = shortcut[at];
+            }
         }
         for (var i = 0u; i < AT_ONCE; i++) { // unroll
             if row + i * ROW_LANES < end {
-                let z = (floats(xs[i]) - center) * scale + shift;
-                y[(row + i * ROW_LANES) * params.columns + column] = elems(z);
+                let z = (floats(xs[i]) - center) * scale + shift + floats(shortcuts[i]);
+                y[(row + i * ROW_LANES) * params.columns + column] = elems(select(z, max(z, floats()), RELU == 1u));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::regroup::Regrouped;
 use super::{Graph, GraphError, Node, Op, Source, Tensor, Value};
 
 /// A graph rewritten.
@@ -20,10 +21,17 @@ impl Fused {
     pub fn value(&self, old: Value) -> Option<Value> {
         self.values.get(&old).copied()
     }
+
+    /// As of the graph before that was regrouped.
+    fn behind(self, regrouped: &Regrouped) -> Self {
+        let values = regrouped.values.iter().filter_map(|(&old, new)| Some((old, self.value(*new)?))).collect();
+        Self { values, ..self }
+    }
 }
 
 impl Graph {
-    /// The graph with every pair of nodes made one for which [`Op::then`] has an op, again and again.
+    /// The graph with every node made otherwise for which [`Op::regrouped`] knows how, then every pair of nodes made one for
+    /// which [`Op::then`] has an op, again and again.
     ///
     /// The first of a pair must be read by the second alone, and be no output. Gradients are those of the ops that
     /// remain: a graph that trains is fused before its gradients are taken. Convolutions behind which statistics are
@@ -32,7 +40,8 @@ impl Graph {
     /// # Errors
     /// When a shape rule refuses what it took before: a fault of the op.
     pub fn fused(&self) -> Result<Fused, GraphError> {
-        self.rewritten(Pairs::of(self))
+        let regrouped = self.regrouped()?;
+        Ok(Pairs::of(&regrouped).fused()?.behind(&regrouped))
     }
 
     /// [`fused`](Self::fused), as far as these values, outputs and updates depend on it; no other node is left.
@@ -40,34 +49,10 @@ impl Graph {
     /// # Errors
     /// As [`fused`](Self::fused).
     pub fn fused_for(&self, wanted: &[Value]) -> Result<Fused, GraphError> {
-        let mut pairs = Pairs::of(self);
-        pairs.keep_only(wanted);
-        self.rewritten(pairs)
-    }
-
-    fn rewritten(&self, mut pairs: Pairs<'_>) -> Result<Fused, GraphError> {
-        for at in 0..pairs.nodes.len() {
-            while pairs.merge(at) {}
-        }
-        let mut fused = Fused { graph: Self::new(), values: HashMap::new() };
-        for old in self.values() {
-            let tensor = self.tensor(old).clone();
-            let new = match self.source(old) {
-                Source::Input(name) => fused.graph.input(name, tensor),
-                Source::Stored { home, name } => fused.graph.stored(home, name, tensor)?,
-                Source::Node(..) => continue,
-            };
-            fused.values.insert(old, new);
-        }
-        for node in pairs.nodes.into_iter().flatten() {
-            let inputs: Vec<Value> = node.inputs.iter().map(|old| fused.values[old]).collect();
-            let made = fused.graph.scoped(node.scope, |graph| graph.apply_shared(node.op, &inputs))?;
-            fused.values.extend(node.outputs.into_iter().zip(made));
-        }
-        for (name, old) in self.outputs() {
-            fused.graph.output(name, fused.values[old]);
-        }
-        Ok(fused)
+        let regrouped = self.regrouped()?;
+        let mut pairs = Pairs::of(&regrouped);
+        pairs.keep_only(wanted.iter().map(|old| regrouped.values[old]));
+        Ok(pairs.fused()?.behind(&regrouped))
     }
 }
 
@@ -82,15 +67,39 @@ struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    fn of(graph: &'a Graph) -> Self {
+    fn of(regrouped: &'a Regrouped) -> Self {
+        let graph = &regrouped.graph;
         let nodes: Vec<Option<Node>> = graph.nodes().iter().cloned().map(Some).collect();
         let makes = |(at, node): (usize, &'a Node)| node.outputs.iter().map(move |&value| (value, at));
         let maker = graph.nodes().iter().enumerate().flat_map(makes).collect();
-        let mut uses = HashMap::new();
-        let read = graph.nodes().iter().flat_map(|node| &node.inputs);
-        read.chain(graph.outputs().iter().map(|(_, value)| value))
-            .for_each(|&value| *uses.entry(value).or_default() += 1);
-        Self { graph, nodes, maker, uses }
+        let mut pairs = Self { graph, nodes, maker, uses: graph.uses() };
+        pairs.drop_unread(|node| node.outputs.iter().any(|value| regrouped.passed.contains(value)));
+        pairs
+    }
+
+    fn fused(mut self) -> Result<Fused, GraphError> {
+        for at in 0..self.nodes.len() {
+            while self.merge(at) {}
+        }
+        let mut fused = Fused { graph: Graph::new(), values: HashMap::new() };
+        for old in self.graph.values() {
+            let tensor = self.graph.tensor(old).clone();
+            let new = match self.graph.source(old) {
+                Source::Input(name) => fused.graph.input(name, tensor),
+                Source::Stored { home, name } => fused.graph.stored(home, name, tensor)?,
+                Source::Node(..) => continue,
+            };
+            fused.values.insert(old, new);
+        }
+        for node in self.nodes.into_iter().flatten() {
+            let inputs: Vec<Value> = node.inputs.iter().map(|old| fused.values[old]).collect();
+            let made = fused.graph.scoped(node.scope, |graph| graph.apply_shared(node.op, &inputs))?;
+            fused.values.extend(node.outputs.into_iter().zip(made));
+        }
+        for (name, old) in self.graph.outputs() {
+            fused.graph.output(name, fused.values[old]);
+        }
+        Ok(fused)
     }
 
     /// Takes a node that node `at` reads into it, if there is one that can be.
@@ -139,12 +148,15 @@ impl<'a> Pairs<'a> {
     }
 
     /// Takes out nodes that neither these values, outputs nor updates depend on.
-    fn keep_only(&mut self, wanted: &[Value]) {
-        wanted.iter().for_each(|&value| *self.uses.entry(value).or_default() += 1);
+    fn keep_only(&mut self, wanted: impl Iterator<Item = Value>) {
+        wanted.for_each(|value| *self.uses.entry(value).or_default() += 1);
+        self.drop_unread(|node| node.op.updates().is_empty());
+    }
+
+    /// Takes out nodes of which nothing is read, the last first.
+    fn drop_unread(&mut self, may_go: impl Fn(&Node) -> bool) {
         for place in self.nodes.iter_mut().rev() {
-            let unread = |node: &Node| {
-                node.op.updates().is_empty() && !node.outputs.iter().any(|value| self.uses.contains_key(value))
-            };
+            let unread = |node: &Node| may_go(node) && !node.outputs.iter().any(|value| self.uses.contains_key(value));
             let Some(node) = place.take_if(|node| unread(node)) else { continue };
             for value in &node.inputs {
                 if let Some(uses) = self.uses.get_mut(value) {

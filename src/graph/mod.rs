@@ -10,6 +10,7 @@ mod interpret;
 mod nodes;
 mod op;
 mod print;
+mod regroup;
 mod shape;
 mod signature;
 
@@ -20,5 +21,6 @@ pub use interpret::{Arrays, interpret, round};
 pub(crate) use interpret::{computed, honest, run};
 pub use nodes::{Graph, Node, Source, Value};
 pub use op::{ByImage, Composition, Cost, Function, Gradients, Io, Maths, Op, Repetition, Stages};
+pub use regroup::Regrouping;
 pub use shape::{GraphError, Shape, Tensor};
 pub use signature::{Named, Signature, SignatureError};

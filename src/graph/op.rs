@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use super::{Graph, GraphError, Node, Tensor, Value};
+use super::{Graph, GraphError, Node, Regrouping, Tensor, Value};
 use crate::kernel::{Capabilities, Elem, Recording, View};
 use crate::reference::{Array, Real};
 
@@ -106,6 +106,16 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
     fn then(&self, next: &dyn Op, at: usize, inputs: usize) -> Option<Box<dyn Op>> {
         let _ = (next, at, inputs);
         None
+    }
+
+    /// Adds to the graph what makes the same outputs in another order, where what makes the op's inputs allows one that costs
+    /// less; `None` where it does not. [`Graph::fused`] asks.
+    ///
+    /// # Errors
+    /// When an op refuses its inputs: a fault of this one.
+    fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
+        let _ = (inputs, graph);
+        Ok(None)
     }
 
     /// The op for `images` images in the place of all, where it computes every image of its batch from that image and from

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Builder, Init, Mode};
 use crate::graph::{GraphError, Shape, Tensor, Value};
-use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, LayerNorm, Map, MatMul, MeanRows, Reshape};
+use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, LayerNorm, Map, MeanRows, Reshape};
 
 /// What is added to variances, as in PyTorch.
 const EPS: f64 = 1e-5;
@@ -42,7 +42,7 @@ pub fn norm(b: &mut Builder<'_>, name: &str, x: Value) -> Result<Value, GraphErr
         let inputs = [x, gain, bias, mean, variance];
         match b.mode {
             Mode::Train => Ok(b.graph.apply(BatchNormTrain { eps: EPS, momentum: MOMENTUM, relu: false }, &inputs)?[0]),
-            Mode::Evaluate => b.graph.apply_one(BatchNormFixed { eps: EPS }, &inputs),
+            Mode::Evaluate => b.graph.apply_one(BatchNormFixed::new(EPS), &inputs),
         }
     })
 }
@@ -86,7 +86,7 @@ pub fn scaled(b: &mut Builder<'_>, x: Value, factor: f64) -> Result<Value, Graph
     let channels = Tensor::f32([b.shape(x).last().copied().unwrap_or(0)]);
     let mut constant = |value: f64| b.graph.apply_one(Fill { value, tensor: channels.clone() }, &[]);
     let [gain, zero, one] = [constant(factor)?, constant(0.0)?, constant(1.0)?];
-    b.graph.apply_one(BatchNormFixed { eps: 0.0 }, &[x, gain, zero, zero, one])
+    b.graph.apply_one(BatchNormFixed::new(0.0), &[x, gain, zero, zero, one])
 }
 
 /// max(x, 0).
@@ -126,7 +126,7 @@ impl Pointwise {
     /// When groups do not divide the channels, or identity would have to change their number.
     pub fn apply(self, b: &mut Builder<'_>, name: &str, x: Value, channels: usize) -> Result<Value, GraphError> {
         let tensor = b.graph.tensor(x).clone();
-        let &[n, rows, from] = &tensor.shape[..] else {
+        let &[_, _, from] = &tensor.shape[..] else {
             return Err(refusal(name, format!("takes [N, rows, channels], not {}", tensor.shape)));
         };
         let groups = match self {
@@ -141,15 +141,10 @@ impl Pointwise {
         }
         let init = Init::Xavier { fan_in: from / groups, fan_out: channels / groups };
         b.scoped(name, |b| {
-            if groups == 1 {
-                let weight = b.parameters.weight(b.graph, "weight", tensor.shaped([from, channels]), init)?;
-                return b.graph.apply_one(MatMul::new(), &[x, weight]);
-            }
-            let shape = tensor.shaped([1, 1, from / groups, channels]);
-            let weight = b.parameters.weight(b.graph, "weight", shape, init)?;
-            let image = reshape(b, x, [n, rows, 1, from])?;
-            let y = b.graph.apply_one(Conv2d::new(1, 0).groups(groups), &[image, weight])?;
-            reshape(b, y, [n, rows, channels])
+            let kernel = [1, 1, from / groups, channels];
+            let shape = if groups == 1 { &kernel[2..] } else { &kernel[..] };
+            let weight = b.parameters.weight(b.graph, "weight", tensor.shaped(shape), init)?;
+            b.graph.apply_one(Conv2d::new(1, 0).groups(groups), &[x, weight])
         })
     }
 }

@@ -10,8 +10,8 @@ use super::attend_rows::{BLOCK, RowTiles, kept};
 use super::attend_tiles::{Regime, Sizes, Split};
 use super::{BatchNormFixed, MatMul, Permute, Reshape, Softmax, by_image};
 use crate::graph::{
-    ByImage, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor,
-    Value,
+    ByImage, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Regrouping, Shape,
+    Signature, Tensor, Value,
 };
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
 use crate::reference::{Array, Real};
@@ -153,6 +153,10 @@ impl Op for Attend {
         let y = graph.apply_one(Permute { axes: vec![0, 2, 1, 3] }, &[y])?;
         let shape = Shape::from([sizes.batch, sizes.queries, sizes.heads * sizes.width]);
         Ok(Some(vec![Some(graph.apply_one(Reshape { shape }, &[y])?), None]))
+    }
+
+    fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
+        self.with_maps_moved(inputs, graph)
     }
 
     fn honest(&self, inputs: &[&Array<f32>], outputs: &[Tensor]) -> Option<Vec<Array<f32>>> {

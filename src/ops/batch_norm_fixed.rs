@@ -2,22 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::batch_norm::{Cut, channels};
-use super::{AWKWARD, Entry, Fill, by_image};
+use super::batch_norm::{Cut, INPUTS, channels, normalized};
+use super::{AWKWARD, Add, Entry, Fill, Map, MapBackward, by_image, with_tail};
 use crate::graph::{
-    ByImage, Case, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value,
+    ByImage, Case, Composition, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor,
+    Value,
 };
 use crate::kernel::tuning::{Strips, Width};
 use crate::kernel::{Capabilities, Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
-/// x [.., C], gain, bias, mean, variance `f32 [C]` → y [.., C] = gain (x − mean) / sqrt(variance + eps) + bias.
+/// x [.., C], gain, bias, mean, variance `f32 [C]`, perhaps shortcut [.., C] → y [.., C] =
+/// f(gain (x − mean) / sqrt(variance + eps) + bias + shortcut), where f is ReLU or nothing.
 ///
 /// mean and variance are constants: they have no gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNormFixed {
     /// Added to the variance.
     pub eps: f64,
+    /// Whether what is negative becomes 0.
+    #[serde(default)]
+    pub relu: bool,
 }
 
 /// x [.., C], gain, mean, variance `f32 [C]`, dy [.., C] → dx [.., C], dgain, dbias `f32 [C]`.
@@ -33,7 +38,7 @@ kernel! {
     /// A workgroup a block of rows and strip of channels.
     struct Forward = "batch_norm_fixed/forward" {
         params { rows: u32, columns: u32, rows_each: u32, eps: f32 }
-        read { x, gain, bias, mean, variance }
+        read { x, gain, bias, mean, variance, shortcut }
         write { y }
     }
 }
@@ -73,12 +78,18 @@ pub(super) fn merge_sums(
 }
 
 impl BatchNormFixed {
+    /// Without ReLU.
+    #[must_use]
+    pub const fn new(eps: f64) -> Self {
+        Self { eps, relu: false }
+    }
+
     /// factor x + bias, `bias` f32 \[channels\]: what a norm does that has nothing to take away and nothing to divide by.
     pub(super) fn affine(graph: &mut Graph, x: Value, factor: f64, bias: Value) -> Result<Value, GraphError> {
         let tensor = graph.tensor(bias).clone();
         let [gain, mean, variance] =
             [factor, 0.0, 1.0].map(|value| graph.apply_one(Fill { value, tensor: tensor.clone() }, &[]));
-        graph.apply_one(Self { eps: 0.0 }, &[x, gain?, bias, mean?, variance?])
+        graph.apply_one(Self::new(0.0), &[x, gain?, bias, mean?, variance?])
     }
 
     /// factor x.
@@ -95,20 +106,26 @@ impl Op for BatchNormFixed {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [x, gain, bias, mean, variance] = inputs else {
-            return Err(format!("takes x, gain, bias, mean and variance, not {} inputs", inputs.len()));
+        let ([x, gain, bias, mean, variance] | [x, gain, bias, mean, variance, _]) = inputs else {
+            let takes = "x, gain, bias, mean, variance and perhaps shortcut";
+            return Err(format!("takes {takes}, not {} inputs", inputs.len()));
         };
+        if let Some(shortcut) = inputs.get(INPUTS).filter(|shortcut| *shortcut != x) {
+            return Err(format!("shortcut must be {x} as x and is {shortcut}"));
+        }
         channels(x, &[("gain", gain), ("bias", bias), ("mean", mean), ("variance", variance)])?;
         Ok(vec![x.clone()])
     }
 
     fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
-        if inputs[0].shape.len() > 1 { by_image(self, &[0]) } else { None } // else channels
+        let along = &[0, INPUTS][..if inputs.len() > INPUTS { 2 } else { 1 }];
+        if inputs[0].shape.len() > 1 { by_image(self, along) } else { None } // else channels
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let cut = Cut::of(io.machine, &io.inputs[0]);
         let grid = cut.grid();
+        let shortcut = io.inputs.len() > INPUTS;
         out.dispatch(
             &Forward {
                 rows: word(cut.rows),
@@ -120,18 +137,43 @@ impl Op for BatchNormFixed {
                 bias: io.input(2),
                 mean: io.input(3),
                 variance: io.input(4),
+                shortcut: io.input(if shortcut { INPUTS } else { 0 }),
                 y: io.output(0),
             },
-            cut.variant,
+            cut.variant.constant("RELU", self.relu.into()).constant("SHORTCUT", shortcut.into()),
             grid,
         );
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
-        let Some(dy) = grads[0] else { return Ok(vec![None; 5]) };
+        let Some(mut dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
+        if self.relu {
+            // y is positive where what ReLU saw was.
+            dy = graph.apply_one(MapBackward(Map::Relu), &[node.outputs[0], dy])?;
+        }
         let inputs = [node.inputs[0], node.inputs[1], node.inputs[3], node.inputs[4], dy];
         let made = graph.apply(BatchNormFixedBackward { eps: self.eps }, &inputs)?;
-        Ok(made.into_iter().map(Some).chain([None, None]).collect())
+        let shortcut = node.inputs.get(INPUTS).map(|_| Some(dy));
+        Ok(made.into_iter().map(Some).chain([None, None]).chain(shortcut).collect())
+    }
+
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        if !self.relu && inputs.len() <= INPUTS {
+            return Ok(None);
+        }
+        let mut y = graph.apply_one(Self::new(self.eps), &inputs[..INPUTS])?;
+        if let Some(&shortcut) = inputs.get(INPUTS) {
+            y = graph.apply_one(Add, &[y, shortcut])?;
+        }
+        if self.relu {
+            y = graph.apply_one(Map::Relu, &[y])?;
+        }
+        Ok(Some(vec![Some(y)]))
+    }
+
+    fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        let relu = with_tail(self.relu, inputs > INPUTS, next)?;
+        Some(Box::new(Self { relu, ..*self }))
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -141,12 +183,7 @@ impl Op for BatchNormFixed {
 
 impl Maths for BatchNormFixed {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[x, gain, bias, mean, variance] = inputs else { return Vec::new() };
-        let (channels, inv_std) = (gain.data.len(), inverse(variance, self.eps));
-        vec![Array::from_fn(&x.shape, |at| {
-            let c = at % channels;
-            gain.data[c] * (x.data[at] - mean.data[c]) * inv_std.data[c] + bias.data[c]
-        })]
+        vec![normalized(self.relu, inputs, [inputs[3], &inverse(inputs[4], self.eps)])]
     }
 }
 
@@ -225,8 +262,8 @@ pub(super) const ENTRY: Entry = Entry {
     signatures: &[
         Signature::of::<BatchNormFixed>(
             "batch_norm_fixed",
-            "y = gain (x − mean) / sqrt(variance + eps) + bias",
-            &[("eps", "a number added to the variance")],
+            "y = gain (x − mean) / sqrt(variance + eps) + bias + shortcut, with relu max(y, 0)",
+            &[("eps", "a number added to the variance"), ("relu", "true or false; false where it is not said")],
             [
                 &[
                     ("x", "T [.., C]"),
@@ -234,6 +271,7 @@ pub(super) const ENTRY: Entry = Entry {
                     ("bias", "f32 [C]"),
                     ("mean", "f32 [C]"),
                     ("variance", "f32 [C]"),
+                    ("shortcut?", "T [.., C]"),
                 ],
                 &[("y", "T [.., C]")],
             ],
@@ -258,14 +296,20 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 fn cases() -> Vec<Case> {
-    let case = |shape: &[usize]| {
+    let behind = |shape: &[usize], relu, shortcut: bool| {
         let vector: &[usize] = &shape[shape.len() - 1..];
-        let case = Case::new(BatchNormFixed { eps: 1e-5 }, &[shape, vector, vector, vector, vector]);
+        let mut shapes = vec![shape, vector, vector, vector, vector];
+        shapes.extend(shortcut.then_some(shape));
+        let case = Case::new(BatchNormFixed { eps: 1e-5, relu }, &shapes);
         let case = case.constant(3).constant(4).draw(4, Draw::Between(0.1, 2.0));
-        (1..5).fold(case, Case::f32)
+        (1..INPUTS).fold(case, Case::f32)
     };
+    let case = |shape: &[usize]| behind(shape, false, false);
     let mut cases: Vec<Case> = AWKWARD.iter().map(|&rows| case(&[rows, 3])).collect();
     cases.extend([&[2, 3, 5, 64][..], &[1, 1_500, 5], &[1_031, 33], &[600, 160]].map(case));
+    cases.extend([(true, false), (true, true), (false, true)].map(|(relu, shortcut)| behind(&[33, 3], relu, shortcut)));
+    cases.extend([(&[2, 3, 11, 64][..], true), (&[257, 8], false)].map(|(shape, relu)| behind(shape, relu, true)));
     cases.push(case(&[64, 56, 56, 256]).real("resnet50 stage1"));
+    cases.push(behind(&[64, 196, 1024], true, true).real("vt-resnet50 projector"));
     cases
 }

@@ -19,6 +19,7 @@ use super::conv2d_product::{Product, add_slices};
 
 /// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + `bias[O]` (f32, may be left out).
 ///
+/// x may be rows [N, R, C], an image one pixel wide; so is y then: [N, Ho, O]. A weight [C/groups, O] is of a kernel of one pixel.
 /// Output channels are cut into `groups` runs; run g sees input channels g C/groups .. (g+1) C/groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2d {
@@ -50,6 +51,8 @@ kernel! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
     pub(super) batch: usize,
+    /// Of pixels: 2, or 1 where they are rows.
+    axes: usize,
     pub(super) input: [usize; 2],
     pub(super) in_channels: usize,
     pub(super) output: [usize; 2],
@@ -86,8 +89,19 @@ impl Conv2d {
     }
 
     pub(super) fn sizes(self, x: &[usize], weight: &[usize]) -> Result<Sizes, String> {
-        let (&[batch, h, w, in_channels], &[kernel_h, kernel_w, group_in, out_channels]) = (x, weight) else {
-            return Err("takes x [N, H, W, C] and weight [KH, KW, C/groups, O]".to_owned());
+        let (&[batch, ref pixels @ .., in_channels], &[ref kernel @ .., group_in, out_channels]) = (x, weight) else {
+            return Err("takes x and weight".to_owned());
+        };
+        let ([h, w], [kernel_h, kernel_w]) = match (pixels, kernel) {
+            (&[h, w], &[kernel_h, kernel_w]) => ([h, w], [kernel_h, kernel_w]),
+            (&[h, w], []) => ([h, w], [1, 1]),
+            (&[rows], &[kernel_h, kernel_w]) => ([rows, 1], [kernel_h, kernel_w]),
+            (&[rows], []) => ([rows, 1], [1, 1]),
+            _ => {
+                return Err(
+                    "takes x [N, H, W, C] or [N, R, C], and weight [KH, KW, C/groups, O] or [C/groups, O]".to_owned()
+                );
+            }
         };
         let groups = self.groups;
         if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
@@ -108,12 +122,20 @@ impl Conv2d {
             }
         };
         let output = [size(0, h, kernel_h)?, size(1, w, kernel_w)?];
-        let (kernel, group_out) = ([kernel_h, kernel_w], out_channels / groups);
-        Ok(Sizes { batch, input: [h, w], in_channels, output, out_channels, kernel, group_in, group_out })
+        if pixels.len() == 1 && output[1] != 1 {
+            return Err(format!("of rows y would be {} pixels wide; padding may not widen them", output[1]));
+        }
+        let (kernel, group_out, axes) = ([kernel_h, kernel_w], out_channels / groups, pixels.len());
+        Ok(Sizes { batch, axes, input: [h, w], in_channels, output, out_channels, kernel, group_in, group_out })
     }
 }
 
 impl Sizes {
+    /// The shape of y.
+    pub(super) fn y(&self) -> Shape {
+        Shape::from([&[self.batch][..], &self.output[..self.axes], &[self.out_channels]].concat())
+    }
+
     /// What the rows of a product are.
     pub(super) const fn rows(&self) -> Rows {
         if self.kernel[0] * self.kernel[1] == 1 { Rows::Matrix } else { Rows::Patches }
@@ -143,7 +165,7 @@ impl Op for Conv2d {
         if bias.is_some_and(|bias| *bias != Tensor::f32([sizes.out_channels])) {
             return Err(format!("bias must be f32 [{}]", sizes.out_channels));
         }
-        Ok(vec![x.shaped([sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels])])
+        Ok(vec![x.shaped(sizes.y())])
     }
 
     fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
@@ -170,7 +192,7 @@ impl Op for Conv2d {
         let mut gradients: Vec<_> = self.gradients([node.inputs[0], node.inputs[1]], dy, graph)?.map(Some).into();
         if node.inputs.len() == 3 {
             let shape = &graph.tensor(dy).shape;
-            let channels = shape[3];
+            let channels = shape[shape.len() - 1];
             let shape = Shape::from([shape.count() / channels, channels]);
             let rows = graph.apply_one(Reshape { shape }, &[dy])?;
             gradients.push(Some(graph.apply_one(SumRows, &[rows])?));
@@ -186,14 +208,14 @@ impl Op for Conv2d {
                 let y = graph.apply_one(*self, &[x, weight])?;
                 Ok(Some(vec![Some(BatchNormFixed::affine(graph, y, 1.0, bias)?)]))
             }
-            [x, weight] if *self == Self::new(1, 0) && shape(weight).starts_with(&[1, 1]) => {
-                let (Some([n, h, w, c]), Some([_, _, c_too, o])) = (shape(x).rank(), shape(weight).rank()) else {
-                    return Ok(None); // what is no convolution is refused by the op itself
-                };
-                let pixels = graph.apply_one(Reshape { shape: [n * h * w, c].into() }, &[x])?;
-                let weight = graph.apply_one(Reshape { shape: [c_too, o].into() }, &[weight])?;
+            [x, weight] if *self == Self::new(1, 0) => {
+                let sizes = self.sizes(&shape(x), &shape(weight)).ok().filter(|sizes| sizes.rows() == Rows::Matrix);
+                let Some(sizes) = sizes else { return Ok(None) };
+                let (count, c, o) = (shape(x).count(), sizes.in_channels, sizes.out_channels);
+                let pixels = graph.apply_one(Reshape { shape: [count / c, c].into() }, &[x])?;
+                let weight = graph.apply_one(Reshape { shape: [c, o].into() }, &[weight])?;
                 let y = graph.apply_one(MatMul::new(), &[pixels, weight])?;
-                Ok(Some(vec![Some(graph.apply_one(Reshape { shape: [n, h, w, o].into() }, &[y])?)]))
+                Ok(Some(vec![Some(graph.apply_one(Reshape { shape: sizes.y() }, &[y])?)]))
             }
             _ => Ok(None),
         }
@@ -203,7 +225,9 @@ impl Op for Conv2d {
         if (inputs, at) != (2, 0) {
             return None;
         }
-        let fixed = next.downcast().map(|&norm: &BatchNormFixed| Box::new(ConvNorm::new(*self, norm)) as Box<dyn Op>);
+        // Without eps it is no normalization but a constant that networks in training are multiplied by, too: that has gradients.
+        let fixed = next.downcast::<BatchNormFixed>().filter(|norm| norm.eps > 0.0);
+        let fixed = fixed.map(|&norm| Box::new(ConvNorm::new(*self, norm)) as Box<dyn Op>);
         fixed.or_else(|| Some(Box::new(ConvBatchNorm { conv: *self, norm: *next.downcast()? })))
     }
 
@@ -220,9 +244,8 @@ impl Maths for Conv2d {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let (x, weight) = (inputs[0], inputs[1]);
         let Ok(sizes) = self.sizes(&x.shape, &weight.shape) else { return vec![] };
-        let shape = [sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels];
         let bias = inputs.get(2);
-        let y = Array::from_rows(&shape, sizes.out_channels, |pixel, y| {
+        let y = Array::from_rows(&sizes.y(), sizes.out_channels, |pixel, y| {
             for tap in 0..sizes.kernel[0] * sizes.kernel[1] {
                 let Some(x_at) = self.tapped(&sizes, pixel, tap) else { continue };
                 for c in 0..sizes.group_in {
@@ -264,8 +287,12 @@ pub(super) const ENTRY: Entry = Entry {
                 ("groups", "a whole number"),
             ],
             [
-                &[("x", "T [N, H, W, C]"), ("weight", "T [KH, KW, C/groups, O]"), ("bias?", "f32 [O]")],
-                &[("y", "T [N, Ho, Wo, O]")],
+                &[
+                    ("x", "T [N, H, W, C] or [N, R, C]"),
+                    ("weight", "T [KH, KW, C/groups, O] or [C/groups, O]"),
+                    ("bias?", "f32 [O]"),
+                ],
+                &[("y", "T [N, Ho, Wo, O] or [N, Ho, O]")],
             ],
         ),
         super::conv2d_backward::SIGNATURES[0],
@@ -292,6 +319,10 @@ fn cases() -> Vec<Case> {
         Case::new(conv([2, 1], [1, 0], 1), &[&[1, 5, 3, 4], &[3, 1, 4, 4]]),
         Case::new(conv([3, 2], [2, 0], 2), &[&[2, 7, 9, 6], &[4, 3, 3, 8]]),
         Case::new(Conv2d::new(2, 1), &[&[2, 16, 16, 128], &[3, 3, 128, 64]]),
+        // Rows, whose kernel may be longer than one, and whose bias is summed over.
+        Case::new(Conv2d::new(1, 0).groups(2), &[&[2, 7, 6], &[3, 10]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 3, 5, 12], &[12, 8]]),
+        Case::new(conv([2, 1], [1, 0], 1), &[&[2, 7, 5], &[3, 1, 5, 8], &[8]]).f32(2),
         // Pixels enough for a weight's gradient to be summed in three slices on a GPU.
         Case::new(Conv2d::new(1, 1), &[&[4, 20, 20, 3], &[3, 3, 3, 5]]),
         // Whole tiles, forward and backward: no index is checked. The larger ones are whole in tiles of any size, and those

@@ -206,7 +206,7 @@ fn fits_dy(dy: &Tensor, like: &Tensor, sizes: &Sizes) -> Result<(), String> {
     if like.elem == Elem::U32 {
         return Err("takes f32 or f16, not u32".to_owned());
     }
-    let wanted = like.shaped([sizes.batch, sizes.output[0], sizes.output[1], sizes.out_channels]);
+    let wanted = like.shaped(sizes.y());
     if *dy == wanted { Ok(()) } else { Err(format!("dy must be {wanted}")) }
 }
 
@@ -225,7 +225,7 @@ pub(super) const SIGNATURES: [Signature; 2] = [
             ("stride", "[rows, columns] from patch to patch"),
             ("padding", "[rows, columns] of zeros on each side"),
             ("groups", "a whole number"),
-            ("x", "[N, H, W, C], the shape of x"),
+            ("x", "[N, H, W, C] or [N, R, C], the shape of x"),
         ],
         [
             &[("dy", "T [N, Ho, Wo, O]"), ("weight", "T [KH, KW, C/groups, O]"), ("plus?", "T [N, H, W, C]")],

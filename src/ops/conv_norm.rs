@@ -51,11 +51,11 @@ kernel! {
 const INPUTS: usize = 6;
 
 impl ConvNorm {
-    /// This convolution and this normalization, without ReLU.
+    /// This convolution and this normalization.
     #[must_use]
     pub const fn new(conv: Conv2d, norm: BatchNormFixed) -> Self {
         let Conv2d { stride, padding, groups } = conv;
-        Self { stride, padding, groups, eps: norm.eps, relu: false }
+        Self { stride, padding, groups, eps: norm.eps, relu: norm.relu }
     }
 
     const fn conv(self) -> Conv2d {
@@ -63,7 +63,7 @@ impl ConvNorm {
     }
 
     const fn norm(self) -> BatchNormFixed {
-        BatchNormFixed { eps: self.eps }
+        BatchNormFixed::new(self.eps)
     }
 }
 
@@ -101,10 +101,11 @@ impl Op for ConvNorm {
             let call = Forward { batch, eps, x, weight, gain, bias, mean, variance, shortcut, y };
             return out.dispatch(&call, flagged(variant), grid);
         };
-        let [n, h, w, channels] = io.output_dims(0);
+        let shape = &io.outputs[0].shape;
+        let channels = shape[shape.len() - 1];
         let (lanes, width) = (tuning::lanes(io.machine), tuning::width(channels));
+        let (count, slices) = (shape.count() / width.elements(), word(slices));
         let columns = channels / width.elements();
-        let (count, slices) = (n * h * w * columns, word(slices));
         let call = AddSlices {
             count: word(count),
             columns: word(columns),
@@ -205,7 +206,7 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn cases() -> Vec<Case> {
     let case = |conv: Conv2d, relu, x: [usize; 4], kernel: usize, channels: usize, shortcut: Option<[usize; 2]>| {
-        let op = ConvNorm { relu, ..ConvNorm::new(conv, BatchNormFixed { eps: 1e-5 }) };
+        let op = ConvNorm { relu, ..ConvNorm::new(conv, BatchNormFixed::new(1e-5)) };
         let weight = [kernel, kernel, x[3] / conv.groups, channels];
         let (vector, y) = ([channels], shortcut.map(|[h, w]| [x[0], h, w, channels]));
         let mut shapes: Vec<&[usize]> = vec![&x, &weight, &vector, &vector, &vector, &vector];

@@ -117,6 +117,7 @@ mod attend;
 mod attend_backward;
 mod attend_cases;
 mod attend_fragments;
+mod attend_maps;
 mod attend_parts;
 mod attend_rows;
 mod attend_tiles;

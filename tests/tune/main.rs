@@ -108,7 +108,7 @@ fn convolution(normed: bool) -> Result<Graph, Failed> {
     let conv = Conv2d::new(1, 1);
     let y = if normed {
         let vectors = ["gain", "bias", "mean", "variance"].map(|name| graph.input(name, Tensor::f32([12])));
-        graph.apply_one(ConvNorm::new(conv, BatchNormFixed { eps: 1e-5 }), &[&[x, weight], &vectors[..]].concat())?
+        graph.apply_one(ConvNorm::new(conv, BatchNormFixed::new(1e-5)), &[&[x, weight], &vectors[..]].concat())?
     } else {
         graph.apply_one(conv, &[x, weight])?
     };
