@@ -78,8 +78,8 @@ fn tiles(elem: Elem, machine: &Capabilities) -> Vec<Tiles> {
         }
         _ => (Engine::Scalar, SCALAR),
     };
-    let each = table
-        .iter()
-        .flat_map(|&(tile, share)| [false, true].map(|ahead| Tiles { tile, share, ahead, slices: 0, engine }));
+    let each = table.iter().flat_map(|&(tile, share)| {
+        [false, true].map(|ahead| Tiles { tile, share, ahead, slices: 0, turns: 0, engine })
+    });
     each.filter(|tiles| tiles.workgroup_bytes() <= machine.max_workgroup_bytes).collect()
 }

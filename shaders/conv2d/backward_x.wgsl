@@ -8,7 +8,7 @@
 // needs pack_1 | pack_4 | pack_8
 // needs untallied
 // needs convolution
-// needs gemm
+// needs gemm | stream
 // constants PLUS=1
 
 struct Params { batch: u32 }

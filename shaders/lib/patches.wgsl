@@ -2,7 +2,7 @@
 // slice = (group, range of k): SLICES ranges, each SLICE_DEPTH deep, a multiple of TILE_K.
 // The kernel binds x[N, IN_H, IN_W, IN_C], weight[KERNEL_H, KERNEL_W, GROUP_IN, OUT_C] and params.batch.
 // needs convolution
-// needs gemm
+// needs gemm | stream
 // constants SLICES=1 SLICE_DEPTH=16
 const DEPTH: u32 = KERNEL_H * KERNEL_W * GROUP_IN;
 

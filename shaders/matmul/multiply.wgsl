@@ -5,7 +5,7 @@
 // needs pack_1 | pack_4 | pack_8
 // needs alone
 // needs untallied
-// needs gemm
+// needs gemm | stream
 // constants ROWS=40 COLS=24 DEPTH=20
 
 @group(0) @binding(1) var<storage, read> a: array<factor>;

@@ -16,8 +16,8 @@ pub type Named = (&'static str, &'static str);
 /// What an op is called, what it is made from, and what it takes and gives.
 ///
 /// A tensor is written `T [N, H, W, C]`: `T` is f32 or f16, one and the same throughout the op; `f32` and `u32` are
-/// fixed, `f32 or f16` is either. Equal letters are equal sizes, `..` stands for any axes. A `?` behind an input's name:
-/// it may be left out; a `*` behind the last one's: more like it may follow.
+/// fixed, `f32 or f16` is either. Equal letters are equal sizes, `..` stands for any axes; `T [N, H, W, C] or [N, H, C]`
+/// is either. A `?` behind an input's name: it may be left out; a `*` behind the last one's: more like it may follow.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature {
     /// The op's name, as [`Op::name`] says it.

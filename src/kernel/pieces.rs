@@ -48,6 +48,7 @@ pieces! {
     "reduce",
     "row_reduce",
     "rows",
+    "stream",
     "strip",
     "strip_sum",
     "tally",

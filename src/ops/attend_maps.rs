@@ -38,7 +38,8 @@ impl Mapped {
         let apart = heads == 1 || conv.groups.is_multiple_of(heads);
         let channels = [last(x), last(rows)];
         let name = node.scope.rsplit('/').next().unwrap_or_default().to_owned();
-        (pointwise && by_row && apart).then(|| Self { x, weight, conv: *conv, channels, name, passed })
+        let moves = pointwise && by_row && apart;
+        moves.then_some(Self { x, weight, conv: *conv, channels, name, passed })
     }
 
     /// Multiply-adds of the map for so many rows.

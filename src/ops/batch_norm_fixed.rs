@@ -21,7 +21,6 @@ pub struct BatchNormFixed {
     /// Added to the variance.
     pub eps: f64,
     /// Whether what is negative becomes 0.
-    #[serde(default)]
     pub relu: bool,
 }
 
@@ -263,7 +262,7 @@ pub(super) const ENTRY: Entry = Entry {
         Signature::of::<BatchNormFixed>(
             "batch_norm_fixed",
             "y = gain (x − mean) / sqrt(variance + eps) + bias + shortcut, with relu max(y, 0)",
-            &[("eps", "a number added to the variance"), ("relu", "true or false; false where it is not said")],
+            &[("eps", "a number added to the variance"), ("relu", "true or false")],
             [
                 &[
                     ("x", "T [.., C]"),

@@ -19,7 +19,7 @@ use super::conv2d_product::{Product, add_slices};
 
 /// y[N, Ho, Wo, O] = x[N, H, W, C] ∗ weight[KH, KW, C/groups, O] + `bias[O]` (f32, may be left out).
 ///
-/// x may be rows [N, R, C], an image one pixel wide; so is y then: [N, Ho, O]. A weight [C/groups, O] is of a kernel of one pixel.
+/// x may be rows [N, H, C], an image one pixel wide; so is y then: [N, Ho, O]. A weight [C/groups, O] is of a kernel of one pixel.
 /// Output channels are cut into `groups` runs; run g sees input channels g C/groups .. (g+1) C/groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2d {
@@ -99,7 +99,7 @@ impl Conv2d {
             (&[rows], []) => ([rows, 1], [1, 1]),
             _ => {
                 return Err(
-                    "takes x [N, H, W, C] or [N, R, C], and weight [KH, KW, C/groups, O] or [C/groups, O]".to_owned()
+                    "takes x [N, H, W, C] or [N, H, C], and weight [KH, KW, C/groups, O] or [C/groups, O]".to_owned()
                 );
             }
         };
@@ -288,7 +288,7 @@ pub(super) const ENTRY: Entry = Entry {
             ],
             [
                 &[
-                    ("x", "T [N, H, W, C] or [N, R, C]"),
+                    ("x", "T [N, H, W, C] or [N, H, C]"),
                     ("weight", "T [KH, KW, C/groups, O] or [C/groups, O]"),
                     ("bias?", "f32 [O]"),
                 ],
@@ -331,6 +331,12 @@ fn cases() -> Vec<Case> {
         Case::new(Conv2d::new(1, 1), &[&[2, 8, 8, 64], &[3, 3, 64, 128]]),
         Case::new(Conv2d::new(1, 0), &[&[2, 8, 8, 128], &[1, 1, 128, 128], &[128]]).f32(2),
         Case::new(Conv2d::new(1, 1), &[&[2, 9, 8, 132], &[1, 2, 132, 132]]),
+        // Sums so short that columns of weights stay in registers.
+        Case::new(Conv2d::new(1, 0), &[&[2, 4, 4, 32], &[32, 32]]),
+        Case::new(Conv2d::new(1, 0), &[&[1, 8, 8, 64], &[64, 128]]),
+        Case::new(Conv2d::new(1, 0), &[&[1, 8, 8, 256], &[256, 128]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 9, 8, 132], &[132, 8]]),
+        Case::new(Conv2d::new(1, 0), &[&[2, 9, 8, 8], &[8, 132]]),
         Case::new(Conv2d::new(1, 0), &[&[2, 9, 8, 8], &[1, 1, 8, 132], &[132]]).f32(2),
         Case::new(Conv2d::new(1, 1), &[&[2, 5, 7, 3], &[3, 3, 3, 5], &[5]]).f32(2),
         Case::new(Conv2d::new(1, 1).groups(2), &[&[2, 5, 4, 8], &[3, 3, 4, 16], &[16]]).f32(2),

@@ -84,7 +84,9 @@ impl Op for Conv2dBackwardX {
         let taps = if phases == 1 { sizes.kernel[0] * sizes.kernel[1] } else { 1 };
         let slices = self.conv.groups * phases;
         let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_out / phases;
-        let sums = Sums { rows: sizes.rows(), extent, depth, groups: slices, may_slice: false };
+        // Of phases some have no tap.
+        let rows = if phases > 1 && sizes.rows() == Rows::Matrix { Rows::Other } else { sizes.rows() };
+        let sums = Sums { rows, extent, depth, groups: slices, may_slice: false };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let whole = [extent[0], extent[1], taps * sizes.group_out];
         let plus = io.inputs.len() > PLUS;
@@ -155,7 +157,7 @@ impl Op for Conv2dBackwardWeight {
         let Ok(sizes) = self.conv.sizes(&io.inputs[0].shape, &self.weight) else { return };
         let extent = [sizes.kernel[0] * sizes.kernel[1] * sizes.group_in, sizes.group_out];
         let depth = sizes.batch * sizes.output[0] * sizes.output[1];
-        let sums = Sums { rows: Rows::Matrix, extent, depth, groups: self.conv.groups, may_slice: true };
+        let sums = Sums { rows: Rows::Other, extent, depth, groups: self.conv.groups, may_slice: true };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let count = self.weight.count();
         let [slices, slice_depth] = tiles.sliced(io.machine, &sums);
@@ -225,11 +227,15 @@ pub(super) const SIGNATURES: [Signature; 2] = [
             ("stride", "[rows, columns] from patch to patch"),
             ("padding", "[rows, columns] of zeros on each side"),
             ("groups", "a whole number"),
-            ("x", "[N, H, W, C] or [N, R, C], the shape of x"),
+            ("x", "[N, H, W, C] or [N, H, C], the shape of x"),
         ],
         [
-            &[("dy", "T [N, Ho, Wo, O]"), ("weight", "T [KH, KW, C/groups, O]"), ("plus?", "T [N, H, W, C]")],
-            &[("dx", "T [N, H, W, C]")],
+            &[
+                ("dy", "T [N, Ho, Wo, O] or [N, Ho, O]"),
+                ("weight", "T [KH, KW, C/groups, O] or [C/groups, O]"),
+                ("plus?", "T [N, H, W, C] or [N, H, C]"),
+            ],
+            &[("dx", "T [N, H, W, C] or [N, H, C]")],
         ],
     ),
     Signature::of::<Conv2dBackwardWeight>(
@@ -239,9 +245,12 @@ pub(super) const SIGNATURES: [Signature; 2] = [
             ("stride", "[rows, columns] from patch to patch"),
             ("padding", "[rows, columns] of zeros on each side"),
             ("groups", "a whole number"),
-            ("weight", "[KH, KW, C/groups, O], the shape of the weight"),
+            ("weight", "[KH, KW, C/groups, O] or [C/groups, O], the shape of the weight"),
         ],
-        [&[("x", "T [N, H, W, C]"), ("dy", "T [N, Ho, Wo, O]")], &[("dweight", "T [KH, KW, C/groups, O]")]],
+        [
+            &[("x", "T [N, H, W, C] or [N, H, C]"), ("dy", "T [N, Ho, Wo, O] or [N, Ho, O]")],
+            &[("dweight", "T [KH, KW, C/groups, O] or [C/groups, O]")],
+        ],
     ),
 ];
 

@@ -102,7 +102,8 @@ impl Op for MatMul {
         let Sizes { batch, rows, cols, depth, .. } = sizes;
         let along_a = if self.transpose_a { rows } else { depth };
         let along_b = if self.transpose_b { depth } else { cols };
-        let sums = Sums { rows: Rows::Matrix, extent: [rows, cols], depth, groups: batch, may_slice: false };
+        let along = if self.transpose_a { Rows::Other } else { Rows::Matrix };
+        let sums = Sums { rows: along, extent: [rows, cols], depth, groups: batch, may_slice: false };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let variant = Variant::of(io.elem(0))
             .piece(tiles.pack(io.elem(0), &[along_a, along_b, cols]))

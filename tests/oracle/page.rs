@@ -72,7 +72,7 @@ fn shapes() -> Result<(), Failed> {
                 return Err(Failed::from(format!("{signature}: a node has {} tensors there", values.len())));
             }
             for (named, value) in side.iter().chain(repeated.into_iter().cycle()).zip(values) {
-                fits(named, graph.tensor(*value), &mut letters)
+                fits([named.0, named.1], graph.tensor(*value), &mut letters)
                     .map_err(|problem| format!("{signature}: {problem}, in {:?}", node.op))?;
             }
         }
@@ -81,8 +81,14 @@ fn shapes() -> Result<(), Failed> {
 }
 
 /// Whether a tensor is what is written of it, equal letters being equal sizes throughout the node.
-fn fits((name, written): &Named, tensor: &Tensor, letters: &mut HashMap<String, usize>) -> Result<(), String> {
+fn fits([name, written]: [&str; 2], tensor: &Tensor, letters: &mut HashMap<String, usize>) -> Result<(), String> {
     let (elem, axes) = written.split_once(" [").ok_or("no type and axes")?;
+    if let Some((one, other)) = axes.split_once("] or [") {
+        let mut own = letters.clone();
+        let fitted = fits([name, &format!("{elem} [{one}]")], tensor, &mut own);
+        let fitted = fitted.map(|()| *letters = own);
+        return fitted.or_else(|_| fits([name, &format!("{elem} [{other}")], tensor, letters));
+    }
     let axes: Vec<&str> = axes.strip_suffix(']').ok_or("no axes")?.split(", ").collect();
     let mut bind = |letter: &str, size: usize| match *letters.entry(letter.to_owned()).or_insert(size) {
         known if known == size => Ok(()),

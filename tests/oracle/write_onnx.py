@@ -208,7 +208,7 @@ def batch_norm(test):
     to_back = lambda x: numpy.moveaxis(x, 1, -1)
     inputs = [to_back(x), gain, bias, mean, variance]
     if not test.get("training_mode", 0):
-        return "batch_norm_fixed", {"eps": eps}, inputs, [to_back(test.outputs[0])]
+        return "batch_norm_fixed", {"eps": eps, "relu": False}, inputs, [to_back(test.outputs[0])]
     # ONNX weighs the old average, and keeps the biased variance: that output is left out.
     attributes = {"eps": eps, "momentum": 1 - float(test.get("momentum", 0.9)), "relu": False}
     return "batch_norm", attributes, inputs, [to_back(test.outputs[0]), None, None, test.outputs[1]]

@@ -22,10 +22,17 @@ pub(super) struct Cut {
     step: f64,
     /// Microseconds in which sums leave.
     ends: f64,
+    /// Whether workgroups take tiles of rows one after the other: then `step` is for one of them, and `ends` is what begins and
+    /// ends all.
+    streams: bool,
 }
 
 const fn cut(tile: [usize; 3], share: [usize; 2], ahead: bool, resident: usize, [rate, step, ends]: [f64; 3]) -> Cut {
-    Cut { tile, share, ahead, resident, rate, step, ends }
+    Cut { tile, share, ahead, resident, rate, step, ends, streams: false }
+}
+
+const fn stream(tile: [usize; 3], subgroups: usize, resident: usize, [rate, step, ends]: [f64; 3]) -> Cut {
+    Cut { streams: true, ..cut(tile, [1, subgroups], false, resident, [rate, step, ends]) }
 }
 
 const SCALAR: &[Cut] = &[
@@ -42,10 +49,19 @@ const SIXTEEN: &[Cut] = &[
     cut([32, 64, 64], [2, 2], true, 2, [80.0, 0.35, 1.5]),
     cut([32, 32, 64], [2, 2], true, 3, [70.0, 0.3, 1.5]),
     cut([32, 32, 32], [2, 2], true, 4, [60.0, 0.2, 1.5]),
+    stream([32, 128, 64], 4, 3, [250.0, 1.8, 6.0]),
+    stream([64, 64, 64], 4, 3, [250.0, 1.8, 6.0]),
+    stream([32, 128, 128], 4, 2, [250.0, 1.5, 6.0]),
+    stream([32, 64, 128], 4, 3, [250.0, 1.5, 6.0]),
+    stream([32, 64, 256], 4, 2, [200.0, 1.8, 6.0]),
+    stream([16, 128, 256], 8, 2, [150.0, 1.5, 6.0]),
 ];
 /// Not measured on a GPU yet: large tiles where there are many.
-const EIGHT: &[Cut] =
-    &[cut([64, 64, 32], [2, 2], true, 2, [100.0, 0.4, 2.5]), cut([32, 32, 16], [2, 2], false, 4, [50.0, 0.2, 1.5])];
+const EIGHT: &[Cut] = &[
+    cut([64, 64, 32], [2, 2], true, 2, [100.0, 0.4, 2.5]),
+    cut([32, 32, 16], [2, 2], false, 4, [50.0, 0.2, 1.5]),
+    stream([16, 32, 32], 2, 4, [50.0, 1.0, 6.0]),
+];
 
 /// What works on tiles side by side.
 const MULTIPROCESSORS: usize = 132;
@@ -72,12 +88,12 @@ pub(super) fn engine(machine: &Capabilities, elem: Elem) -> (Engine, &'static [C
 impl Cut {
     /// These tiles, with the next fetched ahead or not.
     pub(super) const fn tiles(&self, engine: Engine, ahead: bool) -> Tiles {
-        Tiles { tile: self.tile, share: self.share, ahead, slices: 0, engine }
+        Tiles { tile: self.tile, share: self.share, ahead, slices: 0, turns: self.streams as usize, engine }
     }
 
     /// The same for such rows.
     pub(super) fn tiles_for(&self, engine: Engine, rows: Rows) -> Tiles {
-        self.tiles(engine, self.ahead && (engine == Engine::Scalar || rows == Rows::Matrix))
+        self.tiles(engine, self.ahead && (engine == Engine::Scalar || rows != Rows::Patches))
     }
 
     /// Whether a machine would ever take it: on software adapters small tiles keep sums in registers, and large ones of fragments
@@ -86,10 +102,24 @@ impl Cut {
         !machine.software || self.tile[0] <= SOFTWARE
     }
 
+    /// Whether sums can be met so at all, and are not much shorter than what registers are held for.
+    pub(super) fn takes(&self, sums: &Sums) -> bool {
+        let [_, _, depth] = self.tile;
+        !self.streams || (sums.rows == Rows::Matrix && sums.depth <= depth && 2 * sums.depth > depth)
+    }
+
+    /// Tiles of rows for each of as many workgroups as run at a time.
+    pub(super) fn turns(&self, sums: &Sums) -> usize {
+        let (tiles, beside) =
+            (sums.extent[0].div_ceil(self.tile[0]), sums.extent[1].div_ceil(self.tile[1]) * sums.groups);
+        let workgroups = (MULTIPROCESSORS * self.resident / beside.max(1)).max(1);
+        if self.streams { tiles.div_ceil(workgroups).max(1) } else { 0 }
+    }
+
     /// The slices in which the sums would be done soonest, and the microseconds that they would take.
     pub(super) fn best(&self, sums: &Sums) -> (usize, f64) {
         let whole = self.micros(sums, 1);
-        if !sums.may_slice {
+        if !sums.may_slice || self.streams {
             return (1, whole);
         }
         let filling = (1..=ROUNDS).map(|rounds| rounds * MULTIPROCESSORS * self.resident / self.count(sums).max(1));
@@ -116,6 +146,11 @@ impl Cut {
         let together = count.min(slots).div_ceil(MULTIPROCESSORS) as f64;
         let steps = sums.depth.div_ceil(slices).div_ceil(self.tile[2]) as f64;
         let flops = 2.0 * self.tile.iter().product::<usize>() as f64;
+        if self.streams {
+            let busy = self.resident as f64 * flops * MULTIPROCESSORS as f64 / (self.rate * 1e6);
+            let rounds = count.div_ceil(self.turns(sums)).div_ceil(slots) as f64;
+            return self.ends + rounds * self.turns(sums) as f64 * busy.max(self.step);
+        }
         let step = (together * flops * MULTIPROCESSORS as f64 / (self.rate * 1e6)).max(self.step);
         let added = if slices > 1 {
             let numbers = slices * sums.extent[0] * sums.extent[1] * sums.groups;

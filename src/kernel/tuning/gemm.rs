@@ -20,6 +20,10 @@ pub struct Tiles {
     /// Slices that sums over the depth are cut into, where a kernel can; 0 for as many as the model of a GPU takes.
     #[serde(default)]
     pub slices: usize,
+    /// Tiles of rows that a workgroup takes one after the other, while columns of the second factor as deep as the tile stay in
+    /// registers (`lib/stream`); 0 where a workgroup takes one, as deep as it is (`lib/gemm`).
+    #[serde(default)]
+    pub turns: usize,
     /// The engine.
     pub engine: Engine,
 }
@@ -40,6 +44,12 @@ const SLICES: usize = 3;
 /// More are not worth their second pass.
 const MOST_SLICES: usize = 1024;
 
+/// Turns where that many are tried.
+const TURNS: usize = 2;
+
+/// More are few workgroups, however many rows there are.
+const MOST_TURNS: usize = 1 << 16;
+
 /// Workgroup memory that a multiprocessor was found to share out among its workgroups: an H100 holds as many at a time as go
 /// into this (benches/rejected.md), whatever its registers allow.
 const SHARED: usize = 48 << 10;
@@ -47,8 +57,10 @@ const SHARED: usize = 48 << 10;
 /// What the rows of the first factor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// Rows of a matrix, or pixels.
+    /// Rows of a matrix, or pixels, whose elements lie side by side.
     Matrix,
+    /// Rows whose elements lie apart, or whose sums are of several lengths.
+    Other,
     /// Patches of images, of several taps.
     Patches,
 }
@@ -73,6 +85,9 @@ impl fmt::Display for Tiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [m, n, k] = self.tile;
         write!(f, "{m}x{n}x{k}{}", if self.ahead { " ahead" } else { "" })?;
+        if self.turns > 0 {
+            write!(f, ", {} turns", self.turns)?;
+        }
         if self.slices > 1 { write!(f, " in {} slices", self.slices) } else { Ok(()) }
     }
 }
@@ -83,21 +98,34 @@ impl Tiles {
     #[must_use]
     pub fn choose(machine: &Capabilities, elem: Elem, sums: &Sums) -> Self {
         let (engine, table) = engine(machine, elem);
-        let told = machine.tiles.filter(|tiles| tiles.engine == engine);
+        let told = machine.tiles.filter(|tiles| tiles.engine == engine && (tiles.turns == 0 || tiles.streams(sums)));
         let serves = |cut: &&Cut| match told {
-            Some(tiles) => cut.tiles(engine, tiles.ahead) == Self { slices: 0, ..tiles },
-            None => cut.tiles(engine, false).fits(machine) && cut.serves(machine),
+            Some(tiles) => cut.tiles(engine, tiles.ahead).is_like(&tiles),
+            None => cut.tiles(engine, false).fits(machine) && cut.serves(machine) && cut.takes(sums),
         };
         let each = table.iter().filter(serves).map(|cut| (cut, cut.best(sums)));
         let best = each.min_by(|one, other| one.1.1.total_cmp(&other.1.1));
         let slices = if machine.software { 1 } else { best.map_or(1, |(_, (slices, _))| slices) };
+        let turns = best.map_or(told.map_or(0, |tiles| tiles.turns), |(cut, _)| cut.turns(sums));
         match told {
-            Some(tiles) if tiles.slices == 0 => Self { slices, ..tiles },
+            Some(tiles) if tiles.slices == 0 => Self { slices, turns, ..tiles },
             Some(tiles) => tiles,
             None => {
-                Self { slices, ..best.map_or(&table[table.len() - 1], |(cut, _)| cut).tiles_for(engine, sums.rows) }
+                let cut = best.map_or(&table[table.len() - 1], |(cut, _)| cut);
+                Self { slices, turns, ..cut.tiles_for(engine, sums.rows) }
             }
         }
+    }
+
+    /// The same, but for how often something is done.
+    fn is_like(&self, other: &Self) -> bool {
+        let once = |tiles: &Self| Self { slices: 0, turns: tiles.turns.min(1), ..*tiles };
+        once(self) == once(other)
+    }
+
+    /// Whether these sums can be met so, tile of rows by tile of rows.
+    fn streams(&self, sums: &Sums) -> bool {
+        sums.rows == Rows::Matrix && sums.depth <= self.tile[2]
     }
 
     /// Every way of cutting that [`choose`](Self::choose) knows for an element type on such a machine, whatever the shape, with
@@ -107,13 +135,18 @@ impl Tiles {
         let (engine, table) = engine(machine, elem);
         let mut all: Vec<Self> = Vec::new();
         for (cut, rows) in table.iter().flat_map(|cut| [(cut, Rows::Matrix), (cut, Rows::Patches)]) {
-            let tiles = Self { slices: 1, ..cut.tiles_for(engine, rows) };
+            let tiles = cut.tiles_for(engine, rows);
+            let tiles = Self { slices: 1, turns: tiles.turns * TURNS, ..tiles };
             let serves = engine == Engine::Scalar || cut.serves(machine);
             if tiles.fits(machine) && serves && !all.contains(&tiles) {
                 all.push(tiles);
             }
         }
-        let smallest = all.iter().min_by_key(|tiles| tiles.tile.iter().product::<usize>()).copied();
+        let smallest = all
+            .iter()
+            .filter(|tiles| tiles.turns == 0)
+            .min_by_key(|tiles| tiles.tile.iter().product::<usize>())
+            .copied();
         all.extend(smallest.map(|smallest| Self { slices: SLICES, ..smallest }));
         all
     }
@@ -122,9 +155,9 @@ impl Tiles {
     /// from outside may be anything.
     #[must_use]
     pub fn is_known(&self, machine: &Capabilities) -> bool {
-        let whole = Self { slices: 1, ..*self };
+        let whole = Self { slices: 1, turns: self.turns.min(1) * TURNS, ..*self };
         let known = |elem| Self::all(machine, elem).contains(&whole);
-        self.slices <= MOST_SLICES && [Elem::F32, Elem::F16].into_iter().any(known)
+        self.slices <= MOST_SLICES && self.turns <= MOST_TURNS && [Elem::F32, Elem::F16].into_iter().any(known)
     }
 
     /// How many slices each sum is cut into, and how deep they are: as many as the tiles say, if the grid has room and the
@@ -140,7 +173,7 @@ impl Tiles {
         let numbers = sums.extent.iter().product::<usize>().saturating_mul(sums.groups).saturating_mul(own[0]);
         let binds = numbers.saturating_mul(4) <= machine.max_binding_bytes;
         let fits = own[0].saturating_mul(sums.groups) <= MAX_GROUPS as usize;
-        if binds && fits { own } else { cut(1) }
+        if binds && fits && self.turns == 0 { own } else { cut(1) }
     }
 
     fn fits(&self, machine: &Capabilities) -> bool {
@@ -162,6 +195,7 @@ impl Tiles {
     #[must_use]
     pub const fn tally_rows(&self) -> usize {
         match self.engine {
+            _ if self.turns > 0 => self.tile[0] * self.turns,
             Engine::Scalar => self.tile[0],
             Engine::Cooperative(..) => self.tile[0] / self.share[0],
         }
@@ -185,6 +219,12 @@ impl Tiles {
     pub fn workgroup_bytes(&self) -> usize {
         let [m, n, k] = self.tile;
         match self.engine {
+            Engine::Cooperative(fragment, _) if self.turns > 0 => {
+                let step = fragment.size();
+                let tile = (m * (k + 8)).max(step * (n + 8)).max(n * (step + 8)) * 2;
+                let tallies = 2 * self.workgroup() as usize * 16;
+                tile + (step * (n + 4) * 4).max(tallies)
+            }
             Engine::Scalar => (m + 4 + n + 4) * k * 4,
             Engine::Cooperative(..) => {
                 let ways = [[true, true], [true, false], [false, true], [false, false]];
@@ -217,7 +257,7 @@ impl Tiles {
         extent.iter().zip(&self.tile).all(|(size, tile)| size.is_multiple_of(*tile))
     }
 
-    /// The build of `lib/gemm` for these tiles and for products of these rows, columns and depth; `along_k` says which
+    /// The build of `lib/gemm`, or `lib/stream`, for these tiles and for products of these rows, columns and depth; `along_k` says which
     /// factors lie along k.
     #[must_use]
     pub fn variant(&self, variant: Variant, extent: [usize; 3], along_k: [bool; 2]) -> Variant {
@@ -229,9 +269,13 @@ impl Tiles {
             .constant("TILE_N", n)
             .constant("TILE_K", k)
             .constant("EDGES", (!self.whole(extent)).into())
-            .constant("AHEAD", self.ahead.into())
             .constant("A_ALONG_K", along_k[0].into())
             .constant("B_ALONG_K", along_k[1].into());
+        if let (Engine::Cooperative(fragment, lanes), 1..) = (self.engine, self.turns) {
+            let variant = variant.piece("stream").piece(fragment.piece());
+            return variant.constant("SUBGROUP", lanes).constant("TURNS", word(self.turns));
+        }
+        let variant = variant.piece("gemm").constant("AHEAD", self.ahead.into());
         match self.engine {
             Engine::Scalar => variant.piece("tile_scalar").constant("LANE_M", share[0]).constant("LANE_N", share[1]),
             Engine::Cooperative(fragment, lanes) => variant
@@ -247,6 +291,6 @@ impl Tiles {
     /// One workgroup a tile of each slice.
     #[must_use]
     pub fn grid(&self, [rows, cols]: [usize; 2], slices: usize) -> Grid {
-        Grid::volume(cols.div_ceil(self.tile[1]), rows.div_ceil(self.tile[0]), slices)
+        Grid::volume(cols.div_ceil(self.tile[1]), rows.div_ceil(self.tile[0] * self.turns.max(1)), slices)
     }
 }

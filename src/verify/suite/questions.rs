@@ -175,7 +175,7 @@ fn candidates(machine: &Capabilities, question: &Question) -> Result<Vec<Candida
             }
             let dispatches = || nodes.iter().flat_map(|(recording, ..)| &recording.dispatches);
             let reach = |one: &Dispatch| match (tiles, cut(one)) {
-                (Some(_), Some(cut)) => Reach::Cut(one.kernel.name, cut),
+                (Some(tiles), Some(cut)) if takes(one, &tiles) => Reach::Cut(one.kernel.name, cut),
                 _ => Reach::Pieces(one.kernel.name, one.variant.pieces().collect()),
             };
             let mut reaches: Vec<_> = dispatches().map(reach).collect();
@@ -202,6 +202,13 @@ fn cut(dispatch: &Dispatch) -> Option<[bool; 2]> {
     Some([*edges != 0, x > 1 && y > 1])
 }
 
+/// Whether a GEMM is cut so: sums that are too long for turns are cut otherwise.
+fn takes(dispatch: &Dispatch, tiles: &Tiles) -> bool {
+    let side = |name| dispatch.variant.constants().get(name).copied();
+    ["TILE_M", "TILE_N", "TILE_K"].map(side) == tiles.tile.map(|side| u32::try_from(side).ok())
+        && dispatch.variant.has("stream") == (tiles.turns > 0)
+}
+
 /// The most bytes that a binding of a node holds when it is run by itself.
 fn bytes((recording, inputs, outputs): &(Recording, Vec<Tensor>, Vec<Tensor>)) -> usize {
     let tensors = inputs.iter().chain(outputs).map(Tensor::bytes);
@@ -225,11 +232,10 @@ fn obstacle(machine: &Capabilities, question: &Question, way: Way, halves: bool,
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeSet, HashSet};
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::kernel::word;
     use crate::verify::{builds, recordings};
 
     fn names(machine: &Capabilities, scope: Scope) -> Vec<String> {
@@ -315,20 +321,32 @@ mod tests {
                     let recordings = recordings(&question.case, question.elem, &seen).expect("it fits");
                     for one in recordings.iter().flat_map(|all| &all.dispatches) {
                         let Some(cut) = cut(one) else { continue };
-                        let rows = tiles.map(|tiles| word(tiles.tile[0]));
-                        assert_eq!(one.variant.constants().get("TILE_M").copied(), rows, "tiles are not taken");
+                        if !tiles.is_some_and(|tiles| takes(one, &tiles)) {
+                            assert!(tiles.is_some_and(|tiles| tiles.turns > 0), "tiles are not taken");
+                            continue;
+                        }
                         let key = (one.kernel.name.to_owned(), question.elem, *way, *tiles);
                         reached.entry(key).or_default().insert(cut);
                     }
                 }
             }
+            // Turns meet whole tiles in some kernel, all others in each: there they are sums of one length alone.
+            let whole = |cuts: &BTreeSet<[bool; 2]>| cuts.iter().any(|cut| !cut[0]);
+            let somewhere: HashSet<_> = reached
+                .iter()
+                .filter(|(_, cuts)| whole(cuts))
+                .map(|((_, elem, way, tiles), _)| (*elem, *way, *tiles))
+                .collect();
+            let streams = kernels(|build| build.variant.has("stream"));
             for (way, elem) in ways() {
                 let Some(seen) = way.of(&machine) else { continue };
                 for kernel in gemms() {
-                    let slices = kernel.ends_with("_slices");
-                    for tiles in Tiles::all(&seen, elem).into_iter().filter(|tiles| slices == (tiles.slices > 1)) {
+                    let (slices, turns) = (kernel.ends_with("_slices"), streams.contains(&kernel));
+                    let takes = |tiles: &Tiles| slices == (tiles.slices > 1) && (tiles.turns == 0 || turns);
+                    for tiles in Tiles::all(&seen, elem).into_iter().filter(takes) {
                         let cuts = reached.remove(&(kernel.clone(), elem, way, Some(tiles))).unwrap_or_default();
-                        let met = cuts.contains(&[true, true]) && cuts.iter().any(|cut| !cut[0]);
+                        let whole = whole(&cuts) || tiles.turns > 0 && somewhere.contains(&(elem, way, Some(tiles)));
+                        let met = cuts.contains(&[true, true]) && whole;
                         assert!(met, "{kernel} {elem} {} {tiles:?}: only {cuts:?}", way.label());
                     }
                 }
