@@ -54,7 +54,7 @@ fn nothing_is_left_of_norms_sums_and_relus() {
     let fused = evaluation(&*model, &mut Parameters::new(), [1, 64, 64, 3]).expect("the images fit");
     assert_eq!(counts(&graph)["batch_norm_fixed"], 53);
     let left: Vec<(&str, usize)> = counts(&fused).into_iter().collect();
-    assert_eq!(left, [("conv2d", 1), ("conv_norm", 53), ("max_pool", 1), ("mean_rows", 1), ("reshape", 3)]);
+    assert_eq!(left, [("conv2d", 1), ("conv_norm", 53), ("max_pool", 1), ("mean_rows", 1), ("pad", 2), ("reshape", 3)]);
     let relus = fused.nodes().iter().filter_map(|node| node.op.downcast::<ConvNorm>()).filter(|op| op.relu).count();
     assert_eq!(relus, 49); // all but those of the four shortcuts
 }
@@ -298,7 +298,7 @@ fn maps_of_pixels_move_to_tokens() {
         let fused = graph.fused().expect("it fits").graph;
         let mut found = Vec::new();
         for node in fused.nodes() {
-            if node.op.name() == "conv2d" {
+            if node.op.name().starts_with("conv2d") {
                 let shape = &fused.tensor(node.inputs[0]).shape;
                 found.push(shape.count() / 2 / shape[shape.len() - 1]);
             } else if node.op.name() == "attend" {
@@ -320,7 +320,7 @@ fn maps_of_pixels_move_to_tokens() {
 fn maps_that_others_read_do_not_move() {
     let mut graph = attention(1, [4, 8, 0], [30, 8, 1], Some([30, 8, 0]), false);
     let mapped = graph.nodes()[0].outputs[0];
-    assert_eq!(names(&graph), ["reshape", "permute", "reshape", "conv2d", "attend"]);
+    assert_eq!(names(&graph), ["conv2d_backward_x", "attend"]);
     graph.output("mapped", mapped);
     assert_eq!(names(&graph), ["conv2d", "attend"]);
 }

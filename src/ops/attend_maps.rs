@@ -4,7 +4,7 @@
 //! maps pixels (equations 1, 2 and 5); what is computed here is the same function by other kernels.
 
 use super::attend_tiles::Sizes;
-use super::{Attend, Conv2d, Permute, Reshape};
+use super::{Attend, Conv2d, Conv2dBackwardX, Reshape};
 use crate::graph::{GraphError, Regrouping, Value};
 
 /// Rows that a map without bias made of others, one by one.
@@ -65,15 +65,11 @@ impl Mapped {
         graph.graph.scoped(&*self.name, |graph| graph.apply_one(self.conv, &[tokens, self.weight]))
     }
 
-    /// tokens Wᵀ, group by group.
+    /// tokens Wᵀ: what is the gradient of x, where theirs is that of x W.
     fn map_back(&self, tokens: Value, graph: &mut Regrouping<'_>) -> Result<Value, GraphError> {
-        let (groups, [c, o]) = (self.conv.groups, self.channels.map(|channels| channels / self.conv.groups));
-        graph.graph.scoped(&*self.name, |graph| {
-            let weight = graph.apply_one(Reshape { shape: [c, groups, o].into() }, &[self.weight])?;
-            let weight = graph.apply_one(Permute { axes: vec![2, 1, 0] }, &[weight])?;
-            let weight = graph.apply_one(Reshape { shape: [o, groups * c].into() }, &[weight])?;
-            graph.apply_one(self.conv, &[tokens, weight])
-        })
+        let [n, count, _] = graph.graph.tensor(tokens).shape.dims();
+        let back = Conv2dBackwardX { conv: self.conv, x: [n, count, self.channels[0]].into() };
+        graph.graph.scoped(&*self.name, |graph| graph.apply_one(back, &[tokens, self.weight]))
     }
 }
 

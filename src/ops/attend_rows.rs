@@ -3,6 +3,7 @@
 
 use super::attend_tiles::{FEW_KEYS, Sizes, Split};
 use crate::kernel::recording::MAX_GROUPS;
+use crate::kernel::tuning::gemm::SHARED;
 use crate::kernel::{Capabilities, Elem, Fragment, Variant, word};
 
 /// How rows are shared out among subgroups (`shaders/lib/attend_rows.wgsl`).
@@ -36,8 +37,12 @@ const ROWS: usize = 64;
 const HELD: usize = 32;
 /// As [`HELD`], of sums: they are f32.
 const SUMMED: usize = 16;
-/// Workgroups that fill a large GPU.
-const ENOUGH_GROUPS: usize = 264;
+/// What works on workgroups side by side in a large GPU, and how many of these one holds at a time: as their memory allows
+/// (`kernel/tuning/gemm.rs`), and their registers.
+const MULTIPROCESSORS: usize = 132;
+const RESIDENT: usize = 2;
+/// What a workgroup does before its first tile and behind its last, in tiles.
+const BEGINS: usize = 2;
 
 impl RowTiles {
     /// For heads of so many channels, and so many tokens that are held at a time; nothing where the machine has no cooperative
@@ -111,7 +116,11 @@ impl RowTiles {
     /// `count` rows shared out among workgroups, where `groups` of them would run if nothing were split.
     pub(super) fn split(&self, count: usize, groups: usize) -> Split {
         let tiles = count.div_ceil(self.rows);
-        let each = tiles.div_ceil(ENOUGH_GROUPS.div_ceil(groups).min(tiles)) * self.rows;
+        let slots = MULTIPROCESSORS * (SHARED / self.bytes()).clamp(1, RESIDENT);
+        // As long as all rounds of workgroups take, in tiles.
+        let takes = |each: usize| (groups * tiles.div_ceil(each)).div_ceil(slots) * (each + BEGINS);
+        let wanted = (1..=tiles).map(|parts| tiles.div_ceil(parts)).min_by_key(|&each| takes(each));
+        let each = wanted.unwrap_or(1) * self.rows;
         Split { each, parts: count.div_ceil(each) }
     }
 

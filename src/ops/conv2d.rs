@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::reshape::Reshape;
 use super::sum_rows::SumRows;
-use super::{BatchNormFixed, ConvBatchNorm, ConvNorm, MatMul, by_image};
+use super::{BatchNormFixed, ConvBatchNorm, ConvNorm, MatMul, Pad, by_image};
 use crate::graph::{
-    ByImage, Case, Composition, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Shape, Signature, Tensor,
-    Value,
+    ByImage, Case, Composition, Cost, Gradients, Graph, GraphError, Io, Maths, Node, Op, Regrouping, Shape, Signature,
+    Tensor, Value,
 };
 use crate::kernel::tuning::gemm::Rows;
 use crate::kernel::{Elem, Recording};
@@ -198,6 +198,22 @@ impl Op for Conv2d {
             gradients.push(Some(graph.apply_one(SumRows, &[rows])?));
         }
         Ok(gradients)
+    }
+
+    /// Images of three channels get a fourth that is 0, and the weight, too: then lanes load four numbers at a time.
+    fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
+        let graph = &mut *graph.graph;
+        let (Some([_, _, _, 3]), Some([_, _, 3, out])) =
+            (graph.tensor(inputs[0]).shape.rank(), graph.tensor(inputs[1]).shape.rank())
+        else {
+            return Ok(None);
+        };
+        if !out.is_multiple_of(4) {
+            return Ok(None);
+        }
+        let x = graph.apply_one(Pad { axis: 3, before: 0, after: 1 }, &inputs[..1])?;
+        let weight = graph.apply_one(Pad { axis: 2, before: 0, after: 1 }, &inputs[1..2])?;
+        graph.apply(*self, &[&[x, weight], &inputs[2..]].concat()).map(Some)
     }
 
     /// A bias is an affine map of its own; a kernel of one pixel is a product of matrices.

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::Add;
 use super::conv2d::{Conv2d, Sizes};
 use super::conv2d_product::add_slices;
-use crate::graph::{ByImage, Case, Composition, Cost, Graph, Io, Maths, Op, Shape, Signature, Tensor, Value};
+use crate::graph::{
+    ByImage, Case, Composition, Cost, Gradients, Graph, Io, Maths, Node, Op, Shape, Signature, Tensor, Value,
+};
 use crate::kernel::tuning::gemm::{Rows, Sums, Tiles};
 use crate::kernel::{Elem, Recording, word};
 use crate::reference::{Array, Real};
@@ -97,6 +99,15 @@ impl Op for Conv2dBackwardX {
             variant.constant("PLUS", plus.into()),
             tiles.grid(extent, slices),
         );
+    }
+
+    /// It is linear in dy, and conv2d is what it is the gradient of.
+    fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
+        let Some(g) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
+        let [dy, weight] = [node.inputs[0], node.inputs[1]];
+        let back = Conv2dBackwardWeight { conv: self.conv, weight: graph.tensor(weight).shape.clone() };
+        let made = [graph.apply_one(self.conv, &[g, weight])?, graph.apply_one(back, &[g, dy])?];
+        Ok(made.into_iter().chain(node.inputs.get(PLUS).map(|_| g)).map(Some).collect())
     }
 
     fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
@@ -258,7 +269,7 @@ pub(super) const SIGNATURES: [Signature; 2] = [
 pub(super) fn cases() -> Vec<Case> {
     let case = |conv: Conv2d, x: [usize; 4], dy: [usize; 4], kernel: usize| {
         let weight = [kernel, kernel, x[3] / conv.groups, dy[3]];
-        Case::new(Conv2dBackwardX { conv, x: Shape::from(x) }, &[&dy, &weight, &x]).no_gradient()
+        Case::new(Conv2dBackwardX { conv, x: Shape::from(x) }, &[&dy, &weight, &x])
     };
     vec![
         case(Conv2d::new(1, 1), [2, 5, 7, 3], [2, 5, 7, 5], 3),
@@ -266,5 +277,6 @@ pub(super) fn cases() -> Vec<Case> {
         // Of a stride, pixels that no tap sees get the other term alone.
         case(Conv2d::new(2, 0), [2, 7, 6, 12], [2, 4, 3, 8], 1),
         case(Conv2d::new(1, 1).groups(2), [1, 4, 3, 8], [1, 4, 3, 16], 3),
+        Case::new(Conv2dBackwardX { conv: Conv2d::new(1, 0).groups(2), x: [2, 5, 6].into() }, &[&[2, 5, 10], &[3, 10]]),
     ]
 }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::permute::bits;
 use super::{Fill, MatMul, Reshape};
-use crate::graph::{Case, Composition, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use crate::graph::{
+    Case, Composition, Gradients, Graph, GraphError, Io, Maths, Node, Op, Regrouping, Signature, Tensor, Value,
+};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -49,6 +51,15 @@ impl Op for Repeat {
             Some(1) => Ok(vec![x.shaped([&[self.times], &x.shape[1..]].concat())]),
             _ => Err("the first axis must be 1".to_owned()),
         }
+    }
+
+    /// Once is a view.
+    fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
+        if self.times != 1 {
+            return Ok(None);
+        }
+        let shape = graph.graph.tensor(inputs[0]).shape.clone();
+        graph.graph.apply(Reshape { shape }, inputs).map(Some)
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {

@@ -52,7 +52,7 @@ const MOST_TURNS: usize = 1 << 16;
 
 /// Workgroup memory that a multiprocessor was found to share out among its workgroups: an H100 holds as many at a time as go
 /// into this (benches/rejected.md), whatever its registers allow.
-const SHARED: usize = 48 << 10;
+pub(crate) const SHARED: usize = 48 << 10;
 
 /// What the rows of the first factor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
