@@ -87,6 +87,11 @@ fn gemm(group: vec3<u32>, lane: u32) {
 
     let outer = outer_y(col0 + lane % FOURS * 4u, slice);
     let first_row = lane / FOURS;
+    var besides: array<Beside, FRAGMENTS_M * SPILL_TURNS>;
+    for (var i = 0u; i < FRAGMENTS_M * SPILL_TURNS; i++) { // unroll
+        let row = begin + first_row + i * SPILL_ROWS;
+        besides[i] = beside(outer, row, (EDGES == 0u) | (row < rows), slice);
+    }
     var own = Tally();
     for (var row0 = begin; row0 < end; row0 += TILE_M) {
         for (var i = 0u; i < STRIPS_A; i++) { // unroll
@@ -97,26 +102,24 @@ fn gemm(group: vec3<u32>, lane: u32) {
         for (var i = 0u; i < STRIPS_A; i++) { // unroll
             strips[i] = strip_of(next, i, lane, slice);
         }
-        var besides: array<Beside, FRAGMENTS_M * SPILL_TURNS>;
+        var coming: array<Beside, FRAGMENTS_M * SPILL_TURNS>;
         for (var i = 0u; i < FRAGMENTS_M * SPILL_TURNS; i++) { // unroll
-            let row = row0 + first_row + i * SPILL_ROWS;
-            besides[i] = beside(outer, row, (EDGES == 0u) | (row < rows), slice);
+            let row = next + first_row + i * SPILL_ROWS;
+            coming[i] = beside(outer, row, (EDGES == 0u) | (row < rows), slice);
         }
 
-        var sums: array<FragmentSum, FRAGMENTS_M * FRAGMENTS_N>;
-        for (var step = 0u; step < STEPS; step++) { // unroll
-            for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
+        for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
+            var sums: array<FragmentSum, FRAGMENTS_N>;
+            for (var step = 0u; step < STEPS; step++) { // unroll
                 let at = i * FRAGMENT * WIDTH_A + step * (FRAGMENT / STRIP);
                 let a = coopLoadT<FragmentA>(&tile[at].lo, LINE_A);
                 for (var j = 0u; j < FRAGMENTS_N; j++) { // unroll
-                    sums[i * FRAGMENTS_N + j] = coopMultiplyAdd(a, columns[step * FRAGMENTS_N + j], sums[i * FRAGMENTS_N + j]);
+                    sums[j] = coopMultiplyAdd(a, columns[step * FRAGMENTS_N + j], sums[j]);
                 }
             }
-        }
-        for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
             for (var j = 0u; j < FRAGMENTS_N; j++) { // unroll
                 // naga 30 panics on arguments of coopStoreT that are no plain names.
-                let part = sums[i * FRAGMENTS_N + j];
+                let part = sums[j];
                 let at = (subgroup_col + j * FRAGMENT) / 4u;
                 let line = SPILL_WIDTH;
                 coopStoreT(part, &spilled[at], line);
@@ -133,6 +136,7 @@ fn gemm(group: vec3<u32>, lane: u32) {
                 workgroupBarrier(); // spilled is overwritten by the next fragments; after the last, rows come first
             }
         }
+        besides = coming;
     }
     if TALLY == 1u {
         workgroupBarrier();
