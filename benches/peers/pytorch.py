@@ -236,7 +236,8 @@ def wall(torch, run, enough):
 def time_models(torch, rows, wanted, enough, written):
     for row in rows:
         ways = {}
-        for name, prepare in models(torch, row):
+        # What makes again what it did not keep stands beside the step that keeps all.
+        for name, prepare in models(torch, row) if row["pass"] in ("forward", "training") else []:
             if name not in wanted:
                 continue
             try:

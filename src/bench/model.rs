@@ -10,7 +10,8 @@ use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
 use crate::ops::Sgd;
 use crate::plan::{Layout, Options, Plan};
-use crate::train::step::{evaluation_in, initialize, training_step_in};
+use crate::train::Recompute;
+use crate::train::step::{StepOptions, evaluation_in, initialize, training_step_with};
 
 /// The most runs back to back, and the time after which fewer must do.
 const RUNS: u32 = 100;
@@ -27,6 +28,8 @@ pub enum Task {
     Forward,
     /// A step of training: forward, loss, gradients, update.
     Training,
+    /// The same, the stem made again for the backward pass: a little longer, with less memory.
+    StemAgain,
 }
 
 impl fmt::Display for Task {
@@ -34,6 +37,7 @@ impl fmt::Display for Task {
         f.write_str(match self {
             Self::Forward => "forward",
             Self::Training => "training",
+            Self::StemAgain => "training, stem again",
         })
     }
 }
@@ -85,9 +89,14 @@ impl ModelSubject<'_> {
                 let graph = evaluation_in(self.elem, self.model, &mut parameters, self.images)?;
                 Ok((graph.fused()?.graph, parameters))
             }
-            Task::Training => {
+            Task::Training | Task::StemAgain => {
+                let again = match self.task {
+                    Task::StemAgain => Recompute::Blocks(vec!["stem".to_owned()]),
+                    _ => Recompute::Nothing,
+                };
+                let options = StepOptions { elem: self.elem, recompute: again };
                 let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
-                let step = training_step_in(self.elem, self.model, self.images, sgd)?;
+                let step = training_step_with(&options, self.model, self.images, sgd)?;
                 Ok((step.graph, step.parameters))
             }
         }

@@ -56,7 +56,8 @@ pub(super) fn run(arguments: &Arguments, filter: Option<&str>, peer: Option<&Pee
     let entries = entries(capabilities.software)?;
     let mut all: Vec<(Key, String, ModelSubject<'_>)> = Vec::new();
     for Entry { network, image: [height, width, channels], forward, training } in &entries {
-        for (task, batches) in [(Task::Forward, *forward), (Task::Training, *training)] {
+        let again = if capabilities.software { &[] } else { *training };
+        for (task, batches) in [(Task::Forward, *forward), (Task::Training, *training), (Task::StemAgain, again)] {
             for (&batch, &elem) in batches.iter().flat_map(|batch| elems.iter().map(move |elem| (batch, elem))) {
                 let images = [batch, *height, *width, *channels];
                 let shape = format!("{batch}x{height}x{width}x{channels}");
