@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use vistok::graph::{Draw, Graph, Node, Source, Tensor, Value, interpret, numbers};
-use vistok::kernel::{Capabilities, Elem};
+use vistok::kernel::{Capabilities, Elem, Fragment};
 use vistok::models::{Mode, Parameters, by_name};
 use vistok::ops::{self, Add, Attend, BatchNormFixed, Conv2d, ConvNorm, CrossEntropy, Fill, Map, Reshape, Sgd};
+use vistok::plan::{Layout, Options, Plan, PlannedNode};
 use vistok::reference::{Array, Random};
 use vistok::train::step::{evaluation, evaluation_in, training_step_in};
 
@@ -323,4 +324,30 @@ fn maps_that_others_read_do_not_move() {
     assert_eq!(names(&graph), ["conv2d_backward_x", "attend"]);
     graph.output("mapped", mapped);
     assert_eq!(names(&graph), ["conv2d", "attend"]);
+}
+
+/// A whole block is some fifteen kernel calls, of which four see pixels: tokenizer (and the sum of its parts), projector, norm with shortcut.
+#[test]
+fn a_block_of_visual_tokens_is_a_handful_of_calls() {
+    let machine = Capabilities {
+        fragment: Some(Fragment::Sixteen),
+        subgroup: Some(32),
+        f16: true,
+        max_workgroup: 1024,
+        max_workgroup_bytes: 48 << 10,
+        max_binding_bytes: usize::MAX >> 1,
+        ..Capabilities::portable()
+    };
+    let model = by_name("vt-resnet50", 1000).expect("a preset");
+    let graph = evaluation_in(Elem::F16, &*model, &mut Parameters::new(), [64, 224, 224, 3]).expect("the images fit");
+    let graph = graph.fused().expect("it fits").graph;
+    let layout = Layout::of(&[&graph], 256).expect("names agree");
+    let plan = Plan::new(&graph, &layout, &machine, Options::default()).expect("it fits");
+    let calls = |block: &str, pixels: bool| {
+        let nodes = plan.nodes().iter().filter(|node| node.scope.starts_with(block));
+        let sees = |node: &&PlannedNode| node.inputs.iter().any(|&x| graph.tensor(x).shape.starts_with(&[64, 196]));
+        nodes.filter(|node| !pixels || sees(node)).map(|node| node.steps.len()).sum::<usize>()
+    };
+    assert_eq!([1, 2, 3].map(|at| calls(&format!("stage5/vt{at}"), false)), [15, 16, 12]);
+    assert_eq!([1, 2, 3].map(|at| calls(&format!("stage5/vt{at}"), true)), [4, 4, 2]);
 }

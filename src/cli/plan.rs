@@ -1,15 +1,18 @@
 //! `vistok plan`: what would run for a model, in which order and in which memory.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use vistok::gpu::{Device, OpenOptions};
-use vistok::kernel::Capabilities;
+use vistok::kernel::{Capabilities, Elem};
 use vistok::models::Parameters;
 use vistok::ops::Sgd;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::train::Recompute;
-use vistok::train::step::{StepOptions, evaluation, training_step_with};
+use vistok::train::step::{StepOptions, evaluation_in, training_step_with};
 
 use super::learning::RecomputeArgument;
+use super::table::{Align, Table};
 use super::{AdapterArgument, Error, presets, speak};
 
 /// Print what runs for a model, step by step, and the memory that it takes; nothing is computed.
@@ -22,6 +25,12 @@ pub(super) struct Arguments {
     train: bool,
     #[command(flatten)]
     recompute: RecomputeArgument,
+    /// Hold images, weights and what lies between in f16, as `--f16` of other commands does.
+    #[arg(long)]
+    f16: bool,
+    /// Instead of every step, how many kernel calls each block of the model is, and which.
+    #[arg(long)]
+    blocks: bool,
     /// Images in a batch.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
@@ -56,11 +65,48 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         return Err(Error::Refused("--recompute is about backward passes: give --train, too".to_owned()));
     }
     let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
-    let options = StepOptions { recompute, ..StepOptions::default() };
+    let elem = if arguments.f16 { Elem::F16 } else { Elem::F32 };
+    let options = StepOptions { recompute, elem };
     let graph = match arguments.train {
         true => training_step_with(&options, &*model, images, sgd)?.graph,
-        false => evaluation(&*model, &mut Parameters::new(), images)?,
+        false => evaluation_in(elem, &*model, &mut Parameters::new(), images)?.fused()?.graph,
     };
     let layout = Layout::of(&[&graph], machine.offset_alignment)?;
-    speak::say(&Plan::new(&graph, &layout, &machine, Options::default())?.to_string())
+    let plan = Plan::new(&graph, &layout, &machine, Options::default())?;
+    speak::say(&if arguments.blocks { blocks(&plan, model.blocks()) } else { plan.to_string() })
+}
+
+/// A row a block, and one for what stands in none: calls of the forward pass, of its repetition and of the backward pass, and
+/// the kernels of all.
+fn blocks(plan: &Plan, blocks: Vec<String>) -> String {
+    let left = ["again", "backward"].map(|head| (head, Align::Right));
+    let columns =
+        [&[("block", Align::Left), ("forward", Align::Right)], &left[..], &[("kernels", Align::Left)]].concat();
+    let inside = |scope: &str, block: &str| {
+        scope.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ' ', '\'']))
+    };
+    let mut table = Table::new(&columns);
+    let mut all = [0; 3];
+    for block in blocks.iter().map(Some).chain([None]) {
+        let (mut calls, mut kernels) = ([0; 3], BTreeMap::<&str, usize>::new());
+        for (at, step) in plan.steps().iter().enumerate() {
+            let scope = &*plan.node_of(at).scope;
+            let here = match block {
+                Some(block) => inside(scope, block),
+                None => !blocks.iter().any(|block| inside(scope, block)),
+            };
+            if here {
+                calls[if scope.ends_with(" again") { 1 } else { 2 * usize::from(scope.ends_with('\'')) }] += 1;
+                *kernels.entry(step.kernel.name).or_default() += 1;
+            }
+        }
+        let said = |(name, count): (&str, usize)| if count > 1 { format!("{name} x{count}") } else { name.to_owned() };
+        let kernels: Vec<String> = kernels.into_iter().map(said).collect();
+        let name = block.map_or("elsewhere", |block| block).to_owned();
+        table.row([&[name], &calls.map(|count| count.to_string())[..], &[kernels.join(", ")]].concat());
+        all.iter_mut().zip(calls).for_each(|(all, calls)| *all += calls);
+    }
+    let all = all.map(|count| count.to_string());
+    table.row([&["together".to_owned()], &all[..], &[String::new()]].concat());
+    table.text()
 }

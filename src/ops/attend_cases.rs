@@ -1,7 +1,7 @@
 //! The cases that attention is tried on.
 
 use super::Attend;
-use crate::graph::Case;
+use crate::graph::{Case, Draw};
 
 /// As [`SHAPES`], for cooperative matrices: channels are whole fragments, and all else is awkward.
 const WHOLE: &[[usize; 5]] = &[
@@ -22,6 +22,9 @@ const WHOLE: &[[usize; 5]] = &[
     [70, 40, 1, 32, 64],
     [50, 64, 1, 128, 64],
     [65, 8, 1, 256, 128],
+    // One token, and one pixel that several ask.
+    [1, 300, 1, 16, 32],
+    [1, 9, 1, 16, 32],
 ];
 
 /// Queries, keys, heads, channels of a head of q and k, of v.
@@ -86,7 +89,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(case(1, 2, [9, 700, 3, 3], 4000.0).no_gradient());
     cases.push(case(1, 2, [9, 700, 16, 32], 2000.0).no_gradient());
     // Of one key the gradients of scores are 0: what is left of them has no yardstick.
-    cases.push(case(1, 2, [1, 1, 16, 16], 1.0).no_gradient());
+    cases.extend([[1, 1, 16, 16], [9, 1, 16, 32], [300, 1, 16, 32]].map(|sizes| case(1, 2, sizes, 1.0).no_gradient()));
+    // Maps that are the same everywhere: every pixel has its share of the weight, to the bit. Those who ask learn nothing.
+    let constant = |sizes| case(1, 2, sizes, 0.2).draw(1, Draw::Between(0.75, 0.75)).draw(2, Draw::Between(-1.5, -1.5));
+    cases.extend([[5, 300, 3, 3], [9, 130, 32, 32], [130, 9, 32, 32]].map(|sizes| constant(sizes).no_gradient()));
     let real = |[n, heads]: [usize; 2], sizes: [usize; 4], layer| {
         case(heads, n, sizes, 1.0 / (sizes[2] as f64 / heads as f64).sqrt()).real(layer)
     };

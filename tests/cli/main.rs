@@ -238,6 +238,20 @@ fn blocks_made_again_are_named_and_shrink_the_plan() -> Outcome {
 }
 
 #[test]
+fn a_plan_says_how_many_calls_each_block_is() -> Outcome {
+    let output =
+        output(vistok(&["plan", "vt-resnet-demo", "--portable"]).args(["--blocks", "--train", "--recompute", "all"]))?;
+    let text = String::from_utf8(output.stdout)?;
+    let row = |name: &str| -> Option<Vec<usize>> {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(name))?;
+        line.split_whitespace().skip(1).take(3).map(|cell| cell.parse().ok()).collect()
+    };
+    let [block, all] = ["stage3/vt1", "together"].map(|name| row(name).ok_or_else(|| format!("no {name} in {text}")));
+    assert!(block?.iter().all(|&calls| calls > 10) && all?.iter().sum::<usize>() > 200, "{text}");
+    Ok(())
+}
+
+#[test]
 fn a_picture_of_absurd_size_is_refused() -> Outcome {
     let told = refusal(&mut vistok(&["plan", "resnet50", "--portable", "--image", "4294967296x4294967296x3"]))?;
     assert!(told.contains("has more elements than any machine holds"), "{told}");

@@ -111,7 +111,8 @@ fn what_is_counted_is_what_runs() -> Outcome {
         assert_eq!(listed, 2 * count.multiply_adds(), "{name}: of two images");
         // Maps of pixels move to tokens; images get a fourth channel.
         let stem = count.layers.iter().find(|layer| layer.op == "conv2d").map_or(0, |stem| 2 * stem.multiply_adds / 3);
-        let fewer = if name == "vt-resnet50" { run < listed + stem } else { run == listed + stem || name.starts_with("vt-") };
+        let fewer =
+            if name == "vt-resnet50" { run < listed + stem } else { run == listed + stem || name.starts_with("vt-") };
         assert!(fewer && run <= listed + stem, "{name}: {run} run, {listed} listed");
         assert!(count.training_bytes > count.inference_bytes, "{name}: training keeps more");
         assert!(count.inference_bytes > 4 * count.parameters, "{name}: weights are there, too");
