@@ -121,6 +121,13 @@ fn subject(
 }
 
 impl Subject {
+    /// What it holds while it runs: inputs, outputs and what lies between its kernel calls.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let tensors = self.inputs.iter().chain(&self.outputs).map(Tensor::bytes);
+        tensors.chain(self.recording.scratch.iter().copied()).sum()
+    }
+
     /// Writes its kernel calls down anew, for another device.
     pub fn record_for(&mut self, device: &Device) {
         self.recording = self.op.recorded(&self.inputs, &self.outputs, device.capabilities());

@@ -23,6 +23,8 @@ pub enum Suite {
     MemoryBound,
     /// Tokenizer, token transformer and projector on the maps of the paper's networks.
     Vt,
+    /// Tokenizer and projector on maps of 100 to 1,000,000 pixels: how time and memory grow.
+    VtPixels,
 }
 
 /// Images of a batch in [`Suite::Resnet50Layers`].
@@ -34,7 +36,8 @@ const SMALL: usize = 20_000;
 
 impl Suite {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ops, Self::Gemm, Self::Resnet50Layers, Self::MemoryBound, Self::Vt];
+    pub const ALL: [Self; 6] =
+        [Self::Ops, Self::Gemm, Self::Resnet50Layers, Self::MemoryBound, Self::Vt, Self::VtPixels];
 
     /// Its name in commands.
     #[must_use]
@@ -45,6 +48,7 @@ impl Suite {
             Self::Resnet50Layers => "resnet50-layers",
             Self::MemoryBound => "memory-bound",
             Self::Vt => "vt",
+            Self::VtPixels => "vt-pixels",
         }
     }
 
@@ -59,7 +63,14 @@ impl Suite {
             Self::MemoryBound => Ok(of_ops(software, few, only_moves)),
             Self::Gemm => Ok(products(software)),
             Self::Resnet50Layers => convolutions(software),
-            Self::Vt => Ok(visual_tokens(software)),
+            Self::Vt => Ok(visual_tokens(if software { LITTLE_MAPS } else { MAPS })),
+            // The last of each map are tokens among themselves, whom pixels do not concern.
+            Self::VtPixels => Ok(visual_tokens(&PIXELS[..if software { 2 } else { PIXELS.len() }])
+                .into_iter()
+                .enumerate()
+                .filter(|(at, _)| at % 3 < 2)
+                .map(|(_, case)| case)
+                .collect()),
         }
     }
 }
@@ -106,12 +117,19 @@ const MAPS: &[([usize; 4], &str)] = &[
     ([64, 196, 1024, 64], "ImageNet, 64 tokens"),
     ([256, 196, 1024, 16], "ImageNet, batch 256"),
 ];
+/// One map, of more and more pixels.
+const PIXELS: &[([usize; 4], &str)] = &[
+    ([1, 100, 256, 8], "100 pixels"),
+    ([1, 1_000, 256, 8], "1,000 pixels"),
+    ([1, 10_000, 256, 8], "10,000 pixels"),
+    ([1, 100_000, 256, 8], "100,000 pixels"),
+    ([1, 1_000_000, 256, 8], "1,000,000 pixels"),
+];
 const LITTLE_MAPS: &[([usize; 4], &str)] = &[([2, 300, 32, 8], "small"), ([2, 49, 64, 16], "small, 64 channels")];
 
 /// Of each map: tokens drawn from its pixels, which are their own values; its pixels asking the tokens; and the tokens
 /// among themselves.
-fn visual_tokens(software: bool) -> Vec<Case> {
-    let maps = if software { LITTLE_MAPS } else { MAPS };
+fn visual_tokens(maps: &[([usize; 4], &'static str)]) -> Vec<Case> {
     let each = maps.iter().flat_map(|&([n, pixels, channels, tokens], map)| {
         let attend = Attend { heads: 1, scale: 1.0 / (channels as f64).sqrt() };
         let (pixels, tokens) = ([n, pixels, channels], [n, tokens, channels]);

@@ -154,7 +154,7 @@ fn pad_tokens(io: &Io<'_>, sides: [View; 2], (sizes, tokens): (Sizes, usize), ou
         };
         let lanes = tuning::lanes(io.machine);
         let variant = Variant::of(io.elem(0)).constant("WORKGROUP", lanes);
-        out.dispatch(&call, variant, Grid::over(count(channels), lanes as usize));
+        out.dispatch(&call, variant, Grid::over(count(channels) / BLOCK / 4, lanes as usize));
     }
     y
 }

@@ -3,7 +3,6 @@
 
 use super::attend_tiles::{FEW_KEYS, Sizes, Split};
 use crate::kernel::recording::MAX_GROUPS;
-use crate::kernel::tuning::gemm::SHARED;
 use crate::kernel::{Capabilities, Elem, Fragment, Variant, word};
 
 /// How rows are shared out among subgroups (`shaders/lib/attend_rows.wgsl`).
@@ -37,10 +36,10 @@ const ROWS: usize = 64;
 const HELD: usize = 32;
 /// As [`HELD`], of sums: they are f32.
 const SUMMED: usize = 16;
-/// What works on workgroups side by side in a large GPU, and how many of these one holds at a time: as their memory allows
-/// (`kernel/tuning/gemm.rs`), and their registers.
+/// What works on workgroups side by side in a large GPU, and lanes that one holds at a time, by their memory and registers: with
+/// 256 channels two workgroups of 128 lanes take three quarters of the time of one (benches/rejected.md).
 const MULTIPROCESSORS: usize = 132;
-const RESIDENT: usize = 2;
+const RESIDENT: usize = 256;
 /// What a workgroup does before its first tile and behind its last, in tiles.
 const BEGINS: usize = 2;
 
@@ -116,7 +115,7 @@ impl RowTiles {
     /// `count` rows shared out among workgroups, where `groups` of them would run if nothing were split.
     pub(super) fn split(&self, count: usize, groups: usize) -> Split {
         let tiles = count.div_ceil(self.rows);
-        let slots = MULTIPROCESSORS * (SHARED / self.bytes()).clamp(1, RESIDENT);
+        let slots = MULTIPROCESSORS * (RESIDENT / (self.subgroups * self.lanes)).max(1);
         // As long as all rounds of workgroups take, in tiles.
         let takes = |each: usize| (groups * tiles.div_ceil(each)).div_ceil(slots) * (each + BEGINS);
         let wanted = (1..=tiles).map(|parts| tiles.div_ceil(parts)).min_by_key(|&each| takes(each));

@@ -174,7 +174,7 @@ impl Op for Conv2d {
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         // A bias is added where sums leave; slices have no such place.
-        let Some(product) = self.product(io, io.inputs.len() == 2) else { return };
+        let Some(product) = self.product(io, [io.inputs.len() == 2, false]) else { return };
         let (x, weight, y) = (io.input(0), io.input(1), io.output(0));
         if io.inputs.len() > 2 {
             let Product { batch, variant, grid, .. } = product;

@@ -88,7 +88,7 @@ impl Op for Conv2dBackwardX {
         let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_out / phases;
         // Of phases some have no tap.
         let rows = if phases > 1 && sizes.rows() == Rows::Matrix { Rows::Other } else { sizes.rows() };
-        let sums = Sums { rows, extent, depth, groups: slices, may_slice: false };
+        let sums = Sums { rows, extent, depth, groups: slices, may_slice: false, beside: io.inputs.len() > PLUS };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let whole = [extent[0], extent[1], taps * sizes.group_out];
         let plus = io.inputs.len() > PLUS;
@@ -168,7 +168,7 @@ impl Op for Conv2dBackwardWeight {
         let Ok(sizes) = self.conv.sizes(&io.inputs[0].shape, &self.weight) else { return };
         let extent = [sizes.kernel[0] * sizes.kernel[1] * sizes.group_in, sizes.group_out];
         let depth = sizes.batch * sizes.output[0] * sizes.output[1];
-        let sums = Sums { rows: Rows::Other, extent, depth, groups: self.conv.groups, may_slice: true };
+        let sums = Sums { rows: Rows::Other, extent, depth, groups: self.conv.groups, may_slice: true, beside: false };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let count = self.weight.count();
         let [slices, slice_depth] = tiles.sliced(io.machine, &sums);

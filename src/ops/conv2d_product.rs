@@ -65,11 +65,12 @@ impl Product {
 }
 
 impl Conv2d {
-    pub(super) fn product(self, io: &Io<'_>, may_slice: bool) -> Option<Product> {
+    /// `may_slice`, `beside`: as [`Sums`] have them.
+    pub(super) fn product(self, io: &Io<'_>, [may_slice, beside]: [bool; 2]) -> Option<Product> {
         let sizes = self.sizes(&io.inputs[0].shape, &io.inputs[1].shape).ok()?;
         let extent = [sizes.batch * sizes.output[0] * sizes.output[1], sizes.group_out];
         let depth = sizes.kernel[0] * sizes.kernel[1] * sizes.group_in;
-        let sums = Sums { rows: sizes.rows(), extent, depth, groups: self.groups, may_slice };
+        let sums = Sums { rows: sizes.rows(), extent, depth, groups: self.groups, may_slice, beside };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let whole = [extent[0], extent[1], depth];
         let variant = tiles.variant(self.variant(&sizes, io.elem(0), &tiles), whole, [true, false]);

@@ -55,7 +55,7 @@ const MANY_BLOCKS: usize = 1024;
 impl ConvBatchNorm {
     /// The calls that make z and moments of it.
     fn moments(self, io: &Io<'_>, cut: &Cut, out: &mut Recording) -> Option<Blocks> {
-        let product = self.conv.product(io, true)?;
+        let product = self.conv.product(io, [true, false])?;
         let z = io.output(Z);
         if let Some((partial, slices)) = product.slices(io, out) {
             add_slices(io, out, partial, z, [slices, io.outputs[Z].shape.count()]);

@@ -89,8 +89,8 @@ impl Op for ConvNorm {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Some(product) = self.conv().product(io, true) else { return };
         let shortcut = io.inputs.len() > INPUTS;
+        let Some(product) = self.conv().product(io, [true, shortcut]) else { return };
         let flags = [("RELU", self.relu), ("SHORTCUT", shortcut)];
         let flagged =
             |build: Variant| flags.into_iter().fold(build, |build, (name, flag)| build.constant(name, flag.into()));

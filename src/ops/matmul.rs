@@ -103,7 +103,7 @@ impl Op for MatMul {
         let along_a = if self.transpose_a { rows } else { depth };
         let along_b = if self.transpose_b { depth } else { cols };
         let along = if self.transpose_a { Rows::Other } else { Rows::Matrix };
-        let sums = Sums { rows: along, extent: [rows, cols], depth, groups: batch, may_slice: false };
+        let sums = Sums { rows: along, extent: [rows, cols], depth, groups: batch, may_slice: false, beside: false };
         let tiles = Tiles::choose(io.machine, io.elem(0), &sums);
         let variant = Variant::of(io.elem(0))
             .piece(tiles.pack(io.elem(0), &[along_a, along_b, cols]))

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::permute::bits;
 use super::slice::{Range, shifted};
 use super::{AWKWARD, Entry, Slice, by_image};
 use crate::graph::{ByImage, Case, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
-use crate::kernel::{Recording, word};
+use crate::kernel::{Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
 /// x → y, with zeros along one axis: `before` in front of x and `after` behind it.
@@ -23,6 +24,15 @@ kernel! {
     /// One lane a unit of y.
     struct Copy = "pad/copy" {
         params { count: u32, each: u32, whole: u32, start: u32 }
+        read { x }
+        write { y }
+    }
+}
+
+kernel! {
+    /// One lane a row of three elements.
+    struct Fourth = "pad/fourth" {
+        params { rows: u32 }
         read { x }
         write { y }
     }
@@ -48,6 +58,13 @@ impl Op for Pad {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
+        let [x, y] = [&io.inputs[0], &io.outputs[0]];
+        if self.before == 0 && self.axis + 1 == x.shape.len() && x.shape.ends_with(&[3]) && y.shape.ends_with(&[4]) {
+            let (rows, lanes) = (x.shape.count() / 3, tuning::lanes(io.machine));
+            let variant = Variant::default().piece(bits(io.elem(0))).constant("WORKGROUP", lanes);
+            let call = Fourth { rows: word(rows), x: io.input(0), y: io.output(0) };
+            return out.dispatch(&call, variant, Grid::over(rows, lanes as usize));
+        }
         let range = Range::of(&io.outputs[0], self.axis, [self.before, io.inputs[0].shape[self.axis]]);
         let count = range.rows * range.whole;
         let (each, whole, start) = (word(range.each), word(range.whole), word(range.start));
@@ -96,7 +113,11 @@ fn cases() -> Vec<Case> {
         case(2, [2, 2], &[2, 3, 16]),
         case(2, [8, 3], &[2, 3, 5]),
         case(1, [3, 0], &[2, 1, 3, 2, 3]),
+        // A fourth channel.
+        case(2, [0, 1], &[5, 67, 3]),
+        case(0, [0, 1], &[3]),
     ]);
+    cases.push(case(3, [0, 1], &[64, 224, 224, 3]).real("resnet50, images"));
     cases.push(case(1, [8, 8], &[256, 8, 1024]).real("tokens of one map among those of several"));
     cases
 }

@@ -161,6 +161,7 @@ impl Line {
             "peer_ms": self.peer.map(milliseconds),
             "dispatches": recording.dispatches.len(),
             "bytes": cost.bytes,
+            "held_bytes": self.subject.held_bytes(),
             "multiply_adds": cost.multiply_adds,
             "pipelines": self.measured.as_ref().ok().map(|measured| measured.pipelines),
             "reason": self.measured.as_ref().err(),

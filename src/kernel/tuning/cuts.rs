@@ -51,10 +51,10 @@ const SIXTEEN: &[Cut] = &[
     cut([32, 32, 32], [2, 2], true, 4, [60.0, 0.2, 1.5]),
     stream([32, 128, 64], 8, 3, [250.0, 1.8, 6.0]),
     stream([64, 64, 64], 4, 3, [250.0, 1.8, 6.0]),
-    stream([32, 128, 128], 8, 2, [250.0, 2.0, 6.0]),
+    stream([32, 128, 128], 8, 2, [250.0, 2.2, 6.0]),
     stream([32, 64, 128], 4, 3, [250.0, 2.0, 6.0]),
     stream([32, 64, 256], 4, 2, [200.0, 3.3, 6.0]),
-    stream([16, 128, 256], 8, 2, [150.0, 1.5, 6.0]),
+    stream([16, 128, 256], 8, 2, [150.0, 1.2, 6.0]),
 ];
 /// Not measured on a GPU yet: large tiles where there are many.
 const EIGHT: &[Cut] = &[
@@ -74,6 +74,11 @@ const SOFTWARE: usize = 32;
 const SLICES: [usize; 5] = [1, 2, 4, 8, 16];
 /// Rounds that are filled so.
 const ROUNDS: usize = 4;
+/// Turns for which it pays to hold columns.
+const LEAST_TURNS: usize = 2;
+/// How much longer sums take to leave, and a turn takes, where a number is read beside each of them.
+const BESIDE: f64 = 2.7;
+const BESIDE_TURN: f64 = 1.5;
 
 /// The engine for an element type on such a machine, and its ways of cutting.
 pub(super) fn engine(machine: &Capabilities, elem: Elem) -> (Engine, &'static [Cut]) {
@@ -108,12 +113,12 @@ impl Cut {
         !self.streams || (sums.rows == Rows::Matrix && sums.depth <= depth && 2 * sums.depth > depth)
     }
 
-    /// Tiles of rows for each of as many workgroups as run at a time.
+    /// Tiles of rows for each of some times as many workgroups as run at a time.
     pub(super) fn turns(&self, sums: &Sums) -> usize {
         let (tiles, beside) =
             (sums.extent[0].div_ceil(self.tile[0]), sums.extent[1].div_ceil(self.tile[1]) * sums.groups);
-        let workgroups = (MULTIPROCESSORS * self.resident / beside.max(1)).max(1);
-        if self.streams { tiles.div_ceil(workgroups).max(1) } else { 0 }
+        let workgroups = (MULTIPROCESSORS * self.resident * ROUNDS / beside.max(1)).max(1);
+        if self.streams { tiles.div_ceil(workgroups).max(LEAST_TURNS) } else { 0 }
     }
 
     /// The slices in which the sums would be done soonest, and the microseconds that they would take.
@@ -148,8 +153,8 @@ impl Cut {
         let flops = 2.0 * self.tile.iter().product::<usize>() as f64;
         if self.streams {
             let busy = self.resident as f64 * flops * MULTIPROCESSORS as f64 / (self.rate * 1e6);
-            let rounds = count.div_ceil(self.turns(sums)).div_ceil(slots) as f64;
-            return self.ends + rounds * self.turns(sums) as f64 * busy.max(self.step);
+            let step = self.step * if sums.beside { BESIDE_TURN } else { 1.0 };
+            return self.ends + count.div_ceil(slots) as f64 * busy.max(step);
         }
         let step = (together * flops * MULTIPROCESSORS as f64 / (self.rate * 1e6)).max(self.step);
         let added = if slices > 1 {
@@ -158,7 +163,8 @@ impl Cut {
         } else {
             0.0
         };
-        rounds * (steps * step + self.ends) + added
+        let ends = self.ends * if sums.beside { BESIDE } else { 1.0 };
+        rounds * (steps * step + ends) + added
     }
 }
 
@@ -181,7 +187,8 @@ mod tests {
             max_workgroup_bytes: 48 << 10,
             ..Capabilities::portable()
         };
-        let sums = |extent, depth| Sums { rows: Rows::Matrix, extent, depth, groups: 1, may_slice: true };
+        let sums =
+            |extent, depth| Sums { rows: Rows::Matrix, extent, depth, groups: 1, may_slice: true, beside: false };
         assert_eq!(best(&machine, &sums([4096, 4096], 4096)), ([128, 128, 32], 1));
         assert_eq!(best(&machine, &sums([12_544, 256], 2304)), ([128, 128, 32], 1));
         assert_eq!(best(&machine, &sums([50_176, 128], 512)), ([64, 128, 32], 1));

@@ -52,7 +52,7 @@ const MOST_TURNS: usize = 1 << 16;
 
 /// Workgroup memory that a multiprocessor was found to share out among its workgroups: an H100 holds as many at a time as go
 /// into this (benches/rejected.md), whatever its registers allow.
-pub(crate) const SHARED: usize = 48 << 10;
+const SHARED: usize = 48 << 10;
 
 /// What the rows of the first factor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct Sums {
     pub groups: usize,
     /// Whether each sum may be cut into slices, which a second pass adds up.
     pub may_slice: bool,
+    /// Whether a number is read beside each sum where it leaves.
+    pub beside: bool,
 }
 
 impl fmt::Display for Tiles {
