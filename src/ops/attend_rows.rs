@@ -36,10 +36,9 @@ const ROWS: usize = 64;
 const HELD: usize = 32;
 /// As [`HELD`], of sums: they are f32.
 const SUMMED: usize = 16;
-/// What works on workgroups side by side in a large GPU, and lanes that one holds at a time, by their memory and registers: with
-/// 256 channels two workgroups of 128 lanes take three quarters of the time of one (benches/rejected.md).
+/// What works on workgroups side by side in a large GPU: each holds two of them at a time, of more channels than [`LOCAL`] one
+/// (benches/rejected.md).
 const MULTIPROCESSORS: usize = 132;
-const RESIDENT: usize = 256;
 /// What a workgroup does before its first tile and behind its last, in tiles.
 const BEGINS: usize = 2;
 
@@ -115,7 +114,7 @@ impl RowTiles {
     /// `count` rows shared out among workgroups, where `groups` of them would run if nothing were split.
     pub(super) fn split(&self, count: usize, groups: usize) -> Split {
         let tiles = count.div_ceil(self.rows);
-        let slots = MULTIPROCESSORS * (RESIDENT / (self.subgroups * self.lanes)).max(1);
+        let slots = MULTIPROCESSORS * if self.depth.max(self.width) > LOCAL { 1 } else { 2 };
         // As long as all rounds of workgroups take, in tiles.
         let takes = |each: usize| (groups * tiles.div_ceil(each)).div_ceil(slots) * (each + BEGINS);
         let wanted = (1..=tiles).map(|parts| tiles.div_ceil(parts)).min_by_key(|&each| takes(each));
