@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use vistok::graph::{Draw, Graph, Node, Source, Tensor, Value, interpret, numbers};
 use vistok::kernel::{Capabilities, Elem, Fragment};
 use vistok::models::{Mode, Parameters, by_name};
-use vistok::ops::{self, Add, Attend, BatchNormFixed, Conv2d, ConvNorm, CrossEntropy, Fill, Map, Reshape, Sgd};
+use vistok::ops::{self, Add, Attend, BatchNormFixed, Conv2d, ConvNorm, CrossEntropy, Fill, Map, Repeat, Reshape, Sgd};
 use vistok::plan::{Layout, Options, Plan, PlannedNode};
 use vistok::reference::{Array, Random};
 use vistok::train::step::{evaluation, evaluation_in, training_step_in};
@@ -322,8 +322,44 @@ fn maps_that_others_read_do_not_move() {
     let mut graph = attention(1, [4, 8, 0], [30, 8, 1], Some([30, 8, 0]), false);
     let mapped = graph.nodes()[0].outputs[0];
     assert_eq!(names(&graph), ["conv2d_backward_x", "attend"]);
+    let wanted = graph.fused_for(&[mapped]).expect("it fits");
+    assert!(wanted.value(mapped).is_some(), "what is wanted is made");
     graph.output("mapped", mapped);
     assert_eq!(names(&graph), ["conv2d", "attend"]);
+
+    // Rows that were images of another batch: what axis 0 was does not matter.
+    let mut graph = Graph::new();
+    let [x, weight, tokens] =
+        [&[2, 3, 16, 8][..], &[8, 8], &[6, 2, 8]].map(|shape| graph.input(format!("{shape:?}"), Tensor::f32(shape)));
+    let mapped = graph.apply_one(Conv2d::new(1, 0), &[x, weight]).expect("it fits");
+    let rows = graph.apply_one(Reshape { shape: [6, 16, 8].into() }, &[mapped]).expect("it fits");
+    let y = graph.apply(Attend { heads: 1, scale: 1.0 }, &[rows, tokens]).expect("it fits")[0];
+    graph.output("y", y);
+    assert_eq!(names(&graph), ["reshape", "conv2d_backward_x", "attend"]);
+}
+
+#[test]
+fn maps_whose_weights_are_updated_do_not_move() {
+    let mut graph = Graph::new();
+    let [tokens, pixels] =
+        [("tokens", 4), ("pixels", 30)].map(|(name, rows)| graph.input(name, Tensor::f32([1, rows, 8])));
+    let [gradient, rate] =
+        [("gradient", &[8, 8][..]), ("rate", &[1])].map(|(name, shape)| graph.input(name, Tensor::f32(shape)));
+    let [weight, velocity] =
+        ["weight", "velocity"].map(|name| graph.stored("parameters", name, Tensor::f32([8, 8])).expect("a first one"));
+    let known = graph.apply_one(Conv2d::new(1, 0), &[pixels, weight]).expect("it fits");
+    let once = graph.stored("parameters", "once", Tensor::f32([1, 4, 8])).expect("a first one");
+    let asking = graph.apply_one(Repeat { times: 1 }, &[once]).expect("it fits");
+    let sum = graph.apply_one(Add, &[asking, tokens]).expect("it fits");
+    let sgd = Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    graph.apply(sgd, &[weight, gradient, velocity, rate]).expect("it fits");
+    let y = graph.apply(Attend { heads: 1, scale: 1.0 }, &[sum, known]).expect("it fits")[0];
+    graph.output("y", y);
+    assert_eq!(
+        names(&graph),
+        ["conv2d", "reshape", "add", "sgd", "attend"],
+        "it would see the weight as the update left it"
+    );
 }
 
 /// A whole block is some fifteen kernel calls, of which four see pixels: tokenizer (and the sum of its parts), projector, norm with shortcut.

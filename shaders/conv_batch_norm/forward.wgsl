@@ -1,4 +1,4 @@
-// z = x * weight, convolved; block_mean and block_m2 of its columns, over blocks of TALLY_ROWS rows.
+// z = x * weight, convolved; block_mean and block_m2 of its columns, over blocks of rows, as many as the main loop tallies.
 // One workgroup a tile of output pixels x output channels of one group.
 // needs elem_f32 | elem_f16
 // needs pack_1 | pack_4 | pack_8

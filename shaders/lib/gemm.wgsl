@@ -1,4 +1,4 @@
-// y[row, col] = sum over k of a[row, k] b[k, col]. The one main loop.
+// y[row, col] = sum over k of a[row, k] b[k, col]. The main loop; `stream` is that of short sums.
 // One workgroup a tile of TILE_M x TILE_N sums: x counts tiles along columns, y along rows, z slices.
 //
 // The kernel says what a, b and y are, in strips of STRIP consecutive elements (y: of 4):
@@ -13,7 +13,7 @@
 //   beside(OuterY, row, inside, slice) -> Beside  what is read there, some time before it is needed (`alone`: nothing)
 //   store(OuterY, Beside, row, inside, slice, sums)  y[row, col .. col+4], if inside
 //   with_row(Tally, inside, sums) ..              what becomes of whole columns of sums (`tally`; `untallied`: nothing)
-//   keep_tally(OuterY, block, Tally)              four columns' tally over a block of TALLY_ROWS rows of a tile
+//   keep_tally(OuterY, block, Tally)              four columns' tally over a block of rows: TALLY_ROWS of a tile, or all of a workgroup's turns
 // and an engine multiplies tiles: keep_a, keep_b, Sums, multiply, spill, TALLY_ROWS.
 // EDGES = 0: every tile is whole, and no index is checked.
 // Loads stand behind no branch, so that they start together: what lies outside reads element 0 instead. Conditions are joined by

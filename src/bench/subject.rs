@@ -121,10 +121,12 @@ fn subject(
 }
 
 impl Subject {
-    /// What it holds while it runs: inputs, outputs and what lies between its kernel calls.
+    /// What it holds while it runs: inputs, outputs (once, where they share memory) and what lies between its kernel calls.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let tensors = self.inputs.iter().chain(&self.outputs).map(Tensor::bytes);
+        let updates = self.op.updates();
+        let own = self.outputs.iter().enumerate().filter(|(at, _)| !updates.iter().any(|pair| pair.1 == *at));
+        let tensors = self.inputs.iter().chain(own.map(|(_, tensor)| tensor)).map(Tensor::bytes);
         tensors.chain(self.recording.scratch.iter().copied()).sum()
     }
 

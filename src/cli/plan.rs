@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use vistok::gpu::{Device, OpenOptions};
+use vistok::graph::Graph;
 use vistok::kernel::{Capabilities, Elem};
 use vistok::models::Parameters;
 use vistok::ops::Sgd;
-use vistok::plan::{Layout, Options, Plan};
+use vistok::plan::{Layout, Options, Plan, PlannedNode};
 use vistok::train::Recompute;
 use vistok::train::step::{StepOptions, evaluation_in, training_step_with};
 
@@ -73,40 +74,55 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     };
     let layout = Layout::of(&[&graph], machine.offset_alignment)?;
     let plan = Plan::new(&graph, &layout, &machine, Options::default())?;
-    speak::say(&if arguments.blocks { blocks(&plan, model.blocks()) } else { plan.to_string() })
+    speak::say(&if arguments.blocks { blocks(&graph, &plan, &model.blocks()) } else { plan.to_string() })
 }
 
-/// A row a block, and one for what stands in none: calls of the forward pass, of its repetition and of the backward pass, and
-/// the kernels of all.
-fn blocks(plan: &Plan, blocks: Vec<String>) -> String {
-    let left = ["again", "backward"].map(|head| (head, Align::Right));
-    let columns =
-        [&[("block", Align::Left), ("forward", Align::Right)], &left[..], &[("kernels", Align::Left)]].concat();
-    let inside = |scope: &str, block: &str| {
-        scope.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ' ', '\'']))
-    };
+/// What a kernel call is for.
+const PHASES: [&str; 4] = ["forward", "again", "backward", "update"];
+
+/// A row a block, and one for what stands in none: how many calls are for what, and the kernels of all.
+fn blocks(graph: &Graph, plan: &Plan, blocks: &[String]) -> String {
+    let columns: Vec<(&'static str, Align)> = [("block", Align::Left)]
+        .into_iter()
+        .chain(PHASES.map(|phase| (phase, Align::Right)))
+        .chain([("kernels", Align::Left)])
+        .collect();
     let mut table = Table::new(&columns);
-    let mut all = [0; 3];
+    let mut all = [0; PHASES.len()];
     for block in blocks.iter().map(Some).chain([None]) {
-        let (mut calls, mut kernels) = ([0; 3], BTreeMap::<&str, usize>::new());
+        let (mut calls, mut kernels) = ([0; PHASES.len()], BTreeMap::<&str, usize>::new());
         for (at, step) in plan.steps().iter().enumerate() {
-            let scope = &*plan.node_of(at).scope;
-            let here = match block {
-                Some(block) => inside(scope, block),
-                None => !blocks.iter().any(|block| inside(scope, block)),
-            };
-            if here {
-                calls[if scope.ends_with(" again") { 1 } else { 2 * usize::from(scope.ends_with('\'')) }] += 1;
+            let node = plan.node_of(at);
+            let stands_in = blocks.iter().find(|block| inside(&node.scope, block));
+            if stands_in == block {
+                calls[phase(graph, node)] += 1;
                 *kernels.entry(step.kernel.name).or_default() += 1;
             }
         }
         let said = |(name, count): (&str, usize)| if count > 1 { format!("{name} x{count}") } else { name.to_owned() };
         let kernels: Vec<String> = kernels.into_iter().map(said).collect();
-        let name = block.map_or("elsewhere", |block| block).to_owned();
-        table.row([&[name], &calls.map(|count| count.to_string())[..], &[kernels.join(", ")]].concat());
+        let name = block.map_or("elsewhere", String::as_str);
+        table.row([&[name.to_owned()], &calls.map(|count| count.to_string())[..], &[kernels.join(", ")]].concat());
         all.iter_mut().zip(calls).for_each(|(all, calls)| *all += calls);
     }
     let all = all.map(|count| count.to_string());
     table.row([&["together".to_owned()], &all[..], &[String::new()]].concat());
     table.text()
+}
+
+/// Whether a scope is a block's or lies in it; the backward pass's end in `'`, and what is made again in ` again`.
+fn inside(scope: &str, block: &str) -> bool {
+    scope.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ' ', '\'']))
+}
+
+/// What a node is for, as [`PHASES`] lists it.
+fn phase(graph: &Graph, planned: &PlannedNode) -> usize {
+    let node = &graph.nodes()[planned.node];
+    let updates = node.op.updates().len();
+    match &*planned.scope {
+        _ if updates > 0 && updates == node.outputs.len() => 3,
+        scope if scope.ends_with(" again") => 1,
+        scope if scope.ends_with('\'') => 2,
+        _ => 0,
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::regroup::Regrouped;
-use super::{Graph, GraphError, Node, Op, Source, Tensor, Value};
+use super::{Graph, GraphError, Node, Op, Tensor, Value};
 
 /// A graph rewritten.
 #[derive(Clone, Debug)]
@@ -35,12 +35,12 @@ impl Graph {
     ///
     /// The first of a pair must be read by the second alone, and be no output. Gradients are those of the ops that
     /// remain: a graph that trains is fused before its gradients are taken. Convolutions behind which statistics are
-    /// fixed become an op for evaluation, which has none; take gradients of such a graph first.
+    /// fixed (with an eps) become an op for evaluation, which has none; take gradients of such a graph first.
     ///
     /// # Errors
     /// When a shape rule refuses what it took before: a fault of the op.
     pub fn fused(&self) -> Result<Fused, GraphError> {
-        let regrouped = self.regrouped()?;
+        let regrouped = self.regrouped(&[])?;
         Ok(Pairs::of(&regrouped).fused()?.behind(&regrouped))
     }
 
@@ -49,7 +49,7 @@ impl Graph {
     /// # Errors
     /// As [`fused`](Self::fused).
     pub fn fused_for(&self, wanted: &[Value]) -> Result<Fused, GraphError> {
-        let regrouped = self.regrouped()?;
+        let regrouped = self.regrouped(wanted)?;
         let mut pairs = Pairs::of(&regrouped);
         pairs.keep_only(wanted.iter().map(|old| regrouped.values[old]));
         Ok(pairs.fused()?.behind(&regrouped))
@@ -82,15 +82,7 @@ impl<'a> Pairs<'a> {
             while self.merge(at) {}
         }
         let mut fused = Fused { graph: Graph::new(), values: HashMap::new() };
-        for old in self.graph.values() {
-            let tensor = self.graph.tensor(old).clone();
-            let new = match self.graph.source(old) {
-                Source::Input(name) => fused.graph.input(name, tensor),
-                Source::Stored { home, name } => fused.graph.stored(home, name, tensor)?,
-                Source::Node(..) => continue,
-            };
-            fused.values.insert(old, new);
-        }
+        fused.values = self.graph.leaves_in(&mut fused.graph)?;
         for node in self.nodes.into_iter().flatten() {
             let inputs: Vec<Value> = node.inputs.iter().map(|old| fused.values[old]).collect();
             let made = fused.graph.scoped(node.scope, |graph| graph.apply_shared(node.op, &inputs))?;

@@ -108,8 +108,8 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         None
     }
 
-    /// Adds to the graph what makes the same outputs in another order, where what makes the op's inputs allows one that costs
-    /// less; `None` where it does not. [`Graph::fused`] asks.
+    /// Adds to the graph what makes the same outputs by other ops that cost less, such as products in another order, where what makes
+    /// the op's inputs allows it; `None` where it does not. [`Graph::fused`] asks.
     ///
     /// # Errors
     /// When an op refuses its inputs: a fault of this one.

@@ -59,7 +59,7 @@ pub struct Capabilities {
     pub offset_alignment: usize,
     /// Whether the adapter computes on the CPU: then small tiles win, and time says nothing.
     pub software: bool,
-    /// Tiles that every GEMM of their engine must take, instead of those that [`tuning`](super::tuning) would choose.
+    /// Tiles that every GEMM of their engine must take that can be cut so, instead of those that [`tuning`](super::tuning) would choose.
     pub tiles: Option<Tiles>,
     /// Tiles that were found fastest on this machine, by op and inputs.
     pub choices: Option<Arc<Choices>>,

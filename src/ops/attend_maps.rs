@@ -16,7 +16,7 @@ struct Mapped {
     channels: [usize; 2],
     /// Its name in a model.
     name: String,
-    /// What is passed by when x is read in its place.
+    /// What is passed by when x is read in its place, the rows first.
     passed: Vec<Value>,
 }
 
@@ -47,7 +47,8 @@ impl Mapped {
         rows * self.channels[0] * self.channels[1] / self.conv.groups
     }
 
-    /// Whether `many` rows mapped and then met by `few` tokens cost more than the tokens mapped and met by the rows as they were.
+    /// Whether `many` rows mapped and then met by `few` tokens cost more multiply-adds than the tokens mapped and met by the rows as
+    /// they were. Which kernels will meet them is not known here.
     fn moves(&self, many: usize, few: usize) -> bool {
         let meets = |channels: usize| many * few * channels;
         self.cost(few) + meets(self.channels[0]) < self.cost(many) + meets(self.channels[1])
@@ -56,7 +57,7 @@ impl Mapped {
     /// x as rows; from now on read in the place of what was made of it.
     fn rows(&self, count: usize, graph: &mut Regrouping<'_>) -> Result<Value, GraphError> {
         self.passed.iter().for_each(|&value| graph.pass(value));
-        let batch = graph.graph.tensor(self.x).shape[0];
+        let batch = graph.graph.tensor(self.passed[0]).shape[0];
         reshaped(self.x, &[batch, count, self.channels[0]], graph)
     }
 

@@ -189,21 +189,21 @@ pub(super) const ENTRY: Entry = Entry {
         ],
         [
             &[
-                ("x", "T [N, H, W, C]"),
-                ("weight", "T [KH, KW, C/groups, O]"),
+                ("x", "T [N, H, W, C] or [N, H, C]"),
+                ("weight", "T [KH, KW, C/groups, O] or [C/groups, O]"),
                 ("gain", "f32 [O]"),
                 ("bias", "f32 [O]"),
                 ("running_mean", "f32 [O]"),
                 ("running_variance", "f32 [O]"),
-                ("shortcut?", "T [N, Ho, Wo, O]"),
+                ("shortcut?", "T [N, Ho, Wo, O] or [N, Ho, O]"),
             ],
             &[
-                ("y", "T [N, Ho, Wo, O]"),
+                ("y", "T [N, Ho, Wo, O] or [N, Ho, O]"),
                 ("mean", "f32 [O]"),
                 ("inv_std", "f32 [O]"),
                 ("running_mean'", "f32 [O]"),
                 ("running_variance'", "f32 [O]"),
-                ("z", "T [N, Ho, Wo, O]"),
+                ("z", "T [N, Ho, Wo, O] or [N, Ho, O]"),
             ],
         ],
     )],
@@ -242,6 +242,9 @@ fn cases() -> Vec<Case> {
             .draw(1, Draw::Between(1.0, 1.01))
             .no_gradient(),
     ];
+    let rows = ConvBatchNorm { conv: Conv2d::new(1, 0), norm: BatchNormTrain { eps: 1e-5, momentum: 0.1, relu: true } };
+    let rows = Case::new(rows, &[&[2, 7, 6], &[6, 12], &[12], &[12], &[12], &[12], &[2, 7, 12]]);
+    cases.push((2..INPUTS).fold(rows.constant(4).constant(5), Case::f32));
     let real = |h, c, o, kernel, stride, shortcut, layer| {
         let conv = Conv2d::new(stride, kernel / 2);
         case(conv, true, [64, h, h, c], kernel, o, shortcut).real(layer)

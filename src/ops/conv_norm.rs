@@ -190,15 +190,15 @@ pub(super) const ENTRY: Entry = Entry {
         ],
         [
             &[
-                ("x", "T [N, H, W, C]"),
-                ("weight", "T [KH, KW, C/groups, O]"),
+                ("x", "T [N, H, W, C] or [N, H, C]"),
+                ("weight", "T [KH, KW, C/groups, O] or [C/groups, O]"),
                 ("gain", "f32 [O]"),
                 ("bias", "f32 [O]"),
                 ("mean", "f32 [O]"),
                 ("variance", "f32 [O]"),
-                ("shortcut?", "T [N, Ho, Wo, O]"),
+                ("shortcut?", "T [N, Ho, Wo, O] or [N, Ho, O]"),
             ],
-            &[("y", "T [N, Ho, Wo, O]")],
+            &[("y", "T [N, Ho, Wo, O] or [N, Ho, O]")],
         ],
     )],
     cases,
@@ -227,6 +227,9 @@ fn cases() -> Vec<Case> {
         case(Conv2d::new(1, 1).groups(2), true, [2, 4, 3, 6], 3, 10, Some([4, 3])),
         case(Conv2d::new(1, 1).groups(2), false, [2, 5, 4, 8], 3, 16, None),
     ];
+    let rows = ConvNorm { relu: true, ..ConvNorm::new(Conv2d::new(1, 0), BatchNormFixed::new(1e-5)) };
+    let rows = Case::new(rows, &[&[2, 7, 6], &[6, 12], &[12], &[12], &[12], &[12], &[2, 7, 12]]);
+    cases.push((2..INPUTS).fold(rows, Case::f32).draw(5, Draw::Between(0.5, 2.0)).no_gradient());
     let real = |h, c, o, kernel, stride, shortcut, layer| {
         let conv = Conv2d::new(stride, kernel / 2);
         case(conv, true, [32, h, h, c], kernel, o, shortcut).real(layer)

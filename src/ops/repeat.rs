@@ -53,9 +53,9 @@ impl Op for Repeat {
         }
     }
 
-    /// Once is a view.
+    /// Once is a view, unless what it looks at is overwritten.
     fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
-        if self.times != 1 {
+        if self.times != 1 || graph.is_updated(inputs[0]) {
             return Ok(None);
         }
         let shape = graph.graph.tensor(inputs[0]).shape.clone();

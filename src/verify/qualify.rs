@@ -6,6 +6,7 @@ use super::compare;
 use super::record::recordings;
 use crate::gpu::{Device, Error, OpenOptions, Pipelines};
 use crate::graph::Case;
+use crate::kernel::tuning::gemm::Tiles;
 use crate::kernel::{Capabilities, Dispatch, Elem};
 use crate::ops;
 
@@ -36,43 +37,56 @@ pub fn open_qualified(options: &OpenOptions) -> Result<Qualified, Error> {
 
 /// What goes wrong with cooperative matrices on this adapter, if anything does.
 fn failure(options: &OpenOptions) -> Option<String> {
-    let device = match Device::open(options) {
+    let mut device = match Device::open(options) {
         Ok(device) => device,
         Err(error) => return Some(error.to_string()),
     };
     let pipelines = Pipelines::new(&device, None);
-    probes(device.capabilities()).iter().find_map(|case| match compare(&device, &pipelines, case, Elem::F16) {
-        Err(error) => Some(error.to_string()),
-        // What is wrong without them as well, hiding them would not mend.
-        Ok(rows) => rows.into_iter().filter(|row| row.cooperative).find_map(|row| {
-            let fault = row.fault?;
-            Some(format!("{} {} is wrong: {}", row.op, row.shapes, fault.lines().next().unwrap_or_default()))
-        }),
+    probes(device.capabilities()).iter().find_map(|(case, tiles)| {
+        tiles.iter().for_each(|&tiles| device.force_tiles(tiles));
+        match compare(&device, &pipelines, case, Elem::F16) {
+            Err(error) => Some(error.to_string()),
+            // What is wrong without them as well, hiding them would not mend.
+            Ok(rows) => rows.into_iter().filter(|row| row.cooperative).find_map(|row| {
+                let fault = row.fault?;
+                Some(format!("{} {} is wrong: {}", row.op, row.shapes, fault.lines().next().unwrap_or_default()))
+            }),
+        }
     })
 }
 
 /// The smallest cases that together run every kernel that multiplies cooperative matrices, of `gradients_by_rows` both the
-/// ways that it finds its tokens.
-fn probes(machine: &Capabilities) -> Vec<Case> {
+/// ways that it finds its tokens; then, told to take such tiles, every kernel that rows can stream past.
+fn probes(machine: &Capabilities) -> Vec<(Case, Option<Tiles>)> {
     let size = |case: &Case| case.inputs.iter().map(|input| input.shape.count()).sum::<usize>();
     let mut cases: Vec<Case> = ops::cases().into_iter().filter(|case| case.real.is_none()).collect();
     cases.sort_by_key(size);
+    let streams = Tiles::all(machine, Elem::F16).into_iter().find(|tiles| tiles.turns > 0);
     let mut seen = HashSet::new();
-    cases.retain(|case| {
-        let kernels = cooperative_kernels(case, machine);
-        let before = seen.len();
-        seen.extend(kernels);
-        seen.len() > before
-    });
-    cases
+    let mut probes = Vec::new();
+    for tiles in [None].into_iter().chain(streams.map(Some)) {
+        let machine = Capabilities { tiles, ..machine.clone() };
+        for case in &cases {
+            let before = seen.len();
+            seen.extend(cooperative_kernels(case, &machine));
+            if seen.len() > before {
+                probes.push((case.clone(), tiles));
+            }
+        }
+    }
+    probes
 }
 
-/// The kernels of a case that multiply cooperative matrices, each with whether its tokens are in workgroup memory.
-fn cooperative_kernels(case: &Case, machine: &Capabilities) -> HashSet<(&'static str, Option<u32>)> {
+/// The kernels of a case that multiply cooperative matrices, each with whether its tokens are in workgroup memory, and whether
+/// rows stream past.
+fn cooperative_kernels(case: &Case, machine: &Capabilities) -> HashSet<(&'static str, Option<u32>, bool)> {
     let recordings = recordings(case, Elem::F16, machine).unwrap_or_default();
     let dispatches = recordings.iter().flat_map(|recording| &recording.dispatches);
     let cooperative = dispatches.filter(|dispatch| dispatch.variant.is_cooperative());
-    let key = |dispatch: &Dispatch| (dispatch.kernel.name, dispatch.variant.constants().get("LOCAL").copied());
+    let key = |dispatch: &Dispatch| {
+        let variant = &dispatch.variant;
+        (dispatch.kernel.name, variant.constants().get("LOCAL").copied(), variant.has("stream"))
+    };
     cooperative.map(key).collect()
 }
 
@@ -91,16 +105,23 @@ mod tests {
             max_workgroup_bytes: 48 << 10,
             ..portable
         };
-        let of = |cases: &[Case]| -> HashSet<(&str, Option<u32>)> {
-            cases.iter().flat_map(|case| cooperative_kernels(case, &newer)).collect()
+        let of = |(case, tiles): &(Case, Option<Tiles>)| {
+            cooperative_kernels(case, &Capabilities { tiles: *tiles, ..newer.clone() })
         };
-        let all: Vec<Case> = ops::cases().into_iter().filter(|case| case.real.is_none()).collect();
-        let (probed, known) = (of(&probes(&newer)), of(&all));
-        assert_eq!(probed, known);
+        let every_way = [None].into_iter().chain(Tiles::all(&newer, Elem::F16).into_iter().map(Some));
+        let small = || ops::cases().into_iter().filter(|case| case.real.is_none());
+        let known: HashSet<_> =
+            every_way.flat_map(|tiles| small().map(move |case| (case, tiles))).flat_map(|one| of(&one)).collect();
+        let probed: HashSet<_> = probes(&newer).iter().flat_map(of).collect();
+        // Sums in slices are the same loop over a range of k.
+        let missing: Vec<_> = known.difference(&probed).filter(|(name, ..)| !name.ends_with("_slices")).collect();
+        assert!(missing.is_empty(), "{missing:?}");
         for kernel in ["matmul/multiply", "attend/softmax_pool_rows", "attend/cross_attention_rows"] {
-            assert!(probed.iter().any(|(name, _)| *name == kernel), "{kernel}: {probed:?}");
+            assert!(probed.iter().any(|(name, ..)| *name == kernel), "{kernel}: {probed:?}");
         }
-        let gradients = |local| ("attend/gradients_by_rows", Some(local));
+        let streamed = |kernel| probed.contains(&(kernel, None, true)) && probed.contains(&(kernel, None, false));
+        assert!(streamed("matmul/multiply") && streamed("conv_norm/forward"), "{probed:?}");
+        let gradients = |local| ("attend/gradients_by_rows", Some(local), false);
         assert!(probed.contains(&gradients(0)) && probed.contains(&gradients(1)), "{probed:?}");
     }
 }

@@ -115,9 +115,9 @@ impl Cut {
 
     /// Tiles of rows for each of some times as many workgroups as run at a time.
     pub(super) fn turns(&self, sums: &Sums) -> usize {
-        let (tiles, beside) =
+        let (tiles, across) =
             (sums.extent[0].div_ceil(self.tile[0]), sums.extent[1].div_ceil(self.tile[1]) * sums.groups);
-        let workgroups = (MULTIPROCESSORS * self.resident * ROUNDS / beside.max(1)).max(1);
+        let workgroups = (MULTIPROCESSORS * self.resident * ROUNDS / across.max(1)).max(1);
         if self.streams { tiles.div_ceil(workgroups).max(LEAST_TURNS) } else { 0 }
     }
 

@@ -95,7 +95,7 @@ impl fmt::Display for Tiles {
 }
 
 impl Tiles {
-    /// The tiles for these sums, in so many slices: those that the machine was told to take, or the fastest by the model
+    /// The tiles for these sums, in so many slices: those that the machine was told to take, if the sums can be met so, or the fastest by the model
     /// of `kernel/tuning/cuts.rs`.
     #[must_use]
     pub fn choose(machine: &Capabilities, elem: Elem, sums: &Sums) -> Self {
@@ -113,7 +113,7 @@ impl Tiles {
             Some(tiles) if tiles.slices == 0 => Self { slices, turns, ..tiles },
             Some(tiles) => tiles,
             None => {
-                let cut = best.map_or(&table[table.len() - 1], |(cut, _)| cut);
+                let cut = best.map_or(&table[0], |(cut, _)| cut);
                 Self { slices, turns, ..cut.tiles_for(engine, sums.rows) }
             }
         }
@@ -179,7 +179,11 @@ impl Tiles {
     }
 
     fn fits(&self, machine: &Capabilities) -> bool {
-        self.workgroup_bytes() <= machine.max_workgroup_bytes && self.workgroup() <= machine.max_workgroup
+        // Each lane loads at least one strip of a tile of rows, and lanes are whole rows of strips: of strips of 8 and of 4.
+        let [rows, _, depth] = self.tile;
+        let lanes = self.workgroup() as usize;
+        let strips = self.turns == 0 || (rows * depth / 8 >= lanes && lanes >= depth / 4);
+        strips && self.workgroup_bytes() <= machine.max_workgroup_bytes && self.workgroup() <= machine.max_workgroup
     }
 
     /// Lanes of a workgroup.
@@ -290,7 +294,7 @@ impl Tiles {
         }
     }
 
-    /// One workgroup a tile of each slice.
+    /// One workgroup a tile of each slice, or as many tiles as it takes turns.
     #[must_use]
     pub fn grid(&self, [rows, cols]: [usize; 2], slices: usize) -> Grid {
         Grid::volume(cols.div_ceil(self.tile[1]), rows.div_ceil(self.tile[0] * self.turns.max(1)), slices)
