@@ -362,7 +362,8 @@ fn maps_whose_weights_are_updated_do_not_move() {
     );
 }
 
-/// A whole block is some fifteen kernel calls, of which four see pixels: tokenizer (and the sum of its parts), projector, norm with shortcut.
+/// A whole block is some fifteen kernel calls, of which four see pixels: tokenizer, the sum of its parts, projector, and norm
+/// with shortcut.
 #[test]
 fn a_block_of_visual_tokens_is_a_handful_of_calls() {
     let machine = Capabilities {

@@ -95,8 +95,8 @@ impl fmt::Display for Tiles {
 }
 
 impl Tiles {
-    /// The tiles for these sums, in so many slices: those that the machine was told to take, if the sums can be met so, or the fastest by the model
-    /// of `kernel/tuning/cuts.rs`.
+    /// The tiles for these sums, in so many slices: those that the machine was told to take, if the sums can be met so, or the
+    /// fastest by the model of `kernel/tuning/cuts.rs`.
     #[must_use]
     pub fn choose(machine: &Capabilities, elem: Elem, sums: &Sums) -> Self {
         let (engine, table) = engine(machine, elem);
@@ -113,7 +113,8 @@ impl Tiles {
             Some(tiles) if tiles.slices == 0 => Self { slices, turns, ..tiles },
             Some(tiles) => tiles,
             None => {
-                let cut = best.map_or(&table[0], |(cut, _)| cut);
+                let smallest = table.iter().rfind(|cut| cut.turns(sums) == 0).unwrap_or(&table[0]);
+                let cut = best.map_or(smallest, |(cut, _)| cut);
                 Self { slices, turns, ..cut.tiles_for(engine, sums.rows) }
             }
         }
@@ -263,8 +264,8 @@ impl Tiles {
         extent.iter().zip(&self.tile).all(|(size, tile)| size.is_multiple_of(*tile))
     }
 
-    /// The build of `lib/gemm`, or `lib/stream`, for these tiles and for products of these rows, columns and depth; `along_k` says which
-    /// factors lie along k.
+    /// The build of `lib/gemm`, or `lib/stream`, for these tiles and for products of these rows, columns and depth; `along_k`
+    /// says which factors lie along k.
     #[must_use]
     pub fn variant(&self, variant: Variant, extent: [usize; 3], along_k: [bool; 2]) -> Variant {
         let [m, n, k] = self.tile.map(word);
