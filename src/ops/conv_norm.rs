@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conv2d_product::Product;
-use super::{Add, BatchNormFixed, Conv2d, Entry, Map, by_image, with_tail};
+use super::{BatchNormFixed, Conv2d, Entry, by_image, with_tail};
 use crate::graph::{
     ByImage, Case, Composition, Cost, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature,
     Tensor, Value,
@@ -63,7 +63,7 @@ impl ConvNorm {
     }
 
     const fn norm(self) -> BatchNormFixed {
-        BatchNormFixed::new(self.eps)
+        BatchNormFixed { eps: self.eps, relu: self.relu }
     }
 }
 
@@ -77,11 +77,7 @@ impl Op for ConvNorm {
             return Err("takes x, weight, gain, bias, mean, variance and perhaps shortcut".to_owned());
         };
         let y = self.conv().outputs(&inputs[..2])?;
-        self.norm().outputs(&[&y[..], &inputs[2..INPUTS]].concat())?;
-        match inputs.get(INPUTS) {
-            Some(shortcut) if *shortcut != y[0] => Err(format!("shortcut must be {} as y and is {shortcut}", y[0])),
-            _ => Ok(y),
-        }
+        self.norm().outputs(&[&y[..], &inputs[2..]].concat())
     }
 
     fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
@@ -134,14 +130,8 @@ impl Op for ConvNorm {
         if inputs.len() < INPUTS {
             return Ok(None); // what is no convolution is refused by the op itself
         }
-        let mut y = graph.apply_one(self.conv(), &inputs[..2])?;
-        y = graph.apply_one(self.norm(), &[&[y], &inputs[2..INPUTS]].concat())?;
-        if let Some(&shortcut) = inputs.get(INPUTS) {
-            y = graph.apply_one(Add, &[y, shortcut])?;
-        }
-        if self.relu {
-            y = graph.apply_one(Map::Relu, &[y])?;
-        }
+        let y = graph.apply_one(self.conv(), &inputs[..2])?;
+        let y = graph.apply_one(self.norm(), &[&[y], &inputs[2..]].concat())?;
         Ok(Some(vec![Some(y)]))
     }
 
@@ -163,17 +153,8 @@ impl Op for ConvNorm {
 impl Maths for ConvNorm {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let y = self.conv().maths(&inputs[..2]);
-        let normal: Vec<&Array<T>> = y.iter().chain(inputs[2..INPUTS].iter().copied()).collect();
-        let mut y = self.norm().maths(&normal);
-        for y in &mut y {
-            if let Some(shortcut) = inputs.get(INPUTS) {
-                *y = y.zip(shortcut, |y, shortcut| y + shortcut);
-            }
-            if self.relu {
-                y.data.iter_mut().filter(|y| **y < T::default()).for_each(|y| *y = T::default());
-            }
-        }
-        y
+        let normal: Vec<&Array<T>> = y.iter().chain(inputs[2..].iter().copied()).collect();
+        self.norm().maths(&normal)
     }
 }
 
