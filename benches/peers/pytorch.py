@@ -12,6 +12,7 @@ the most memory that tensors took once it ran. The file is written after every r
 """
 import argparse
 import gc
+import itertools
 import json
 import os
 import statistics
@@ -158,6 +159,12 @@ def tensor(torch, given):
     return torch.empty(given["shape"], device="cuda").uniform_(0.1, 1).to(kind)
 
 
+def in_turns(runs):
+    """One run after the other, on tensors of their own: no cache holds what is read next."""
+    turns = itertools.cycle(runs)
+    return lambda: next(turns)()
+
+
 def launched(torch, run):
     """Milliseconds of a run when many are launched one by one: wall time, whoever is waited for."""
 
@@ -183,21 +190,21 @@ def time_op(torch, row, wanted, rounds):
         return {"ms": statistics.median(milliseconds(torch, graph.replay) / turns for _ in range(rounds))}
 
     with torch.inference_mode():
-        inputs = [tensor(torch, one) for one in row["inputs"]]
-        run = call(torch, row["op"], row["attributes"], inputs)
-        if run is None:
+        copies = [[tensor(torch, one) for one in row["inputs"]] for _ in range(row.get("copies") or 1)]
+        runs = [call(torch, row["op"], row["attributes"], inputs) for inputs in copies]
+        if runs[0] is None:
             return {}
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
-        run()
+        runs[0]()
         taken = torch.cuda.max_memory_allocated() - held
-        ways = {"graph": {**as_graph(run), "peak_bytes": taken}, "eager": {"ms": launched(torch, run)}}
+        ways = {"graph": {**as_graph(in_turns(runs)), "peak_bytes": taken}, "eager": {"ms": launched(torch, in_turns(runs))}}
         attends = row["op"].startswith("attend")
         # Compiling each op would take a minute a row, and only of attention is there anything to fuse.
         if attends and "compile" in wanted:
-            ways["compile"] = as_graph(torch.compile(run))
+            ways["compile"] = as_graph(in_turns([torch.compile(run) for run in runs]))
         if row["op"] == "attend" and "sdpa" in wanted:
-            ways["sdpa"] = as_graph(fused_attention(torch, row["attributes"], inputs))
+            ways["sdpa"] = as_graph(in_turns([fused_attention(torch, row["attributes"], inputs) for inputs in copies]))
         return ways
 
 
@@ -271,7 +278,7 @@ def main():
     with open(arguments.rows, encoding="utf-8") as file:
         document = json.load(file)
     torch = prepared()
-    fields = ["name", "shape", "element", "pass", "op", "attributes", "inputs", "images", "network"]
+    fields = ["name", "shape", "element", "pass", "op", "attributes", "inputs", "copies", "images", "network"]
     rows = [{field: row[field] for field in fields if field in row} for row in document["rows"]]
     name = f"PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}"
 

@@ -1,7 +1,7 @@
 // y = softmax over keys(q k^T scale) v; log_sum = max + ln sum of exp: `cross_attention` on cooperative matrices.
 // One workgroup `split` queries (x) of a head (y) and image (z), which it meets ROWS at a time; the next rows are under way
 // while these are worked on. The keys, TOKEN_BLOCKS blocks of them, and their values stay in registers.
-// needs attend_rows
+// needs attend_products
 // needs attend_place
 
 struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
@@ -19,48 +19,14 @@ const KEY_GROUPS: u32 = TOKEN_BLOCKS * BLOCK_LINE;
 const KEY_LINE: u32 = KEY_GROUPS + 2u;
 
 var<workgroup> weights: array<elem4, ROWS * KEY_LINE>; // [row, key]
-alias Known = array<FragmentB, TOKEN_BLOCKS * FRAGMENTS * STEPS>;
 alias Values = array<FragmentB, TOKEN_BLOCKS * FRAGMENTS * COLUMNS>;
 
 fn query_strip(first: u32, end: u32, at: u32) -> strip {
     return q[query_row(min(first + at / DEPTH_STRIPS, end - 1u)) * DEPTH_STRIPS + at % DEPTH_STRIPS];
 }
 
-// Products of the tile's rows with all keys, before they are scaled, into `blocks`: [row block, part, token block].
-fn add_scores(known: ptr<function, Known>, subgroup: u32) {
-    let first_channel = subgroup % DEPTH_PARTS * (DEPTH / DEPTH_PARTS);
-    for (var i = 0u; i < SHARE; i++) { // unroll
-        let block = subgroup + i * SUBGROUPS;
-        let row = block / DEPTH_PARTS * BLOCK;
-        var scores: array<FragmentSum, TOKEN_BLOCKS * FRAGMENTS * FRAGMENTS>;
-        for (var step = 0u; step < STEPS; step++) { // unroll
-            for (var r = 0u; r < FRAGMENTS; r++) { // unroll
-                let at = (row + r * FRAGMENT) * ROW_STRIPS + (first_channel + step * FRAGMENT) / STRIP;
-                let asked = coopLoadT<FragmentA>(&rows_tile[at].lo, ROW_LINE);
-                for (var t = 0u; t < TOKEN_BLOCKS * FRAGMENTS; t++) { // unroll
-                    scores[t * FRAGMENTS + r] = coopMultiplyAdd(asked, (*known)[t * STEPS + step], scores[t * FRAGMENTS + r]);
-                }
-            }
-        }
-        for (var s = 0u; s < TOKEN_BLOCKS * FRAGMENTS * FRAGMENTS; s++) { // unroll
-            // naga 30 panics on arguments of coopStoreT that are no plain names.
-            let part = scores[s];
-            let t = s / FRAGMENTS;
-            let inside = s % FRAGMENTS * FRAGMENT * BLOCK_LINE + t % FRAGMENTS * (FRAGMENT / 4u);
-            let at = (block * TOKEN_BLOCKS + t / FRAGMENTS) * BLOCK_SIZE + inside;
-            let line = BLOCK_LINE;
-            coopStoreT(part, &blocks[at], line);
-        }
-    }
-}
-
 fn scores_of(row: u32, key_group: u32) -> vec4<f32> {
-    var sum = vec4<f32>();
-    for (var part = 0u; part < DEPTH_PARTS; part++) { // unroll
-        let block = (row / BLOCK * DEPTH_PARTS + part) * TOKEN_BLOCKS + key_group / BLOCK_LINE;
-        sum += blocks[block * BLOCK_SIZE + row % BLOCK * BLOCK_LINE + key_group % BLOCK_LINE];
-    }
-    return only_keys(params.scale * sum, 4u * key_group, params.keys);
+    return only_keys(params.scale * products_of(row, key_group, 0u), 4u * key_group, params.keys);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -82,11 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             rows_tile[i / DEPTH_STRIPS * ROW_STRIPS + i % DEPTH_STRIPS] = kept(select(strip(), loaded, key < params.keys));
         }
         workgroupBarrier();
-        for (var i = 0u; i < FRAGMENTS * STEPS; i++) { // unroll
-            let channel = subgroup % DEPTH_PARTS * (DEPTH / DEPTH_PARTS) + i % STEPS * FRAGMENT;
-            let at = i / STEPS * FRAGMENT * ROW_STRIPS + channel / STRIP;
-            known[block * FRAGMENTS * STEPS + i] = coopLoad<FragmentB>(&rows_tile[at].lo, ROW_LINE);
-        }
+        know(&known, block, DEPTH, 0u, subgroup); // inline
         workgroupBarrier();
         for (var i = lane; i < BLOCK * WIDTH_STRIPS; i += WORKGROUP) {
             let key = block * BLOCK + i / WIDTH_STRIPS;
@@ -114,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
             queries[i] = query_strip(first + ROWS, end, lane + i * WORKGROUP);
         }
-        add_scores(&known, subgroup); // inline
+        add_products(&known, DEPTH, 0u, 0u, subgroup); // inline
         workgroupBarrier();
 
         for (var turn = 0u; turn < ROW_TURNS; turn++) {
@@ -150,7 +112,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                         sums[s] = coopMultiplyAdd(weight, values[t * COLUMNS + c * FRAGMENTS + s % FRAGMENTS], sums[s]);
                     }
                     let part = sums[s];
-                    let at = subgroup * BLOCK_SIZE + s / FRAGMENTS * FRAGMENT * BLOCK_LINE + s % FRAGMENTS * (FRAGMENT / 4u);
+                    let at = subgroup * BLOCK_SIZE + place_in_block(s);
                     let line = BLOCK_LINE;
                     coopStoreT(part, &blocks[at], line);
                 }

@@ -1,138 +1,80 @@
 // da = dS t and dt = dS^T a, db = P u or du = P^T b: the gradients of attention between few tokens and many rows (pixels) on
-// cooperative matrices, in one pass over the rows.
+// cooperative matrices, in one pass over the rows for each BLOCK of tokens.
 // ASKING = 1: rows are queries, tokens are keys; a row's gradient is dq. ASKING = 0: rows are keys, tokens are queries.
 //
 //   P = exp(scale a t^T - log_sum), dP = b u^T, dS = scale P (dP - c)      a, b of rows, t, u of tokens
 //   rows:    da = dS t, db = P u               (b is a: da takes both)     queries: a = q, b = dy; keys: a = k, b = v
 //   tokens:  dt = dS^T a, du = P^T b           in parts of `split` rows    queries: t = k, u = v;  keys: t = q, u = dy
 //
-// c = rowsum(P dP) of a query: where rows ask, in sight; where tokens ask, rowsum(dy y), found before.
-// One workgroup `split` rows (x) of a head (y) and image (z), ROWS at a time. dS is kept in f16 times a power of two, chosen by
-// the largest number so far, so that it neither overflows nor gets subnormal; P times 2^8, for it is at most 1.
-// LOCAL = 1: tokens stand in workgroup memory; 0: they are too wide for that, and are read where `tokens` left them.
-// needs attend_rows
+// c = rowsum(P dP) of a query: in sight where rows ask BLOCK tokens at most (WHOLE = 1), else rowsum(dy y), found before.
+// One workgroup `split` rows (x) of a head (y) and image (z), ROWS at a time; the next are under way while these are worked on.
+// The tokens, BLOCK from `first` on, stay in registers. MORE = 1: da and db hold what earlier tokens gave them, and take more.
+// dS is kept in f16 times a power of two, chosen by the largest of BLOCK rows, so that it neither overflows nor gets subnormal;
+// P times 2^8, for it is at most 1.
+// TILES = 2: a and b stand in workgroup memory together, else one after the other. SLOTS = 2: blocks of sums leave by two places
+// of a subgroup in turns, which saves a barrier each.
+// needs attend_products
 // needs attend_place
-// constants ASKING=0 ALIKE=0 LOCAL=1
+// constants ASKING=0 ALIKE=0 WHOLE=1 MORE=0 SLOTS=1
 
-struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
+struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, first: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<strip>; // [batch, rows, heads, DEPTH]
 @group(0) @binding(2) var<storage, read> b: array<strip>; // [batch, rows, heads, WIDTH]
-@group(0) @binding(3) var<storage, read> t: array<elem4>; // LOCAL: [batch, tokens, heads, DEPTH]; else what `tokens` left
-@group(0) @binding(4) var<storage, read> u: array<elem4>; // LOCAL: [batch, tokens, heads, WIDTH]; else t again
-@group(0) @binding(5) var<storage, read> asked: array<f32>; // of queries: log_sum [batch, heads, queries], or of tokens that ask
-// [batch, queries, heads, 2], with rowsum(dy y)
+@group(0) @binding(3) var<storage, read> t: array<strip>; // [batch, tokens, heads, DEPTH]
+@group(0) @binding(4) var<storage, read> u: array<strip>; // [batch, tokens, heads, WIDTH]
+@group(0) @binding(5) var<storage, read> asked: array<f32>; // [batch, queries, heads, 2]: log_sum, rowsum(dy y); where rows ask and
+// WHOLE [batch, heads, queries]: log_sum
 @group(0) @binding(6) var<storage, read_write> da: array<elem4>; // as a
 @group(0) @binding(7) var<storage, read_write> db: array<elem4>; // as b, where it is not a and no query's
 @group(0) @binding(8) var<storage, read_write> parts: array<vec4<f32>>; // dt [splits, batch, tokens, heads, DEPTH], then du if ASKING
 
-const DEPTH_COLUMNS: u32 = DEPTH / SUBGROUPS / FRAGMENT;
 const P_SCALE: f32 = 256.0;
-// Blocks of db side by side in a subgroup, and of du.
+// Whether the tiles of both sides are there at once, and where in `rows_tile` and `blocks` b's begin.
+const TOGETHER: bool = ALIKE == 1u || TILES == 2u;
+const DU_AT_ONCE: bool = ASKING == 1u && TOGETHER;
+const DU_LATER: bool = ASKING == 1u && !TOGETHER;
+const B_ROWS: u32 = (TILES - 1u) * ROWS;
+const B_BLOCKS: u32 = select(0u, ROW_BLOCKS * DEPTH_PARTS, TOGETHER);
+const U_ROW: u32 = BLOCK * (SIDES - 1u); // where u stands at first, behind t or in its place
+const DEPTH_COLUMNS: u32 = DEPTH / SUBGROUPS / FRAGMENT;
+// Blocks side by side in a subgroup: of da, db, du.
+const DA_COLUMNS: u32 = DEPTH_COLUMNS / FRAGMENTS;
 const DB_COLUMNS: u32 = COLUMN_BLOCKS * (1u - ALIKE) * (1u - ASKING);
 const DU_COLUMNS: u32 = COLUMN_BLOCKS * ASKING;
+const LEAVING: u32 = DA_COLUMNS + DB_COLUMNS;
 const MAP_LINE: u32 = BLOCK_LINE + 2u;
-// A lane's rows of the maps, four tokens each.
-const ITEMS: u32 = ROWS * BLOCK_LINE;
-const TURNS: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
+// A subgroup makes the maps of whole blocks of rows: MAP_TURNS of them, a lane ITEMS numbers of each, four tokens a number.
+const ITEMS: u32 = BLOCK_SIZE / SUBGROUP;
+const MAP_TURNS: u32 = (ROW_BLOCKS + SUBGROUPS - 1u) / SUBGROUPS;
+const ALL_ITEMS: u32 = MAP_TURNS * ITEMS;
 
 var<workgroup> p_map: array<elem4, ROWS * MAP_LINE>; // [row, token]
 var<workgroup> ds_map: array<elem4, ROWS * MAP_LINE>;
-var<workgroup> largest: array<vec4<f32>, (SUBGROUPS + 3u) / 4u>; // |dS| so far, by subgroup
-
-// A line of tokens in workgroup memory, padded as rows are.
-const TOKEN_LINE: u32 = max(DEPTH, WIDTH) / 4u + 2u;
-var<workgroup> local_tokens: array<elem4, max(LOCAL * 2u * BLOCK * TOKEN_LINE, 2u)>; // t, u
+var<workgroup> from_f16: array<vec4<f32>, (ROW_BLOCKS + 3u) / 4u>; // what a block of dS is to be multiplied by
 
 alias OfA = array<strip, DEPTH_LOADS>;
 alias OfB = array<strip, WIDTH_LOADS>;
+alias DepthTokens = array<FragmentB, FRAGMENTS * DEPTH_COLUMNS>;
+alias WidthTokens = array<FragmentB, FRAGMENTS * COLUMNS>;
 alias DepthSums = array<FragmentSum, FRAGMENTS * DEPTH_COLUMNS>;
 alias WidthSums = array<FragmentSum, FRAGMENTS * COLUMNS>;
+alias Map = array<FragmentA, FRAGMENTS * FRAGMENTS>;
+alias Items = array<vec4<f32>, ALL_ITEMS>;
 
 fn row_place(row: u32) -> u32 {
     return select(key_row(row), query_row(row), ASKING == 1u);
 }
-// Zeros from `end` on.
+fn token_place(token: u32, tokens: u32) -> u32 {
+    return (image * tokens + min(token, tokens - 1u)) * params.heads + head;
+}
+// From `end` on the last row again: its weights are 0 there. (Nothing may wait for what is under way, as a choice would.)
 fn a_strip(first: u32, end: u32, at: u32) -> strip {
-    let row = first + at / DEPTH_STRIPS;
-    return select(strip(), a[row_place(min(row, end - 1u)) * DEPTH_STRIPS + at % DEPTH_STRIPS], row < end);
+    return a[row_place(min(first + at / DEPTH_STRIPS, end - 1u)) * DEPTH_STRIPS + at % DEPTH_STRIPS];
 }
 fn b_strip(first: u32, end: u32, at: u32) -> strip {
-    let row = first + at / WIDTH_STRIPS;
-    return select(strip(), b[row_place(min(row, end - 1u)) * WIDTH_STRIPS + at % WIDTH_STRIPS], row < end);
+    return b[row_place(min(first + at / WIDTH_STRIPS, end - 1u)) * WIDTH_STRIPS + at % WIDTH_STRIPS];
 }
-
-const T: u32 = 0u;
-const U: u32 = 1u;
-fn channels_of(side: u32) -> u32 {
-    return select(DEPTH, WIDTH, side == U);
-}
-// Where a side begins in what `tokens` left: u behind t.
-fn first_of(side: u32) -> u32 {
-    return side * 2u * params.batch * params.heads * BLOCK * DEPTH;
-}
-
-// Fragments of tokens as right factors: channels are summed over, or tokens.
-fn along_channels(side: u32, pair: u32, token: u32, channel: u32) -> FragmentB {
-    if LOCAL == 1u {
-        return coopLoad<FragmentB>(&local_tokens[(side * BLOCK + token) * TOKEN_LINE + channel / 4u], TOKEN_LINE);
-    }
-    let channels = channels_of(side);
-    return coopLoad<FragmentB>(&t[(first_of(side) + (pair * BLOCK + token) * channels + channel) / 4u], channels / 4u);
-}
-fn along_tokens(side: u32, pair: u32, token: u32, channel: u32) -> FragmentB {
-    if LOCAL == 1u {
-        return coopLoadT<FragmentB>(&local_tokens[(side * BLOCK + token) * TOKEN_LINE + channel / 4u], TOKEN_LINE);
-    }
-    // Transposed they stand behind all of the side that are not.
-    let before = first_of(side) + (params.batch * params.heads + pair) * BLOCK * channels_of(side);
-    return coopLoad<FragmentB>(&t[(before + channel * BLOCK + token) / 4u], BLOCK_LINE);
-}
-
-// Where a fragment of a block [.., BLOCK, BLOCK] begins.
-fn place_in_block(i: u32) -> u32 {
-    return i / FRAGMENTS * FRAGMENT * BLOCK_LINE + i % FRAGMENTS * (FRAGMENT / 4u);
-}
-
-// The tile's rows times tokens of one side, into `blocks`.
-fn add_products(side: u32, subgroup: u32, pair: u32) {
-    let channels = channels_of(side) / DEPTH_PARTS;
-    let first_channel = subgroup % DEPTH_PARTS * channels;
-    for (var i = 0u; i < SHARE; i++) { // unroll
-        let row = (subgroup + i * SUBGROUPS) / DEPTH_PARTS * BLOCK;
-        var sums: array<FragmentSum, FRAGMENTS * FRAGMENTS>;
-        for (var channel = first_channel; channel < first_channel + channels; channel += FRAGMENT) {
-            for (var x = 0u; x < FRAGMENTS; x++) { // unroll
-                let token = along_channels(side, pair, x * FRAGMENT, channel);
-                for (var r = 0u; r < FRAGMENTS; r++) { // unroll
-                    let rows = coopLoadT<FragmentA>(&rows_tile[(row + r * FRAGMENT) * ROW_STRIPS + channel / STRIP].lo, ROW_LINE);
-                    sums[r * FRAGMENTS + x] = coopMultiplyAdd(rows, token, sums[r * FRAGMENTS + x]);
-                }
-            }
-        }
-        for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
-            // naga 30 panics on arguments of coopStoreT that are no plain names.
-            let part = sums[s];
-            let at = (subgroup + i * SUBGROUPS) * BLOCK_SIZE + place_in_block(s);
-            let line = BLOCK_LINE;
-            coopStoreT(part, &blocks[at], line);
-        }
-    }
-}
-
-// Four neighboring numbers of one of these products, [row, token].
-fn of_item(item: u32) -> vec4<f32> {
-    let row = item / BLOCK_LINE;
-    var sum = vec4<f32>();
-    for (var part = 0u; part < DEPTH_PARTS; part++) { // unroll
-        sum += blocks[(row / BLOCK * DEPTH_PARTS + part) * BLOCK_SIZE + row % BLOCK * BLOCK_LINE + item % BLOCK_LINE];
-    }
-    return sum;
-}
-fn item_of(turn: u32, lane: u32) -> u32 {
-    return (turn * WORKGROUP + lane) % ITEMS;
-}
-
 fn keep_a(strips: ptr<function, OfA>, lane: u32) {
     for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
         let at = lane + i * WORKGROUP;
@@ -142,7 +84,137 @@ fn keep_a(strips: ptr<function, OfA>, lane: u32) {
 fn keep_b(strips: ptr<function, OfB>, lane: u32) {
     for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
         let at = lane + i * WORKGROUP;
-        rows_tile[at / WIDTH_STRIPS * ROW_STRIPS + at % WIDTH_STRIPS] = kept((*strips)[i]);
+        rows_tile[(B_ROWS + at / WIDTH_STRIPS) * ROW_STRIPS + at % WIDTH_STRIPS] = kept((*strips)[i]);
+    }
+}
+
+// Which row of the tile, and which number of its block of rows, a lane's number is.
+fn map_row(i: u32, subgroup: u32, lane: u32) -> u32 {
+    return (subgroup + i / ITEMS * SUBGROUPS) * BLOCK + map_item(i, lane) / BLOCK_LINE;
+}
+fn map_item(i: u32, lane: u32) -> u32 {
+    return i % ITEMS * SUBGROUP + lane % SUBGROUP;
+}
+
+// P and dS of the tile's rows: `dps` gives dP unless `blocks` do; `log_sums` and `cs` are of rows or of tokens.
+fn make_maps(dps: ptr<function, Items>, log_sums: ptr<function, Items>, cs: ptr<function, Items>, exists: vec4<bool>, rows: u32, lane: u32) {
+    let subgroup = lane / SUBGROUP;
+    for (var turn = 0u; turn < MAP_TURNS; turn++) { // unroll
+        let r = subgroup + turn * SUBGROUPS;
+        if r < ROW_BLOCKS {
+            var p: array<vec4<f32>, ITEMS>;
+            var ds: array<vec4<f32>, ITEMS>;
+            var most = 0.0; // |dS|
+            for (var i = 0u; i < ITEMS; i++) { // unroll
+                let row = map_row(turn * ITEMS + i, subgroup, lane);
+                var dp = (*dps)[turn * ITEMS + i];
+                if TOGETHER {
+                    dp = products_of(row, lane % BLOCK_LINE, B_BLOCKS);
+                }
+                let score = params.scale * products_of(row, lane % BLOCK_LINE, 0u);
+                p[i] = select(vec4<f32>(), exp(score - (*log_sums)[turn * ITEMS + i]), exists & vec4(row < rows));
+                var c = (*cs)[turn * ITEMS + i];
+                if ASKING * WHOLE == 1u {
+                    var sum = dot(p[i], dp); // of four lanes, side by side
+                    sum += subgroupShuffleXor(sum, 1u);
+                    sum += subgroupShuffleXor(sum, 2u);
+                    c = vec4(sum);
+                }
+                ds[i] = params.scale * p[i] * (dp - c);
+                most = max(most, largest_of(abs(ds[i])));
+            }
+            // The largest comes to 256 to 512; 0, and what is beyond all bounds, is left as it is.
+            let exponent = i32(bitcast<u32>(subgroupMax(most)) >> 23u) - 127;
+            let to_f16 = exp2(f32(8 - clamp(exponent, -100, 100)));
+            if lane % SUBGROUP == 0u {
+                from_f16[r / 4u][r % 4u] = 1.0 / to_f16;
+            }
+            for (var i = 0u; i < ITEMS; i++) { // unroll
+                let at = map_row(turn * ITEMS + i, subgroup, lane) * MAP_LINE + lane % BLOCK_LINE;
+                p_map[at] = elem4(P_SCALE * p[i]);
+                ds_map[at] = elem4(to_f16 * ds[i]);
+            }
+        }
+    }
+}
+
+// dt += dS^T a, of a block of rows.
+fn add_to_dt(dt: ptr<function, DepthSums>, r: u32, first_column: u32) {
+    let back = from_f16[r / 4u][r % 4u];
+    var ds: Map;
+    for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
+        let at = (r * BLOCK + s % FRAGMENTS * FRAGMENT) * MAP_LINE + s / FRAGMENTS * (FRAGMENT / 4u);
+        ds[s] = coopLoad<FragmentA>(&ds_map[at], MAP_LINE);
+    }
+    for (var x = 0u; x < DEPTH_COLUMNS; x++) { // unroll
+        var sums: array<FragmentSum, FRAGMENTS>;
+        for (var k = 0u; k < FRAGMENTS; k++) { // unroll
+            let at = (r * BLOCK + k * FRAGMENT) * ROW_STRIPS + (first_column + x * FRAGMENT) / STRIP;
+            let of_rows = coopLoadT<FragmentB>(&rows_tile[at].lo, ROW_LINE);
+            for (var i = 0u; i < FRAGMENTS; i++) { // unroll
+                sums[i] = coopMultiplyAdd(ds[i * FRAGMENTS + k], of_rows, sums[i]);
+            }
+        }
+        for (var i = 0u; i < FRAGMENTS; i++) { // unroll
+            (*dt)[i * DEPTH_COLUMNS + x] = (*dt)[i * DEPTH_COLUMNS + x] + sums[i] * back;
+        }
+    }
+}
+
+// du += P_SCALE P^T b, of a block of rows.
+fn add_to_du(du: ptr<function, WidthSums>, r: u32, first_column: u32) {
+    var p: Map;
+    for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
+        let at = (r * BLOCK + s % FRAGMENTS * FRAGMENT) * MAP_LINE + s / FRAGMENTS * (FRAGMENT / 4u);
+        p[s] = coopLoad<FragmentA>(&p_map[at], MAP_LINE);
+    }
+    for (var x = 0u; x < COLUMNS; x++) { // unroll
+        for (var k = 0u; k < FRAGMENTS; k++) { // unroll
+            let at = (B_ROWS + r * BLOCK + k * FRAGMENT) * ROW_STRIPS + (first_column + x * FRAGMENT) / STRIP;
+            let of_rows = coopLoadT<FragmentB>(&rows_tile[at].lo, ROW_LINE);
+            for (var i = 0u; i < FRAGMENTS; i++) { // unroll
+                (*du)[i * COLUMNS + x] = coopMultiplyAdd(p[i * FRAGMENTS + k], of_rows, (*du)[i * COLUMNS + x]);
+            }
+        }
+    }
+}
+
+// A block of da, or behind those of db, leaves: four numbers of a row.
+fn leave(row: u32, subgroup: u32, column: u32, four: u32, value: vec4<f32>) {
+    var sum = value;
+    if column < DA_COLUMNS {
+        let at = row * (DEPTH / 4u) + (subgroup * DA_COLUMNS + column) * BLOCK_LINE + four;
+        if MORE == 1u {
+            sum += vec4<f32>(da[at]);
+        }
+        da[at] = elem4(sum);
+    } else {
+        let at = row * (WIDTH / 4u) + (subgroup * COLUMN_BLOCKS + column - DA_COLUMNS) * BLOCK_LINE + four;
+        if MORE == 1u {
+            sum += vec4<f32>(db[at]);
+        }
+        db[at] = elem4(sum);
+    }
+}
+// The columns of a block of rows that leave together, into a subgroup's place in `blocks`: da's, then db's.
+fn set_out(t_tokens: ptr<function, DepthTokens>, u_tokens: ptr<function, WidthTokens>, ds: ptr<function, Map>, p: ptr<function, Map>, back: f32, column: u32, place: u32) {
+    for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
+        var by_ds: FragmentSum;
+        var by_p: FragmentSum;
+        for (var i = 0u; i < FRAGMENTS; i++) { // unroll
+            let x = column * FRAGMENTS + s % FRAGMENTS;
+            let behind_depth = (x + DEPTH_COLUMNS * (COLUMNS - 1u)) % COLUMNS;
+            if column < DA_COLUMNS {
+                by_ds = coopMultiplyAdd((*ds)[s / FRAGMENTS * FRAGMENTS + i], (*t_tokens)[i * DEPTH_COLUMNS + min(x, DEPTH_COLUMNS - 1u)], by_ds);
+            }
+            if column + ALIKE * DA_COLUMNS >= DA_COLUMNS {
+                by_p = coopMultiplyAdd((*p)[s / FRAGMENTS * FRAGMENTS + i], (*u_tokens)[i * COLUMNS + behind_depth], by_p);
+            }
+        }
+        let part = by_ds * back + by_p * (1.0 / P_SCALE);
+        let at = place + place_in_block(s);
+        let line = BLOCK_LINE;
+        coopStoreT(part, &blocks[at], line);
     }
 }
 
@@ -150,7 +222,6 @@ fn keep_b(strips: ptr<function, OfB>, lane: u32) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     head = group.y;
     image = group.z;
-    let pair = image * params.heads + head;
     let rows = select(params.keys, params.queries, ASKING == 1u);
     let tokens = select(params.queries, params.keys, ASKING == 1u);
     let begin = group.x * params.split;
@@ -158,242 +229,184 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let subgroup = lane / SUBGROUP;
     let depth_column = subgroup * DEPTH_COLUMNS * FRAGMENT;
     let width_column = subgroup * COLUMNS * FRAGMENT;
+    let own_side = subgroup / SIDE_SUBGROUPS; // 0: t
 
-    if LOCAL == 1u {
-        for (var i = lane; i < BLOCK * TOKEN_LINE; i += WORKGROUP) {
-            let token = i / TOKEN_LINE;
-            let four = i % TOKEN_LINE;
-            let row = (image * tokens + min(token, tokens - 1u)) * params.heads + head;
-            let of_t = t[row * (DEPTH / 4u) + min(four, DEPTH / 4u - 1u)];
-            let of_u = u[row * (WIDTH / 4u) + min(four, WIDTH / 4u - 1u)];
-            local_tokens[i] = select(elem4(), of_t, token < tokens);
-            local_tokens[BLOCK * TOKEN_LINE + i] = select(elem4(), of_u, token < tokens);
+    var known: Known; // of the subgroup's own side; of t, where it has both
+    var known_u: Known;
+    var t_tokens: DepthTokens;
+    var u_tokens: WidthTokens;
+    for (var i = lane; i < BLOCK * DEPTH_STRIPS; i += WORKGROUP) {
+        let token = params.first + i / DEPTH_STRIPS;
+        let loaded = t[token_place(token, tokens) * DEPTH_STRIPS + i % DEPTH_STRIPS];
+        rows_tile[i / DEPTH_STRIPS * ROW_STRIPS + i % DEPTH_STRIPS] = kept(select(strip(), loaded, token < tokens));
+    }
+    workgroupBarrier();
+    if SIDES == 1u {
+        know(&known, 0u, DEPTH, 0u, subgroup); // inline
+    }
+    for (var i = 0u; i < FRAGMENTS * DEPTH_COLUMNS; i++) { // unroll
+        let at = i / DEPTH_COLUMNS * FRAGMENT * ROW_STRIPS + (depth_column + i % DEPTH_COLUMNS * FRAGMENT) / STRIP;
+        t_tokens[i] = coopLoadT<FragmentB>(&rows_tile[at].lo, ROW_LINE);
+    }
+    if SIDES == 1u {
+        workgroupBarrier(); // u goes where t was
+    }
+    for (var i = lane; i < BLOCK * WIDTH_STRIPS; i += WORKGROUP) {
+        let token = params.first + i / WIDTH_STRIPS;
+        let loaded = u[token_place(token, tokens) * WIDTH_STRIPS + i % WIDTH_STRIPS];
+        rows_tile[(U_ROW + i / WIDTH_STRIPS) * ROW_STRIPS + i % WIDTH_STRIPS] = kept(select(strip(), loaded, token < tokens));
+    }
+    workgroupBarrier();
+    if SIDES == 1u {
+        know(&known_u, 0u, WIDTH, 0u, subgroup); // inline
+    } else {
+        know(&known, 0u, WIDTH, own_side * U_ROW, subgroup); // inline
+    }
+    for (var i = 0u; i < FRAGMENTS * COLUMNS; i++) { // unroll
+        let at = (U_ROW + i / COLUMNS * FRAGMENT) * ROW_STRIPS + (width_column + i % COLUMNS * FRAGMENT) / STRIP;
+        u_tokens[i] = coopLoadT<FragmentB>(&rows_tile[at].lo, ROW_LINE);
+    }
+
+    // A lane sees to the same four tokens all along; where they ask, what it needs of them stays.
+    let token = params.first + 4u * (lane % BLOCK_LINE);
+    let exists = vec4(token) + vec4(0u, 1u, 2u, 3u) < vec4(tokens);
+    var log_sums: Items;
+    var cs: Items;
+    var dps: Items;
+    for (var i = 0u; i < 4u * (1u - ASKING); i++) { // unroll
+        let at = 2u * query_row(min(token + i, tokens - 1u));
+        for (var item = 0u; item < ALL_ITEMS; item++) { // unroll
+            log_sums[item][i] = asked[at];
+            cs[item][i] = asked[at + 1u];
         }
     }
 
     var dt: DepthSums;
     var du: WidthSums;
-    var most = 0.0; // |dS| so far
-    var to_f16 = 1.0; // what dS is multiplied by
     var of_a: OfA;
     var of_b: OfB;
-    if ALIKE == 1u {
-        for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
-            of_a[i] = a_strip(begin, end, lane + i * WORKGROUP);
-        }
-    } else {
-        for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
-            of_b[i] = b_strip(begin, end, lane + i * WORKGROUP);
-        }
+    for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
+        of_a[i] = a_strip(begin, end, lane + i * WORKGROUP);
+    }
+    for (var i = 0u; i < WIDTH_LOADS * (1u - ALIKE); i++) { // unroll
+        of_b[i] = b_strip(begin, end, lane + i * WORKGROUP);
     }
     for (var first = begin; first < end; first += ROWS) {
         workgroupBarrier(); // every lane is done with the last rows
-        if ALIKE == 1u {
+        if TOGETHER {
             keep_a(&of_a, lane); // inline
-            workgroupBarrier();
-            for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
-                of_a[i] = a_strip(first + ROWS, end, lane + i * WORKGROUP);
-            }
-        } else {
-            keep_b(&of_b, lane); // inline
-            workgroupBarrier();
-            for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
-                of_a[i] = a_strip(first, end, lane + i * WORKGROUP);
-            }
-        }
-        add_products(U, subgroup, pair); // inline
-        workgroupBarrier();
-        var dps: array<vec4<f32>, TURNS>;
-        for (var turn = 0u; turn < TURNS; turn++) { // unroll
-            dps[turn] = of_item(item_of(turn, lane));
         }
         if ALIKE == 0u {
-            keep_a(&of_a, lane); // inline
-            // Where rows ask, b is needed once more for this tile.
+            keep_b(&of_b, lane); // inline
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < ALL_ITEMS * ASKING; i++) { // unroll
+            let row = min(first + map_row(i, subgroup, lane), end - 1u);
+            log_sums[i] = vec4(asked[select(2u * query_row(row), statistic(row), WHOLE == 1u)]);
+            if WHOLE == 0u {
+                cs[i] = vec4(asked[2u * query_row(row) + 1u]);
+            }
+        }
+        for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
+            of_a[i] = a_strip(select(first, first + ROWS, TOGETHER), end, lane + i * WORKGROUP);
+        }
+        if TILES == 2u {
             for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
-                of_b[i] = b_strip(first + (1u - ASKING) * ROWS, end, lane + i * WORKGROUP);
+                of_b[i] = b_strip(first + ROWS, end, lane + i * WORKGROUP);
             }
         }
-        workgroupBarrier(); // scores go where the gradients were
-        add_products(T, subgroup, pair); // inline
+        if SIDES == 2u {
+            add_products(&known, DEPTH, own_side * B_ROWS, own_side * B_BLOCKS, subgroup); // inline
+        } else {
+            add_products(&known_u, WIDTH, B_ROWS, B_BLOCKS, subgroup); // inline
+            if !TOGETHER {
+                workgroupBarrier();
+                for (var i = 0u; i < ALL_ITEMS; i++) { // unroll
+                    dps[i] = products_of(min(map_row(i, subgroup, lane), ROWS - 1u), lane % BLOCK_LINE, 0u);
+                }
+                keep_a(&of_a, lane); // inline
+                // Where rows ask, b is needed once more for this tile.
+                for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
+                    of_b[i] = b_strip(first + (1u - ASKING) * ROWS, end, lane + i * WORKGROUP);
+                }
+                workgroupBarrier(); // scores go where the gradients were
+            }
+            add_products(&known, DEPTH, 0u, 0u, subgroup); // inline
+        }
+        workgroupBarrier();
+        make_maps(&dps, &log_sums, &cs, exists, end - first, lane); // inline
         workgroupBarrier();
 
-        var ps: array<vec4<f32>, TURNS>;
-        var dss: array<vec4<f32>, TURNS>;
-        for (var turn = 0u; turn < TURNS; turn++) { // unroll
-            let item = item_of(turn, lane);
-            let row = item / BLOCK_LINE;
-            let dp = dps[turn];
-            let token = 4u * (item % BLOCK_LINE);
-            let exists = (vec4(token) + vec4(0u, 1u, 2u, 3u) < vec4(tokens)) & vec4(first + row < end);
-            var log_sums = vec4<f32>();
-            var c = vec4<f32>();
-            if ASKING == 1u {
-                log_sums = vec4(asked[statistic(min(first + row, rows - 1u))]);
-            } else {
-                for (var i = 0u; i < 4u; i++) { // unroll
-                    let at = 2u * query_row(min(token + i, tokens - 1u));
-                    log_sums[i] = asked[at];
-                    c[i] = asked[at + 1u];
-                }
-            }
-            let p = select(vec4<f32>(), exp(params.scale * of_item(item) - log_sums), exists);
-            if ASKING == 1u {
-                var sum = dot(p, dp); // of four lanes, side by side
-                sum += subgroupShuffleXor(sum, 1u);
-                sum += subgroupShuffleXor(sum, 2u);
-                c = vec4(sum);
-            }
-            let ds = params.scale * p * (dp - c);
-            ps[turn] = p;
-            dss[turn] = ds;
-            let size = abs(ds);
-            most = max(most, max(max(size.x, size.y), max(size.z, size.w)));
-        }
-        largest[subgroup / 4u][subgroup % 4u] = subgroupMax(most);
-        workgroupBarrier();
-        for (var i = 0u; i < SUBGROUPS; i++) { // unroll
-            most = max(most, largest[i / 4u][i % 4u]);
-        }
-        // The largest comes to 256 to 512; 0, and what is beyond all bounds, is left as it is.
-        let exponent = i32(bitcast<u32>(most) >> 23u) - 127;
-        let scaled_by = exp2(f32(8 - clamp(exponent, -100, 100)));
-        let grows = scaled_by / to_f16;
-        to_f16 = scaled_by;
-        for (var turn = 0u; turn < TURNS; turn++) { // unroll
-            let item = turn * WORKGROUP + lane;
-            if item < ITEMS {
-                let at = item / BLOCK_LINE * MAP_LINE + item % BLOCK_LINE;
-                p_map[at] = elem4(P_SCALE * ps[turn]);
-                ds_map[at] = elem4(to_f16 * dss[turn]);
+        for (var r = 0u; r < ROW_BLOCKS; r++) {
+            add_to_dt(&dt, r, depth_column); // inline
+            if DU_AT_ONCE {
+                add_to_du(&du, r, width_column); // inline
             }
         }
-        workgroupBarrier();
-
-        for (var x = 0u; x < DEPTH_COLUMNS; x++) { // unroll
-            for (var i = 0u; i < FRAGMENTS; i++) { // unroll
-                dt[i * DEPTH_COLUMNS + x] = dt[i * DEPTH_COLUMNS + x] * grows;
+        for (var r = 0u; r < ROW_BLOCKS; r++) {
+            let back = from_f16[r / 4u][r % 4u];
+            var ds: Map;
+            var p: Map;
+            for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
+                let at = (r * BLOCK + s / FRAGMENTS * FRAGMENT) * MAP_LINE + s % FRAGMENTS * (FRAGMENT / 4u);
+                ds[s] = coopLoadT<FragmentA>(&ds_map[at], MAP_LINE);
+                p[s] = coopLoadT<FragmentA>(&p_map[at], MAP_LINE);
             }
-            for (var step = 0u; step < ROWS / FRAGMENT; step++) { // unroll
-                let at = step * FRAGMENT * ROW_STRIPS + (depth_column + x * FRAGMENT) / STRIP;
-                let of_rows = coopLoadT<FragmentB>(&rows_tile[at].lo, ROW_LINE);
-                for (var i = 0u; i < FRAGMENTS; i++) { // unroll
-                    let place = step * FRAGMENT * MAP_LINE + i * (FRAGMENT / 4u);
-                    let ds = coopLoad<FragmentA>(&ds_map[place], MAP_LINE);
-                    dt[i * DEPTH_COLUMNS + x] = coopMultiplyAdd(ds, of_rows, dt[i * DEPTH_COLUMNS + x]);
-                }
-            }
-        }
-        for (var r = 0u; r < ROW_BLOCKS; r++) { // unroll
-            for (var column = 0u; column < DEPTH_COLUMNS / FRAGMENTS; column++) { // unroll
-                for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
-                    var by_ds: FragmentSum;
-                    var by_p: FragmentSum;
-                    for (var i = 0u; i < FRAGMENTS; i++) { // unroll
-                        let place = (r * BLOCK + s / FRAGMENTS * FRAGMENT) * MAP_LINE + i * (FRAGMENT / 4u);
-                        let channel = depth_column + column * BLOCK + s % FRAGMENTS * FRAGMENT;
-                        let token = along_tokens(T, pair, i * FRAGMENT, channel);
-                        by_ds = coopMultiplyAdd(coopLoadT<FragmentA>(&ds_map[place], MAP_LINE), token, by_ds);
-                        if ALIKE == 1u {
-                            let wanted = along_tokens(U, pair, i * FRAGMENT, channel);
-                            by_p = coopMultiplyAdd(coopLoadT<FragmentA>(&p_map[place], MAP_LINE), wanted, by_p);
-                        }
-                    }
-                    let part = by_ds * (1.0 / to_f16) + by_p * (1.0 / P_SCALE);
-                    let at = subgroup * BLOCK_SIZE + place_in_block(s);
-                    let line = BLOCK_LINE;
-                    coopStoreT(part, &blocks[at], line);
-                }
+            for (var column = 0u; column < LEAVING; column++) { // unroll
+                let place = ((r * LEAVING + column) % SLOTS * SUBGROUPS + subgroup) * BLOCK_SIZE;
+                set_out(&t_tokens, &u_tokens, &ds, &p, back, column, place); // inline
                 workgroupBarrier();
                 for (var i = lane % SUBGROUP; i < BLOCK_SIZE; i += SUBGROUP) {
                     let row = first + r * BLOCK + i / BLOCK_LINE;
                     if row < end {
-                        let at = (depth_column + column * BLOCK) / 4u + i % BLOCK_LINE;
-                        da[row_place(row) * (DEPTH / 4u) + at] = elem4(blocks[subgroup * BLOCK_SIZE + i]);
+                        leave(row_place(row), subgroup, column, i % BLOCK_LINE, blocks[place + i]);
                     }
                 }
-                workgroupBarrier(); // blocks are overwritten by the next columns, or scores
-            }
-            for (var column = 0u; column < DB_COLUMNS; column++) {
-                for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
-                    var by_p: FragmentSum;
-                    for (var i = 0u; i < FRAGMENTS; i++) { // unroll
-                        let place = (r * BLOCK + s / FRAGMENTS * FRAGMENT) * MAP_LINE + i * (FRAGMENT / 4u);
-                        let channel = width_column + column * BLOCK + s % FRAGMENTS * FRAGMENT;
-                        let wanted = along_tokens(U, pair, i * FRAGMENT, channel);
-                        by_p = coopMultiplyAdd(coopLoadT<FragmentA>(&p_map[place], MAP_LINE), wanted, by_p);
-                    }
-                    let part = by_p * (1.0 / P_SCALE);
-                    let at = subgroup * BLOCK_SIZE + place_in_block(s);
-                    let line = BLOCK_LINE;
-                    coopStoreT(part, &blocks[at], line);
+                if SLOTS == 1u {
+                    workgroupBarrier(); // blocks are overwritten by the next columns, or scores
                 }
-                workgroupBarrier();
-                for (var i = lane % SUBGROUP; i < BLOCK_SIZE; i += SUBGROUP) {
-                    let row = first + r * BLOCK + i / BLOCK_LINE;
-                    if row < end {
-                        let at = (width_column + column * BLOCK) / 4u + i % BLOCK_LINE;
-                        db[row_place(row) * (WIDTH / 4u) + at] = elem4(blocks[subgroup * BLOCK_SIZE + i]);
-                    }
-                }
-                workgroupBarrier(); // blocks are overwritten by the next columns, or scores
             }
         }
-        if ASKING == 1u {
+        if DU_LATER {
+            workgroupBarrier(); // every lane is done with a
             keep_b(&of_b, lane); // inline
             workgroupBarrier();
             for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
                 of_b[i] = b_strip(first + ROWS, end, lane + i * WORKGROUP);
             }
-            for (var x = 0u; x < COLUMNS; x++) { // unroll
-                for (var step = 0u; step < ROWS / FRAGMENT; step++) { // unroll
-                    let at = step * FRAGMENT * ROW_STRIPS + (width_column + x * FRAGMENT) / STRIP;
-                    let of_rows = coopLoadT<FragmentB>(&rows_tile[at].lo, ROW_LINE);
-                    for (var i = 0u; i < FRAGMENTS; i++) { // unroll
-                        let p = coopLoad<FragmentA>(&p_map[step * FRAGMENT * MAP_LINE + i * (FRAGMENT / 4u)], MAP_LINE);
-                        du[i * COLUMNS + x] = coopMultiplyAdd(p, of_rows, du[i * COLUMNS + x]);
-                    }
-                }
+            for (var r = 0u; r < ROW_BLOCKS; r++) {
+                add_to_du(&du, r, width_column); // inline
             }
         }
     }
 
     workgroupBarrier(); // every lane is done with the last rows
     let per_part = params.batch * tokens * params.heads;
-    for (var column = 0u; column < DEPTH_COLUMNS / FRAGMENTS; column++) { // unroll
+    let of_du = (rows + params.split - 1u) / params.split * per_part * (DEPTH / 4u);
+    for (var column = 0u; column < DA_COLUMNS + DU_COLUMNS; column++) { // unroll
         for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
-            let part = dt[s / FRAGMENTS * DEPTH_COLUMNS + column * FRAGMENTS + s % FRAGMENTS] * (1.0 / to_f16);
+            var part: FragmentSum;
+            let x = column * FRAGMENTS + s % FRAGMENTS;
+            let behind_depth = (x + DEPTH_COLUMNS * (COLUMNS - 1u)) % COLUMNS;
+            if column < DA_COLUMNS {
+                part = dt[s / FRAGMENTS * DEPTH_COLUMNS + min(x, DEPTH_COLUMNS - 1u)];
+            } else {
+                part = du[s / FRAGMENTS * COLUMNS + behind_depth] * (1.0 / P_SCALE);
+            }
             let at = subgroup * BLOCK_SIZE + place_in_block(s);
             let line = BLOCK_LINE;
             coopStoreT(part, &blocks[at], line);
         }
         workgroupBarrier();
         for (var i = lane % SUBGROUP; i < BLOCK_SIZE; i += SUBGROUP) {
-            let token = i / BLOCK_LINE;
+            let token = params.first + i / BLOCK_LINE;
             if token < tokens {
-                let row = group.x * per_part + (image * tokens + token) * params.heads + head;
-                parts[row * (DEPTH / 4u) + (depth_column + column * BLOCK) / 4u + i % BLOCK_LINE] = blocks[subgroup * BLOCK_SIZE + i];
+                let row = group.x * per_part + token_place(token, tokens);
+                let fours = select(of_du + row * (WIDTH / 4u) + width_column / 4u, row * (DEPTH / 4u) + depth_column / 4u, column < DA_COLUMNS);
+                let of_column = (column - select(DA_COLUMNS, 0u, column < DA_COLUMNS)) * BLOCK_LINE;
+                parts[fours + of_column + i % BLOCK_LINE] = blocks[subgroup * BLOCK_SIZE + i];
             }
         }
         workgroupBarrier(); // blocks are overwritten by the next columns
-    }
-    let splits = (rows + params.split - 1u) / params.split;
-    for (var column = 0u; column < DU_COLUMNS; column++) { // unroll
-        for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
-            let part = du[s / FRAGMENTS * COLUMNS + column * FRAGMENTS + s % FRAGMENTS] * (1.0 / P_SCALE);
-            let at = subgroup * BLOCK_SIZE + place_in_block(s);
-            let line = BLOCK_LINE;
-            coopStoreT(part, &blocks[at], line);
-        }
-        workgroupBarrier();
-        for (var i = lane % SUBGROUP; i < BLOCK_SIZE; i += SUBGROUP) {
-            let token = i / BLOCK_LINE;
-            if token < tokens {
-                let row = group.x * per_part + (image * tokens + token) * params.heads + head;
-                let before = splits * per_part * (DEPTH / 4u) + row * (WIDTH / 4u);
-                parts[before + (width_column + column * BLOCK) / 4u + i % BLOCK_LINE] = blocks[subgroup * BLOCK_SIZE + i];
-            }
-        }
-        workgroupBarrier();
     }
 }

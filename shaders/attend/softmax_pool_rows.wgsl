@@ -23,17 +23,19 @@ var<workgroup> weights: array<elem4, BLOCK * WEIGHTS_LINE>;
 var<workgroup> raised: array<vec4<u32>, BLOCK / 4u>; // whether a query's reference was
 var<workgroup> factors: array<f32, BLOCK>; // what its sums are to be multiplied by
 var<workgroup> own_sums: array<f32, WORKGROUP>;
+// A subgroup has one part of the channels, of SHARE blocks of rows.
+const STEPS: u32 = DEPTH / DEPTH_PARTS / FRAGMENT;
+const SHARE: u32 = ROW_BLOCKS * DEPTH_PARTS / SUBGROUPS;
+const_assert SHARE * SUBGROUPS == ROW_BLOCKS * DEPTH_PARTS && SUBGROUPS % DEPTH_PARTS == 0u;
 alias Asked = array<FragmentA, FRAGMENTS * STEPS>;
 alias Sums = array<FragmentSum, FRAGMENTS * COLUMNS>;
 
-// Zeros from `end` on.
+// From `end` on the last key again: its weights are 0 there. (Nothing may wait for what is under way, as a choice would.)
 fn key_strip(first: u32, end: u32, at: u32) -> strip {
-    let key = first + at / DEPTH_STRIPS;
-    return select(strip(), k[key_row(min(key, end - 1u)) * DEPTH_STRIPS + at % DEPTH_STRIPS], key < end);
+    return k[key_row(min(first + at / DEPTH_STRIPS, end - 1u)) * DEPTH_STRIPS + at % DEPTH_STRIPS];
 }
 fn value_strip(first: u32, end: u32, at: u32) -> strip {
-    let key = first + at / WIDTH_STRIPS;
-    return select(strip(), v[key_row(min(key, end - 1u)) * WIDTH_STRIPS + at % WIDTH_STRIPS], key < end);
+    return v[key_row(min(first + at / WIDTH_STRIPS, end - 1u)) * WIDTH_STRIPS + at % WIDTH_STRIPS];
 }
 
 // Scores of the tile's rows, before they are scaled, into `blocks`.
@@ -55,7 +57,7 @@ fn add_scores(asked: ptr<function, Asked>, subgroup: u32) {
         for (var i2 = 0u; i2 < FRAGMENTS * FRAGMENTS; i2++) { // unroll
             // naga 30 panics on arguments of coopStoreT that are no plain names.
             let part = scores[i2];
-            let at = block * BLOCK_SIZE + i2 / FRAGMENTS * FRAGMENT * BLOCK_LINE + i2 % FRAGMENTS * (FRAGMENT / 4u);
+            let at = block * BLOCK_SIZE + place_in_block(i2);
             let line = BLOCK_LINE;
             coopStoreT(part, &blocks[at], line);
         }
@@ -84,7 +86,7 @@ fn add_values(sums: ptr<function, Sums>, subgroup: u32) {
 fn spill(sums: ptr<function, Sums>, subgroup: u32, x0: u32) {
     for (var i = 0u; i < FRAGMENTS * FRAGMENTS; i++) { // unroll
         let part = (*sums)[i / FRAGMENTS * COLUMNS + x0 + i % FRAGMENTS];
-        let at = subgroup * BLOCK_SIZE + i / FRAGMENTS * FRAGMENT * BLOCK_LINE + i % FRAGMENTS * (FRAGMENT / 4u);
+        let at = subgroup * BLOCK_SIZE + place_in_block(i);
         let line = BLOCK_LINE;
         coopStoreT(part, &blocks[at], line);
     }
@@ -141,9 +143,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         add_scores(&asked, subgroup); // inline
         workgroupBarrier();
 
+        var scores: array<vec4<f32>, OWN_GROUPS>;
         var largest = LOWEST;
-        for (var g = 0u; g < GROUPS; g++) { // unroll
-            largest = max(largest, largest_of(only_keys(params.scale * product_of(token, g), first + 4u * g, end)));
+        for (var i = 0u; i < OWN_GROUPS; i++) { // unroll
+            let g = slot + i * TOKEN_LANES;
+            if g < GROUPS {
+                scores[i] = only_keys(params.scale * product_of(token, g), first + 4u * g, end);
+                largest = max(largest, largest_of(scores[i]));
+            }
+        }
+        for (var step = 1u; step < TOKEN_LANES; step *= 2u) {
+            largest = max(largest, subgroupShuffleXor(largest, step));
         }
         let raise = largest > reference + HEADROOM;
         let raised_to = select(reference, largest, raise);
@@ -153,8 +163,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = 0u; i < OWN_GROUPS; i++) { // unroll
             let g = slot + i * TOKEN_LANES;
             if g < GROUPS {
-                let scores = only_keys(params.scale * product_of(token, g), first + 4u * g, end);
-                let weight = exp(scores - reference);
+                let weight = exp(scores[i] - reference);
                 weights[token * WEIGHTS_LINE + g] = elem4(weight);
                 sum += (weight.x + weight.y) + (weight.z + weight.w);
             }
@@ -184,7 +193,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
                 workgroupBarrier();
                 for (var i = 0u; i < FRAGMENTS * FRAGMENTS; i++) { // unroll
-                    let at = subgroup * BLOCK_SIZE + i / FRAGMENTS * FRAGMENT * BLOCK_LINE + i % FRAGMENTS * (FRAGMENT / 4u);
+                    let at = subgroup * BLOCK_SIZE + place_in_block(i);
                     sums[i / FRAGMENTS * COLUMNS + x0 + i % FRAGMENTS] = coopLoadT<FragmentSum>(&blocks[at], BLOCK_LINE);
                 }
                 workgroupBarrier(); // blocks are overwritten by the next columns, or scores

@@ -4,7 +4,7 @@
 // needs fragment_8 | fragment_16
 // needs pack_8
 // not with elem_f32
-// constants WORKGROUP=64 SUBGROUP=32 ROWS=32 DEPTH=32 WIDTH=32 DEPTH_PARTS=1 TOKEN_BLOCKS=1
+// constants WORKGROUP=64 SUBGROUP=32 ROWS=32 DEPTH=32 WIDTH=32 DEPTH_PARTS=1 TOKEN_BLOCKS=1 BLOCKS=2 TILES=1
 enable wgpu_cooperative_matrix;
 
 const BLOCK: u32 = 16u;
@@ -17,16 +17,13 @@ const ROW_STRIPS: u32 = max(DEPTH, WIDTH) / STRIP + 1u;
 const ROW_LINE: u32 = 2u * ROW_STRIPS; // in what fragments count lines in: four elements
 // Fragments are loaded 16 bytes at a time, and a driver may put variables side by side without gaps: where one's size was 4, what
 // lay behind it was read 8 bytes off. So the size of each is a multiple of 16.
-var<workgroup> rows_tile: array<Kept, ROWS * ROW_STRIPS>;
+var<workgroup> rows_tile: array<Kept, TILES * ROWS * ROW_STRIPS>; // one behind the other
 
-// Products over DEPTH channels are cut into DEPTH_PARTS, which the reader of `blocks` adds: a subgroup has one part of the
-// channels, of SHARE blocks of rows.
-const STEPS: u32 = DEPTH / DEPTH_PARTS / FRAGMENT;
+// Products over channels are cut into DEPTH_PARTS, which the reader of `blocks` adds.
 const ROW_BLOCKS: u32 = ROWS / BLOCK;
-const SHARE: u32 = ROW_BLOCKS * DEPTH_PARTS / SUBGROUPS;
 const BLOCK_LINE: u32 = BLOCK / 4u;
 const BLOCK_SIZE: u32 = BLOCK * BLOCK_LINE;
-var<workgroup> blocks: array<vec4<f32>, ROW_BLOCKS * DEPTH_PARTS * TOKEN_BLOCKS * BLOCK_SIZE>; // [.., BLOCK, BLOCK]
+var<workgroup> blocks: array<vec4<f32>, BLOCKS * BLOCK_SIZE>; // [.., BLOCK, BLOCK]
 // What has WIDTH channels is cut among subgroups: fragments, and blocks, side by side.
 const COLUMNS: u32 = WIDTH / SUBGROUPS / FRAGMENT;
 const COLUMN_BLOCKS: u32 = COLUMNS / FRAGMENTS;
@@ -35,7 +32,6 @@ const COLUMN_BLOCKS: u32 = COLUMNS / FRAGMENTS;
 const DEPTH_LOADS: u32 = ROWS * DEPTH_STRIPS / WORKGROUP;
 const WIDTH_LOADS: u32 = ROWS * WIDTH_STRIPS / WORKGROUP;
 const_assert DEPTH_LOADS * WORKGROUP == ROWS * DEPTH_STRIPS && WIDTH_LOADS * WORKGROUP == ROWS * WIDTH_STRIPS;
-const_assert SHARE * SUBGROUPS == ROW_BLOCKS * DEPTH_PARTS && SUBGROUPS % DEPTH_PARTS == 0u;
 
 // A lane sees to one of BLOCK tokens and shares it with others: each has some groups of four rows of a tile.
 const TOKEN_LANES: u32 = WORKGROUP / BLOCK;
@@ -52,6 +48,11 @@ fn only_keys(scores: vec4<f32>, key: u32, end: u32) -> vec4<f32> {
 }
 fn largest_of(four: vec4<f32>) -> f32 {
     return max(max(four.x, four.y), max(four.z, four.w));
+}
+
+// Where a fragment of a block begins.
+fn place_in_block(i: u32) -> u32 {
+    return i / FRAGMENTS * FRAGMENT * BLOCK_LINE + i % FRAGMENTS * (FRAGMENT / 4u);
 }
 
 // Four neighboring numbers of a product of tokens and rows, [token, row].

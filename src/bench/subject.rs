@@ -15,6 +15,10 @@ use crate::verify;
 const SAMPLE: Duration = Duration::from_millis(5);
 /// The median is taken of so many samples.
 const SAMPLES: usize = 7;
+/// Runs take turns on copies of a subject that hold more than this together, as much as the largest caches of GPUs twice over.
+const ROTATED: usize = 128 << 20;
+/// The most copies.
+const COPIES: usize = 64;
 /// The most runs in one sample; a driver may take a submission that lasts seconds for a hang.
 const MOST_RUNS: u32 = 1_000;
 
@@ -82,6 +86,8 @@ pub struct Measurement {
     pub median: Option<Duration>,
     /// How many pipelines it took that no subject before had built.
     pub pipelines: usize,
+    /// Copies of its memory that runs took turns on.
+    pub copies: usize,
 }
 
 /// Everything that a case's graph runs on a machine: the op and its gradients. Views run nothing.
@@ -150,15 +156,23 @@ impl Subject {
         Bare::new(device, pipelines, &self.recording, (&inputs, &outputs), &self.op.updates())
     }
 
-    /// Runs it until its time is known. Inputs stay where they are: what fits into a cache is read from there.
+    /// Runs it until its time is known, on copies of its memory in turns, so that no cache holds what is to be read. On a software
+    /// adapter there is one.
     ///
     /// # Errors
     /// When a kernel does not compile, memory does not suffice or the device is lost.
     pub fn measure(&self, device: &Device, pipelines: &Pipelines) -> Result<Measurement, Error> {
         let before = pipelines.count();
-        let bare = self.prepare(device, pipelines)?;
-        let pipelines = pipelines.count() - before;
-        Ok(Measurement { median: median(&bare)?, pipelines })
+        let mut bare = self.prepare(device, pipelines)?;
+        let built = pipelines.count() - before;
+        let copies = match device.capabilities().software {
+            true => 1,
+            false => ROTATED.div_ceil(self.held_bytes().max(1)).min(COPIES),
+        };
+        for _ in 1..copies {
+            bare.in_turns_with(self.prepare(device, pipelines)?);
+        }
+        Ok(Measurement { median: median(&bare)?, pipelines: built, copies })
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Bare<'a> {
     device: &'a Device,
     pub(super) buffers: HashMap<View, (wgpu::Buffer, usize)>,
     steps: Vec<Step>,
+    /// Other memory that runs take turns on ([`Bare::in_turns_with`]).
+    others: Vec<Vec<Step>>,
 }
 
 struct Step {
@@ -53,7 +55,7 @@ impl<'a> Bare<'a> {
         (inputs, outputs): (&[Vec<u8>], &[usize]),
         updates: &[(usize, usize)],
     ) -> Result<Self, Error> {
-        let mut bare = Self { device, buffers: HashMap::new(), steps: Vec::new() };
+        let mut bare = Self { device, buffers: HashMap::new(), steps: Vec::new(), others: Vec::new() };
         for (at, bytes) in inputs.iter().enumerate() {
             bare.allocate(View::Input(at), bytes)?;
         }
@@ -75,7 +77,7 @@ impl<'a> Bare<'a> {
         buffers: HashMap<View, (wgpu::Buffer, usize)>,
     ) -> Result<Self, Error> {
         pipelines.build(device, recording.dispatches.iter())?;
-        let mut bare = Self { device, buffers, steps: Vec::new() };
+        let mut bare = Self { device, buffers, steps: Vec::new(), others: Vec::new() };
         for dispatch in &recording.dispatches {
             let step = bare.step(pipelines, dispatch)?;
             bare.steps.push(step);
@@ -140,6 +142,12 @@ impl<'a> Bare<'a> {
         Ok(Step { built, group, grid: dispatch.grid })
     }
 
+    /// Lets runs take turns on this one's memory and another's, so that they do not find in a cache what the last one left there.
+    pub fn in_turns_with(&mut self, other: Self) {
+        self.others.push(other.steps);
+        self.others.extend(other.others);
+    }
+
     /// The device.
     #[must_use]
     pub fn device(&self) -> &Device {
@@ -196,8 +204,9 @@ impl<'a> Bare<'a> {
                 end_of_pass_write_index: Some(1),
             }),
         });
-        for _ in 0..times {
-            for step in &self.steps {
+        let turns = std::iter::once(&self.steps).chain(&self.others).cycle();
+        for steps in turns.take(times) {
+            for step in steps {
                 pass.set_pipeline(&step.built.pipeline);
                 pass.set_bind_group(0, &step.group, step.built.offsets(0).as_slice());
                 let Grid([x, y, z]) = step.grid;

@@ -1,4 +1,4 @@
-//! The few constant expressions that loop bounds are made of: numbers, names, `+ - * /`, brackets, `min`.
+//! The few constant expressions that loop bounds are made of: numbers, names, `+ - * /`, brackets, `min` and `max`.
 
 use std::collections::BTreeMap;
 
@@ -52,13 +52,14 @@ fn atom(rest: &mut &str, constants: &Constants) -> Option<u32> {
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
     let (word, tail) = rest.split_at(end);
     *rest = tail;
-    if word == "min" {
+    if matches!(word, "min" | "max") {
         let (a, b) = tail.strip_prefix('(')?.split_once(',')?;
         let (mut a, mut b) = (a, b);
         let first = sum(&mut a, constants)?;
         let second = sum(&mut b, constants)?;
         *rest = b.trim_start().strip_prefix(')')?;
-        return a.trim().is_empty().then_some(first.min(second));
+        let chosen = if word == "min" { first.min(second) } else { first.max(second) };
+        return a.trim().is_empty().then_some(chosen);
     }
     match word.strip_suffix('u').unwrap_or(word).parse() {
         Ok(number) => Some(number),
@@ -77,6 +78,7 @@ mod tests {
             ("8u", Some(8)),
             ("TILE / STRIP", Some(16)),
             ("2u * min(TILE / STRIP, 3u) + 1", Some(7)),
+            ("max(TILE, STRIP) / 2u", Some(32)),
             ("min(TILE)", None),
             ("(TILE + 8u) * 2 - STRIP", Some(140)),
             ("TILES", None),

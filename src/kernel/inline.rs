@@ -4,6 +4,7 @@
 //! variable, cost a hand-fused GEMM a third of its speed (benches/rejected.md). So the engine's functions
 //! stay functions to the reader, and are written out where the sums live.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Why a marked call cannot be written out.
@@ -16,18 +17,31 @@ pub(super) struct NotInlined {
 /// `text` with every statement `name(…); // inline` replaced by the body of `fn name(…) {` … `}` of the same text.
 ///
 /// An argument `&x` of a parameter `p: ptr<function, …>` turns `(*p)` into `x`; other arguments are bound by `let`
-/// unless they are called what the parameter is called. The function must give nothing back.
+/// unless they are called what the parameter is called. The function must give nothing back. Where no other call is left it is left
+/// out: what is a constant where it is written out need not be one in the function.
 pub(super) fn inline(text: &str) -> Result<String, NotInlined> {
     let mut out = String::with_capacity(text.len() * 2);
+    let mut names = BTreeSet::new();
     for line in text.lines() {
         match line.trim_end().strip_suffix("// inline") {
             None => out.push_str(line),
             Some(call) => {
                 let body = written_out(text, call.trim()).ok_or_else(|| NotInlined { line: line.trim().to_owned() })?;
                 out.push_str(&body);
+                names.extend(call.trim().split('(').next());
             }
         }
         out.push('\n');
+    }
+    for name in names {
+        let start = format!("\nfn {name}(");
+        let inside = |c: char| c.is_alphanumeric() || c == '_';
+        let places = out.match_indices(name).filter(|(at, _)| !out[..*at].ends_with(inside));
+        let calls = places.filter(|(at, _)| out[at + name.len()..].starts_with('(')).count();
+        if let (1, Some(at)) = (calls, out.find(&start)) {
+            let end = out[at..].find("\n}").map_or(out.len(), |length| at + length + "\n}".len());
+            out.replace_range(at..end, "");
+        }
     }
     Ok(out)
 }
@@ -68,6 +82,13 @@ fn written_out(text: &str, call: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::inline;
+
+    #[test]
+    fn what_is_only_written_out_is_left_out() {
+        let text = "\nfn add(k: u32) {\n    use(k);\n}\nfn main() {\n    add(2u); // inline\n}\n";
+        let out = inline(text).expect("can be written out");
+        assert!(!out.contains("fn add") && out.contains("fn main() {") && out.contains("use(k);"), "{out}");
+    }
 
     #[test]
     fn a_marked_call_becomes_the_body() {

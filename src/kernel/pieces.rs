@@ -14,6 +14,7 @@ pieces! {
     "alone",
     "attend_gradients",
     "attend_place",
+    "attend_products",
     "attend_rows",
     "attend_softmax",
     "attend_sums",

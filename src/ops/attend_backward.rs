@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::attend_parts::{KeyGradients, add_parts, parts};
-use super::attend_rows::{RowTiles, kept};
+use super::attend_rows::{BLOCK, RowTiles, kept};
 use super::attend_tiles::{Regime, Sizes, Split};
 use super::by_image;
 use crate::graph::{ByImage, Cost, Function, Io, Maths, Op, Signature, Tensor};
@@ -84,13 +84,13 @@ impl Op for AttendBackward {
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let inputs = [0, 1, value_at(io)].map(|at| &io.inputs[at]);
         let sizes = Sizes::known(inputs, self.heads, |x| x.shape.dims());
-        let regime = sizes.regime(io.machine);
-        let asking = regime == Regime::CrossAttention;
-        if let Some(tiles) = RowTiles::of_gradients(io.machine, io.elem(0), &sizes, asking) {
+        let asking = sizes.rows_ask();
+        let alike = io.inputs.len() == V && !asking;
+        if let Some(tiles) = RowTiles::of_gradients(io.machine, io.elem(0), &sizes, alike) {
             return self.by_rows(io, (sizes, tiles, asking), out);
         }
         let rows = record_rows(io, sizes, out);
-        match regime {
+        match sizes.regime(io.machine) {
             Regime::SelfAttention => self.self_attention(io, (sizes, rows), out),
             Regime::CrossAttention | Regime::SoftmaxPool => {
                 self.queries(io, (sizes, rows), out);
@@ -246,7 +246,7 @@ impl Maths for AttendBackward {
 }
 
 impl AttendBackward {
-    /// `kept`: a weight and its gradient as rows are multiplied by them.
+    /// `kept`: a weight and its gradient as rows are multiplied by them, and what rows have of some tokens while others are to come.
     fn computed<T: Real>(&self, inputs: &[&Array<T>], kept: impl Fn(T) -> T + Sync) -> Vec<Array<T>> {
         let &[q, k, y, log_sum, dy, ref given @ ..] = inputs else { unreachable!("the shape rule fixed the inputs") };
         let v = *given.first().unwrap_or(&k);
@@ -275,6 +275,12 @@ impl AttendBackward {
                     add(&mut dq[query * depth..][..depth], ds, known);
                     add(&mut dk[key * depth..][..depth], ds, asked);
                     add(&mut dv[key * width..][..width], p, wanted);
+                    if sizes.rows_ask() && keys > BLOCK && (key + 1) % BLOCK == 0 {
+                        dq[query * depth..][..depth].iter_mut().for_each(|sum| *sum = kept(*sum));
+                    }
+                }
+                if !sizes.rows_ask() && queries > BLOCK && (query + 1) % BLOCK == 0 {
+                    dk.iter_mut().chain(&mut dv).for_each(|sum| *sum = kept(*sum));
                 }
             }
             [dq, dk, dv]

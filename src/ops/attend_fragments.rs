@@ -7,7 +7,7 @@ use super::attend_rows::{BLOCK, RowTiles};
 use super::attend_tiles::Sizes;
 use super::{Attend, AttendBackward};
 use crate::graph::Io;
-use crate::kernel::{Grid, Recording, Variant, View, tuning, word};
+use crate::kernel::{Grid, Recording, Variant, word};
 
 kernel! {
     /// [`SoftmaxPool`] on cooperative matrices.
@@ -30,18 +30,9 @@ kernel! {
 kernel! {
     /// Few tokens and many rows, on cooperative matrices.
     struct GradientsByRows = "attend/gradients_by_rows" {
-        params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
+        params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, first: u32, scale: f32 }
         read { a, b, t, u, asked }
         write { da, db, parts }
-    }
-}
-
-kernel! {
-    /// The tokens of [`GradientsByRows`].
-    struct Tokens = "attend/tokens" {
-        params { batch: u32, tokens: u32, heads: u32, channels: u32, first: u32 }
-        read { x }
-        write { y }
     }
 }
 
@@ -95,37 +86,39 @@ impl AttendBackward {
     pub(super) fn by_rows(&self, io: &Io<'_>, (sizes, tiles, asking): (Sizes, RowTiles, bool), out: &mut Recording) {
         let given_alike = io.outputs.len() == 2;
         let (k, v, dy) = (io.input(1), io.input(attend_backward::value_at(io)), io.input(DY));
-        let (of_rows, of_tokens) = if asking { ([io.input(0), dy], [k, v]) } else { ([k, v], [io.input(0), dy]) };
-        let (rows, count) = if asking { (sizes.queries, sizes.keys) } else { (sizes.keys, sizes.queries) };
-        let [t, u] = match tiles.tokens_are_local() {
-            true => of_tokens,
-            false => [pad_tokens(io, of_tokens, (sizes, count), out); 2],
-        };
+        let ([a, b], [t, u]) = if asking { ([io.input(0), dy], [k, v]) } else { ([k, v], [io.input(0), dy]) };
+        let (rows, tokens) = if asking { (sizes.queries, sizes.keys) } else { (sizes.keys, sizes.queries) };
+        let whole = tokens <= BLOCK;
+        let alike = given_alike && !asking;
         let split = tiles.split(rows, sizes.batch * sizes.heads);
-        let lot = |channels: usize| split.parts * sizes.batch * count * sizes.heads * channels;
+        let lot = |channels: usize| split.parts * sizes.batch * tokens * sizes.heads * channels;
         let (of_dt, of_du) = (lot(sizes.depth), if asking { lot(sizes.width) } else { 0 });
         let parts = out.scratch(of_dt + of_du);
-        let call = GradientsByRows {
-            batch: word(sizes.batch),
-            queries: word(sizes.queries),
-            keys: word(sizes.keys),
-            heads: word(sizes.heads),
-            split: word(split.each),
-            scale: self.scale as f32,
-            a: of_rows[0],
-            b: of_rows[1],
-            t,
-            u,
-            asked: if asking { io.input(LOG_SUM) } else { record_rows(io, sizes, out) },
-            da: io.output(usize::from(!asking)),
-            db: if asking || given_alike { out.scratch(1) } else { io.output(2) },
-            parts,
-        };
-        let alike = given_alike && !asking;
-        let variant = Variant::of(io.elem(0)).piece("pack_8");
-        let variant = variant.constant("ASKING", asking.into()).constant("ALIKE", alike.into());
-        let variant = variant.constant("LOCAL", tiles.tokens_are_local().into());
-        out.dispatch(&call, tiles.build(variant), Grid::volume(split.parts, sizes.heads, sizes.batch));
+        let asked = if asking && whole { io.input(LOG_SUM) } else { record_rows(io, sizes, out) };
+        let db = if asking || given_alike { out.scratch(1) } else { io.output(2) };
+        for first in (0..tokens).step_by(BLOCK) {
+            let call = GradientsByRows {
+                batch: word(sizes.batch),
+                queries: word(sizes.queries),
+                keys: word(sizes.keys),
+                heads: word(sizes.heads),
+                split: word(split.each),
+                first: word(first),
+                scale: self.scale as f32,
+                a,
+                b,
+                t,
+                u,
+                asked,
+                da: io.output(usize::from(!asking)),
+                db,
+                parts,
+            };
+            let variant = Variant::of(io.elem(0)).piece("pack_8");
+            let variant = variant.constant("ASKING", asking.into()).constant("ALIKE", alike.into());
+            let variant = variant.constant("WHOLE", whole.into()).constant("MORE", (first > 0).into());
+            out.dispatch(&call, tiles.build_gradients(variant), Grid::volume(split.parts, sizes.heads, sizes.batch));
+        }
         match (asking, given_alike) {
             (false, _) => add_parts(io, 0, [(parts, 0); 2], split.parts, out),
             (true, true) => add_parts(io, 1, [(parts, 0), (parts, of_dt)], split.parts, out),
@@ -135,26 +128,4 @@ impl AttendBackward {
             }
         }
     }
-}
-
-/// Rows of tokens of both sides, as many as a block has, and transposed; one side behind the other.
-fn pad_tokens(io: &Io<'_>, sides: [View; 2], (sizes, tokens): (Sizes, usize), out: &mut Recording) -> View {
-    let count = |channels: usize| sizes.batch * sizes.heads * BLOCK * channels;
-    let y = out.scratch(count(sizes.depth) + count(sizes.width)); // of f16 there are twice as many
-    let places = [(sizes.depth, 0), (sizes.width, 2 * count(sizes.depth))];
-    for (x, (channels, first)) in sides.into_iter().zip(places) {
-        let call = Tokens {
-            batch: word(sizes.batch),
-            tokens: word(tokens),
-            heads: word(sizes.heads),
-            channels: word(channels),
-            first: word(first),
-            x,
-            y,
-        };
-        let lanes = tuning::lanes(io.machine);
-        let variant = Variant::of(io.elem(0)).constant("WORKGROUP", lanes);
-        out.dispatch(&call, variant, Grid::over(count(channels) / BLOCK / 4, lanes as usize));
-    }
-    y
 }

@@ -18,6 +18,14 @@ pub(super) struct RowTiles {
     width: usize,
     /// Blocks of tokens that stay in registers.
     token_blocks: usize,
+    /// Tiles in workgroup memory, one behind the other.
+    tiles: usize,
+    /// Whether rows of both sides are there at once.
+    at_once: bool,
+    /// Sides of tokens that subgroups multiply rows by at once: half of them each.
+    sides: usize,
+    /// Places by which a subgroup's blocks of sums leave in turns.
+    slots: usize,
 }
 
 /// Tokens at a time.
@@ -26,8 +34,6 @@ pub(super) const BLOCK: usize = 16;
 const CHANNELS: usize = 1024;
 /// As [`CHANNELS`], on software adapters: what is written out for more takes them minutes to compile.
 const SOFTWARE_CHANNELS: usize = 32;
-/// Channels of tokens that find room beside a tile.
-const LOCAL: usize = 256;
 /// Elements of a tile: 16 KiB, of which two or more workgroups find room on a multiprocessor.
 const TILE: usize = 8 << 10;
 /// Rows of a tile at most.
@@ -36,9 +42,13 @@ const ROWS: usize = 64;
 const HELD: usize = 32;
 /// As [`HELD`], of sums: they are f32.
 const SUMMED: usize = 16;
-/// What works on workgroups side by side in a large GPU: each holds two of them at a time, of more channels than [`LOCAL`] one
+/// What works on workgroups side by side in a large GPU: each holds two of them at a time, of [`MOST`] subgroups one
 /// (benches/rejected.md).
 const MULTIPROCESSORS: usize = 132;
+/// Subgroups of a workgroup at most.
+const MOST: usize = 8;
+/// Channels up to which workgroups of half as many subgroups are faster.
+const NARROW: usize = 256;
 /// What a workgroup does before its first tile and behind its last, in tiles.
 const BEGINS: usize = 2;
 
@@ -47,18 +57,32 @@ impl RowTiles {
     /// matrices or these sizes do not fit them.
     pub(super) fn of(machine: &Capabilities, elem: Elem, sizes: &Sizes, tokens: usize) -> Option<Self> {
         let token_blocks = tokens.div_ceil(BLOCK);
-        let most = if sizes.depth.max(sizes.width) > 256 || token_blocks > 1 { 8 } else { 4 };
-        Self::cut(machine, elem, sizes, [token_blocks, most]).filter(|tiles| tiles.held() <= HELD)
+        let most = if sizes.depth.max(sizes.width) > NARROW || token_blocks > 1 { MOST } else { MOST / 2 };
+        Self::cut(machine, elem, (sizes, token_blocks), [most, TILE]).filter(|tiles| tiles.held() <= HELD)
     }
 
-    /// For the gradients; `asking` says whether the many are queries.
-    pub(super) fn of_gradients(machine: &Capabilities, elem: Elem, sizes: &Sizes, asking: bool) -> Option<Self> {
-        let tokens = if asking { sizes.keys } else { sizes.queries };
-        Self::cut(machine, elem, sizes, [1, 8]).filter(|tiles| tokens <= BLOCK && tiles.summed() <= SUMMED)
+    /// For the gradients, BLOCK tokens at a time; `alike` says that the rows' keys are their values, which stand in one tile.
+    pub(super) fn of_gradients(machine: &Capabilities, elem: Elem, sizes: &Sizes, alike: bool) -> Option<Self> {
+        let halves = !alike && sizes.depth.max(sizes.width) <= NARROW;
+        let most = if halves { [MOST / 2, TILE / 2] } else { [MOST, TILE] };
+        let one = Self::cut(machine, elem, (sizes, 1), most)?;
+        let fits = |tiles: &Self| tiles.bytes() <= machine.max_workgroup_bytes;
+        let of_both = Self { tiles: if alike { 1 } else { 2 }, at_once: true, ..one };
+        let at_once = Some(of_both).filter(fits).unwrap_or(one);
+        // Halves of the subgroups need channels of the same number, and room for the tokens of both sides in the beginning.
+        let halved = at_once.at_once && one.subgroups > 1 && one.depth == one.width && at_once.tiles * one.rows > BLOCK;
+        let both = Self { sides: if halved { 2 } else { 1 }, ..at_once };
+        let tiles = Some(Self { slots: if halves { 1 } else { 2 }, ..both }).filter(fits).unwrap_or(both);
+        (sizes.keys.min(sizes.queries) <= FEW_KEYS && tiles.summed() <= SUMMED).then_some(tiles)
     }
 
-    /// With so many blocks of tokens at a time, and subgroups at most.
-    fn cut(machine: &Capabilities, elem: Elem, sizes: &Sizes, [token_blocks, most]: [usize; 2]) -> Option<Self> {
+    /// With so many blocks of tokens at a time, and subgroups and elements of a tile at most.
+    fn cut(
+        machine: &Capabilities,
+        elem: Elem,
+        (sizes, token_blocks): (&Sizes, usize),
+        [most, elements]: [usize; 2],
+    ) -> Option<Self> {
         let (fragment, lanes) = (machine.fragment?, machine.subgroup? as usize);
         let (depth, width) = (sizes.depth, sizes.width);
         let widest = depth.max(width);
@@ -66,10 +90,22 @@ impl RowTiles {
             let whole = BLOCK * subgroups;
             depth.is_multiple_of(whole) && width.is_multiple_of(whole) && subgroups * lanes >= BLOCK
         };
-        let subgroups = [8, 4, 2, 1].into_iter().filter(|&count| count <= most).find(fits)?;
+        let subgroups = [MOST, MOST / 2, MOST / 4, MOST / 8].into_iter().filter(|&count| count <= most).find(fits)?;
         let most_rows = if machine.software { ROWS / 2 } else { ROWS };
-        let rows = (TILE / widest / BLOCK * BLOCK).clamp(BLOCK, most_rows);
-        let tiles = Self { fragment, lanes, subgroups, rows, depth, width, token_blocks };
+        let rows = (elements / widest / BLOCK * BLOCK).clamp(BLOCK, most_rows);
+        let tiles = Self {
+            fragment,
+            lanes,
+            subgroups,
+            rows,
+            depth,
+            width,
+            token_blocks,
+            tiles: 1,
+            at_once: false,
+            sides: 1,
+            slots: 1,
+        };
         let channels = if machine.software { SOFTWARE_CHANNELS } else { CHANNELS };
         // Grids are not folded: naga does not see that a number folded of a group's is the same for all of its lanes.
         let blocks = if sizes.keys <= FEW_KEYS { 1 } else { sizes.queries.div_ceil(BLOCK) };
@@ -83,7 +119,13 @@ impl RowTiles {
 
     /// Into how many parts channels are cut for products over them, so that every subgroup has one of some rows.
     fn depth_parts(&self) -> usize {
-        (self.subgroups * BLOCK / self.rows).max(1)
+        (self.subgroups / self.sides * BLOCK / self.rows).max(1)
+    }
+
+    /// Blocks of 16 x 16 sums in workgroup memory.
+    fn blocks(&self) -> usize {
+        let products = self.rows / BLOCK * self.depth_parts() * self.token_blocks;
+        (products * if self.at_once { 2 } else { 1 }).max(self.slots * self.subgroups)
     }
 
     /// Blocks of 16 x 16 that a subgroup keeps of the tokens' two matrices.
@@ -97,24 +139,18 @@ impl RowTiles {
         (self.depth + self.width) / self.subgroups / BLOCK
     }
 
-    /// Whether there is room for the tokens' two matrices beside the rows.
-    pub(super) fn tokens_are_local(&self) -> bool {
-        self.depth.max(self.width) <= LOCAL
-    }
-
     /// Workgroup memory of the kernel that takes the most.
     fn bytes(&self) -> usize {
-        let tile = self.rows * (self.depth.max(self.width) + 8) * 2;
-        let blocks = self.rows / BLOCK * self.depth_parts() * self.token_blocks * BLOCK * BLOCK * 4;
+        let tiles = self.tiles * self.rows * (self.depth.max(self.width) + 8) * 2;
         let weights = (BLOCK * (self.rows + 8)).max(2 * self.rows * (self.token_blocks * BLOCK + 8)) * 2;
-        let tokens = if self.tokens_are_local() { 2 * BLOCK * (self.depth.max(self.width) + 8) * 2 } else { 32 };
-        tile + blocks + weights + tokens + self.subgroups * self.lanes * 4 + 4 * BLOCK * 4
+        let others = self.subgroups * self.lanes * 4 + 4 * BLOCK * 4;
+        tiles + self.blocks() * BLOCK * BLOCK * 4 + weights + others
     }
 
     /// `count` rows shared out among workgroups, where `groups` of them would run if nothing were split.
     pub(super) fn split(&self, count: usize, groups: usize) -> Split {
         let tiles = count.div_ceil(self.rows);
-        let slots = MULTIPROCESSORS * if self.depth.max(self.width) > LOCAL { 1 } else { 2 };
+        let slots = MULTIPROCESSORS * if self.subgroups == MOST { 1 } else { 2 };
         // As long as all rounds of workgroups take, in tiles.
         let takes = |each: usize| (groups * tiles.div_ceil(each)).div_ceil(slots) * (each + BEGINS);
         let wanted = (1..=tiles).map(|parts| tiles.div_ceil(parts)).min_by_key(|&each| takes(each));
@@ -133,6 +169,13 @@ impl RowTiles {
             .constant("WIDTH", word(self.width))
             .constant("DEPTH_PARTS", word(self.depth_parts()))
             .constant("TOKEN_BLOCKS", word(self.token_blocks))
+            .constant("BLOCKS", word(self.blocks()))
+            .constant("TILES", word(self.tiles))
+    }
+
+    /// The build of the gradients' kernel.
+    pub(super) fn build_gradients(&self, variant: Variant) -> Variant {
+        self.build(variant).constant("SIDES", word(self.sides)).constant("SLOTS", word(self.slots))
     }
 }
 

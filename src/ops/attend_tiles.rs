@@ -53,6 +53,11 @@ impl Sizes {
         }
     }
 
+    /// Whether the many, whose rows are met while the few stand by, are queries.
+    pub(super) fn rows_ask(&self) -> bool {
+        self.queries >= self.keys
+    }
+
     /// The tile of self-attention: all queries by all keys. At least 32 lanes, so that channels have some to lie on.
     pub(super) fn whole(&self) -> Tile {
         let quads = self.keys.div_ceil(4).next_power_of_two();

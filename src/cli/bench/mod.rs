@@ -19,8 +19,9 @@ use super::machine::{Machine, MachineArgument};
 /// `memory-bound`, `vt`, and `models` (throughput and latency of whole models). The first word is a suite or else a filter.
 ///
 /// The floor is what the op's bytes and multiply-adds take at the rates of a copy and of a large matrix product, both
-/// measured in the same run, and what as many kernel calls take that have next to nothing to do. `backward N` computes the gradient of input N. Tensors stay where they are between runs,
-/// so what fits into a cache is read from there and may beat its floor. On a software adapter one small case an op is
+/// measured in the same run, and what as many kernel calls take that have next to nothing to do. `backward N` computes the gradient of input N.
+/// Runs take turns on copies of their tensors that hold more than 128 MiB
+/// together, so that no cache holds what is read next. On a software adapter one small case an op is
 /// run (all that match, with a filter), and counts are what to look at.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

@@ -162,6 +162,7 @@ impl Line {
             "dispatches": recording.dispatches.len(),
             "bytes": cost.bytes,
             "held_bytes": self.subject.held_bytes(),
+            "copies": self.measured.as_ref().ok().map(|measured| measured.copies),
             "multiply_adds": cost.multiply_adds,
             "pipelines": self.measured.as_ref().ok().map(|measured| measured.pipelines),
             "reason": self.measured.as_ref().err(),

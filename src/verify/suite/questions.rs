@@ -276,9 +276,7 @@ mod tests {
     /// The kernels that a machine with cooperative matrices has in the place of others.
     fn of_fragments() -> BTreeSet<String> {
         let with_scalars = kernels(|build| build.variant.has("tile_scalar"));
-        let mut names = &kernels(|build| build.variant.is_cooperative()) - &with_scalars;
-        names.insert("attend/tokens".to_owned()); // what `gradients_by_rows` reads
-        names
+        &kernels(|build| build.variant.is_cooperative()) - &with_scalars
     }
 
     /// The ways, each with the element types for which it has an engine of its own.
