@@ -21,6 +21,7 @@ fn compositions_are_their_ops() {
     composed.dedup();
     let all = [
         "attend",
+        "attend_shortcut",
         "batch_norm_relu_backward",
         "batch_norm_fixed",
         "concat",

@@ -12,7 +12,7 @@ struct Params { batch: u32, queries: u32, keys: u32, heads: u32, depth: u32, wid
 @group(0) @binding(2) var<storage, read> k: array<elem>; // [batch, keys, heads, depth]
 @group(0) @binding(3) var<storage, read> v: array<elem>; // [batch, keys, heads, width]
 @group(0) @binding(4) var<storage, read> dy: array<elem>; // [batch, queries, heads, width]
-@group(0) @binding(5) var<storage, read> rows: array<f32>; // [batch, queries, heads, 2]
+@group(0) @binding(5) var<storage, read> rows: array<f32>; // [batch, queries, heads, 2], or if WHOLE log_sum [batch, heads, queries]
 @group(0) @binding(6) var<storage, read_write> dq: array<part>; // [splits, batch, queries, heads, depth]
 
 fn value(key: u32, c: u32) -> f32 {

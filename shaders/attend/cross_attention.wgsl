@@ -1,18 +1,20 @@
-// y = softmax over keys(q k^T scale) v; log_sum = max + ln sum of exp. Many queries (pixels), at most KEYS keys (tokens).
+// y = f(softmax over keys(q k^T scale) v + shortcut), f and shortcut if RELU and SHORTCUT = 1; log_sum = max + ln sum of exp. Many queries (pixels), at most KEYS keys (tokens).
 // One workgroup QUERIES queries of an (image, head); their weights stand whole in workgroup memory.
 // needs elem_f32 | elem_f16
 // needs index
 // needs attend_place
 // needs attend_softmax
 // needs attend_sums
+// constants SHORTCUT=0 RELU=0
 
 struct Params { batch: u32, queries: u32, keys: u32, heads: u32, depth: u32, width: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<elem>; // [batch, queries, heads, depth]
 @group(0) @binding(2) var<storage, read> k: array<elem>; // [batch, keys, heads, depth]
 @group(0) @binding(3) var<storage, read> v: array<elem>; // [batch, keys, heads, width]
-@group(0) @binding(4) var<storage, read_write> y: array<elem>; // [batch, queries, heads, width]
-@group(0) @binding(5) var<storage, read_write> log_sum: array<f32>; // [batch, heads, queries]
+@group(0) @binding(4) var<storage, read> shortcut: array<elem>; // as y; without, q
+@group(0) @binding(5) var<storage, read_write> y: array<elem>; // [batch, queries, heads, width]
+@group(0) @binding(6) var<storage, read_write> log_sum: array<f32>; // [batch, heads, queries]
 
 fn load_left(product: u32, row: u32, c: u32) -> f32 {
     let query = first_query + row;
@@ -69,7 +71,12 @@ fn main(
             for (var j = 0u; j < CHANNELS; j++) { // unroll
                 let c = strip + sums_channel(lane) + j * CHANNEL_LANES;
                 if row < params.queries && c < params.width {
-                    y[query_row(row) * params.width + c] = elem(sums[r * CHANNELS + j]);
+                    let at = query_row(row) * params.width + c;
+                    var sum = sums[r * CHANNELS + j];
+                    if SHORTCUT == 1u {
+                        sum += f32(shortcut[at]);
+                    }
+                    y[at] = elem(select(sum, max(sum, 0.0), RELU == 1u));
                 }
             }
         }

@@ -1,22 +1,27 @@
-// y = softmax over keys(q k^T scale) v; log_sum = max + ln sum of exp: `cross_attention` on cooperative matrices.
+// y = f(softmax over keys(q k^T scale) v + shortcut), f and shortcut if RELU and SHORTCUT = 1; log_sum = max + ln sum of exp: `cross_attention` on cooperative matrices.
 // One workgroup `split` queries (x) of a head (y) and image (z), which it meets ROWS at a time; the next rows are under way
 // while these are worked on. The keys, TOKEN_BLOCKS blocks of them, and their values stay in registers.
 // needs attend_products
 // needs attend_place
+// constants SHORTCUT=0 RELU=0
 
 struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<strip>; // [batch, queries, heads, DEPTH]
 @group(0) @binding(2) var<storage, read> k: array<strip>; // [batch, keys, heads, DEPTH]
 @group(0) @binding(3) var<storage, read> v: array<strip>; // [batch, keys, heads, WIDTH]
-@group(0) @binding(4) var<storage, read_write> y: array<elem4>; // [batch, queries, heads, WIDTH]
-@group(0) @binding(5) var<storage, read_write> log_sum: array<f32>; // [batch, heads, queries]
+@group(0) @binding(4) var<storage, read> shortcut: array<elem4>; // as y; without, q
+@group(0) @binding(5) var<storage, read_write> y: array<elem4>; // [batch, queries, heads, WIDTH]
+@group(0) @binding(6) var<storage, read_write> log_sum: array<f32>; // [batch, heads, queries]
 
 // Lanes that share a row, and the groups of four keys that each has.
 const ROW_LANES: u32 = max(WORKGROUP / ROWS, 1u);
 const ROW_TURNS: u32 = max(ROWS / WORKGROUP, 1u);
 const KEY_GROUPS: u32 = TOKEN_BLOCKS * BLOCK_LINE;
 const KEY_LINE: u32 = KEY_GROUPS + 2u;
+
+// Numbers of four of a block that a lane writes.
+const LEAVING: u32 = BLOCK_SIZE / SUBGROUP;
 
 var<workgroup> weights: array<elem4, ROWS * KEY_LINE>; // [row, key]
 alias Values = array<FragmentB, TOKEN_BLOCKS * FRAGMENTS * COLUMNS>;
@@ -104,6 +109,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var r = 0u; r < ROW_BLOCKS; r++) { // unroll
             for (var c = 0u; c < COLUMN_BLOCKS; c++) { // unroll
+                var beside: array<elem4, LEAVING>; // under way while sums are made
+                if SHORTCUT == 1u {
+                    for (var i = 0u; i < LEAVING; i++) { // unroll
+                        let at = i * SUBGROUP + lane % SUBGROUP;
+                        let query = min(first + r * BLOCK + at / BLOCK_LINE, end - 1u);
+                        beside[i] = shortcut[query_row(query) * (WIDTH / 4u) + (column + c * BLOCK) / 4u + at % BLOCK_LINE];
+                    }
+                }
                 var sums: array<FragmentSum, FRAGMENTS * FRAGMENTS>;
                 for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
                     for (var t = 0u; t < TOKEN_BLOCKS * FRAGMENTS; t++) { // unroll
@@ -117,11 +130,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     coopStoreT(part, &blocks[at], line);
                 }
                 workgroupBarrier();
-                for (var i = lane % SUBGROUP; i < BLOCK_SIZE; i += SUBGROUP) {
-                    let query = first + r * BLOCK + i / BLOCK_LINE;
+                for (var i = 0u; i < LEAVING; i++) { // unroll
+                    let at = i * SUBGROUP + lane % SUBGROUP;
+                    let query = first + r * BLOCK + at / BLOCK_LINE;
+                    let sum = blocks[subgroup * BLOCK_SIZE + at] + vec4<f32>(beside[i]);
                     if query < end {
-                        let at = (column + c * BLOCK) / 4u + i % BLOCK_LINE;
-                        y[query_row(query) * (WIDTH / 4u) + at] = elem4(blocks[subgroup * BLOCK_SIZE + i]);
+                        let place = query_row(query) * (WIDTH / 4u) + (column + c * BLOCK) / 4u + at % BLOCK_LINE;
+                        y[place] = elem4(select(sum, max(sum, vec4<f32>()), RELU == 1u));
                     }
                 }
                 workgroupBarrier(); // blocks are overwritten by the next columns, or scores

@@ -9,13 +9,11 @@
 // c = rowsum(P dP) of a query: in sight where rows ask BLOCK tokens at most (WHOLE = 1), else rowsum(dy y), found before.
 // One workgroup `split` rows (x) of a head (y) and image (z), ROWS at a time; the next are under way while these are worked on.
 // The tokens, BLOCK from `first` on, stay in registers. MORE = 1: da and db hold what earlier tokens gave them, and take more.
-// dS is kept in f16 times a power of two, chosen by the largest of BLOCK rows, so that it neither overflows nor gets subnormal;
-// P times 2^8, for it is at most 1.
 // TILES = 2: a and b stand in workgroup memory together, else one after the other. SLOTS = 2: blocks of sums leave by two places
 // of a subgroup in turns, which saves a barrier each.
-// needs attend_products
+// needs attend_row_gradients
 // needs attend_place
-// constants ASKING=0 ALIKE=0 WHOLE=1 MORE=0 SLOTS=1
+// constants MORE=0 SLOTS=1
 
 struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, first: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,13 +27,10 @@ struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, fir
 @group(0) @binding(7) var<storage, read_write> db: array<elem4>; // as b, where it is not a and no query's
 @group(0) @binding(8) var<storage, read_write> parts: array<vec4<f32>>; // dt [splits, batch, tokens, heads, DEPTH], then du if ASKING
 
-const P_SCALE: f32 = 256.0;
-// Whether the tiles of both sides are there at once, and where in `rows_tile` and `blocks` b's begin.
-const TOGETHER: bool = ALIKE == 1u || TILES == 2u;
 const DU_AT_ONCE: bool = ASKING == 1u && TOGETHER;
 const DU_LATER: bool = ASKING == 1u && !TOGETHER;
+// Where b's rows stand in `rows_tile`.
 const B_ROWS: u32 = (TILES - 1u) * ROWS;
-const B_BLOCKS: u32 = select(0u, ROW_BLOCKS * DEPTH_PARTS, TOGETHER);
 const U_ROW: u32 = BLOCK * (SIDES - 1u); // where u stands at first, behind t or in its place
 const DEPTH_COLUMNS: u32 = DEPTH / SUBGROUPS / FRAGMENT;
 // Blocks side by side in a subgroup: of da, db, du.
@@ -43,15 +38,6 @@ const DA_COLUMNS: u32 = DEPTH_COLUMNS / FRAGMENTS;
 const DB_COLUMNS: u32 = COLUMN_BLOCKS * (1u - ALIKE) * (1u - ASKING);
 const DU_COLUMNS: u32 = COLUMN_BLOCKS * ASKING;
 const LEAVING: u32 = DA_COLUMNS + DB_COLUMNS;
-const MAP_LINE: u32 = BLOCK_LINE + 2u;
-// A subgroup makes the maps of whole blocks of rows: MAP_TURNS of them, a lane ITEMS numbers of each, four tokens a number.
-const ITEMS: u32 = BLOCK_SIZE / SUBGROUP;
-const MAP_TURNS: u32 = (ROW_BLOCKS + SUBGROUPS - 1u) / SUBGROUPS;
-const ALL_ITEMS: u32 = MAP_TURNS * ITEMS;
-
-var<workgroup> p_map: array<elem4, ROWS * MAP_LINE>; // [row, token]
-var<workgroup> ds_map: array<elem4, ROWS * MAP_LINE>;
-var<workgroup> from_f16: array<vec4<f32>, (ROW_BLOCKS + 3u) / 4u>; // what a block of dS is to be multiplied by
 
 alias OfA = array<strip, DEPTH_LOADS>;
 alias OfB = array<strip, WIDTH_LOADS>;
@@ -60,7 +46,6 @@ alias WidthTokens = array<FragmentB, FRAGMENTS * COLUMNS>;
 alias DepthSums = array<FragmentSum, FRAGMENTS * DEPTH_COLUMNS>;
 alias WidthSums = array<FragmentSum, FRAGMENTS * COLUMNS>;
 alias Map = array<FragmentA, FRAGMENTS * FRAGMENTS>;
-alias Items = array<vec4<f32>, ALL_ITEMS>;
 
 fn row_place(row: u32) -> u32 {
     return select(key_row(row), query_row(row), ASKING == 1u);
@@ -88,59 +73,9 @@ fn keep_b(strips: ptr<function, OfB>, lane: u32) {
     }
 }
 
-// Which row of the tile, and which number of its block of rows, a lane's number is.
-fn map_row(i: u32, subgroup: u32, lane: u32) -> u32 {
-    return (subgroup + i / ITEMS * SUBGROUPS) * BLOCK + map_item(i, lane) / BLOCK_LINE;
-}
-fn map_item(i: u32, lane: u32) -> u32 {
-    return i % ITEMS * SUBGROUP + lane % SUBGROUP;
-}
-
-// P and dS of the tile's rows: `dps` gives dP unless `blocks` do; `log_sums` and `cs` are of rows or of tokens.
-fn make_maps(dps: ptr<function, Items>, log_sums: ptr<function, Items>, cs: ptr<function, Items>, exists: vec4<bool>, rows: u32, lane: u32) {
-    let subgroup = lane / SUBGROUP;
-    for (var turn = 0u; turn < MAP_TURNS; turn++) { // unroll
-        let r = subgroup + turn * SUBGROUPS;
-        if r < ROW_BLOCKS {
-            var p: array<vec4<f32>, ITEMS>;
-            var ds: array<vec4<f32>, ITEMS>;
-            var most = 0.0; // |dS|
-            for (var i = 0u; i < ITEMS; i++) { // unroll
-                let row = map_row(turn * ITEMS + i, subgroup, lane);
-                var dp = (*dps)[turn * ITEMS + i];
-                if TOGETHER {
-                    dp = products_of(row, lane % BLOCK_LINE, B_BLOCKS);
-                }
-                let score = params.scale * products_of(row, lane % BLOCK_LINE, 0u);
-                p[i] = select(vec4<f32>(), exp(score - (*log_sums)[turn * ITEMS + i]), exists & vec4(row < rows));
-                var c = (*cs)[turn * ITEMS + i];
-                if ASKING * WHOLE == 1u {
-                    var sum = dot(p[i], dp); // of four lanes, side by side
-                    sum += subgroupShuffleXor(sum, 1u);
-                    sum += subgroupShuffleXor(sum, 2u);
-                    c = vec4(sum);
-                }
-                ds[i] = params.scale * p[i] * (dp - c);
-                most = max(most, largest_of(abs(ds[i])));
-            }
-            // The largest comes to 256 to 512; 0, and what is beyond all bounds, is left as it is.
-            let exponent = i32(bitcast<u32>(subgroupMax(most)) >> 23u) - 127;
-            let to_f16 = exp2(f32(8 - clamp(exponent, -100, 100)));
-            if lane % SUBGROUP == 0u {
-                from_f16[r / 4u][r % 4u] = 1.0 / to_f16;
-            }
-            for (var i = 0u; i < ITEMS; i++) { // unroll
-                let at = map_row(turn * ITEMS + i, subgroup, lane) * MAP_LINE + lane % BLOCK_LINE;
-                p_map[at] = elem4(P_SCALE * p[i]);
-                ds_map[at] = elem4(to_f16 * ds[i]);
-            }
-        }
-    }
-}
-
 // dt += dS^T a, of a block of rows.
 fn add_to_dt(dt: ptr<function, DepthSums>, r: u32, first_column: u32) {
-    let back = from_f16[r / 4u][r % 4u];
+    let back = from_f16[r];
     var ds: Map;
     for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
         let at = (r * BLOCK + s % FRAGMENTS * FRAGMENT) * MAP_LINE + s / FRAGMENTS * (FRAGMENT / 4u);
@@ -344,7 +279,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         for (var r = 0u; r < ROW_BLOCKS; r++) {
-            let back = from_f16[r / 4u][r % 4u];
+            let back = from_f16[r];
             var ds: Map;
             var p: Map;
             for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll

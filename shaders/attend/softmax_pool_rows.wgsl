@@ -20,7 +20,7 @@ struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, sca
 const HEADROOM: f32 = 8.0;
 
 var<workgroup> weights: array<elem4, BLOCK * WEIGHTS_LINE>;
-var<workgroup> raised: array<vec4<u32>, BLOCK / 4u>; // whether a query's reference was
+var<workgroup> raised: array<u32, BLOCK>; // whether a query's reference was
 var<workgroup> factors: array<f32, BLOCK>; // what its sums are to be multiplied by
 var<workgroup> own_sums: array<f32, WORKGROUP>;
 // A subgroup has one part of the channels, of SHARE blocks of rows.
@@ -169,7 +169,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         if slot == 0u {
-            raised[token / 4u][token % 4u] = u32(raise & (first != begin));
+            raised[token] = u32(raise & (first != begin));
             factors[token] = factor;
         }
         if ALIKE == 0u {
@@ -182,8 +182,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         let raises = workgroupUniformLoad(&raised); // also a barrier: weights and values are there
-        let any = raises[0] | raises[1] | raises[2] | raises[3];
-        if (any.x | any.y | any.z | any.w) != 0u {
+        // An expression, which naga sees to be the same for all lanes.
+        let any = raises[0] | raises[1] | raises[2] | raises[3] | raises[4] | raises[5] | raises[6] | raises[7];
+        let more = raises[8] | raises[9] | raises[10] | raises[11] | raises[12] | raises[13] | raises[14] | raises[15];
+        if (any | more) != 0u {
             for (var column = 0u; column < COLUMN_BLOCKS; column++) { // unroll
                 let x0 = column * FRAGMENTS;
                 spill(&sums, subgroup, x0); // inline

@@ -1,7 +1,9 @@
 // P = exp(q k^T scale - log_sum), made again, and dS = scale P (dy v^T - rowsum(dy y)): what the gradients of q, k and v
-// are sums of (rowsum(P dP) = rowsum(dy y), so that no pass over the keys is needed to find it).
-// needs attend_tile
+// are sums of (rowsum(P dP) = rowsum(dy y), so that no pass over the keys is needed to find it). WHOLE = 1: all keys are in the tile,
+// and rowsum(P dP) is in sight; `rows` is log_sum then.
+// needs attend_softmax
 // needs attend_place
+// constants WHOLE=0
 const SCORES: u32 = 0u; // q k^T
 const GRADIENTS: u32 = 1u; // dy v^T
 
@@ -41,8 +43,15 @@ fn tile_gradients(lane: u32, key_end: u32) -> Tile {
     let dp = tile_product(GRADIENTS, params.width, lane);
     let query = first_query + lane / QUADS;
     let key = first_key + 4u * (lane % QUADS);
-    let row = query_row(min(query, params.queries - 1u));
+    let row = min(query, params.queries - 1u);
+    let log_sum = rows[select(2u * query_row(row), statistic(row), WHOLE == 1u)];
     let exists = vec4(key) + vec4(0u, 1u, 2u, 3u) < vec4(key_end);
-    let p = select(vec4<f32>(), exp(scores - rows[2u * row]), exists);
-    return Tile(p, params.scale * p * (dp - rows[2u * row + 1u]));
+    let p = select(vec4<f32>(), exp(scores - log_sum), exists);
+    var c: f32;
+    if WHOLE == 1u {
+        c = sum_of_query(dot(p, dp), lane);
+    } else {
+        c = rows[2u * query_row(row) + 1u];
+    }
+    return Tile(p, params.scale * p * (dp - c));
 }

@@ -15,6 +15,7 @@ pieces! {
     "attend_gradients",
     "attend_place",
     "attend_products",
+    "attend_row_gradients",
     "attend_rows",
     "attend_softmax",
     "attend_sums",

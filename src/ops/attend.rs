@@ -7,8 +7,9 @@ use super::Entry;
 use super::attend_backward::AttendBackward;
 use super::attend_parts::Parts;
 use super::attend_rows::{BLOCK, RowTiles, kept};
+use super::attend_shortcut::Tail;
 use super::attend_tiles::{Regime, Sizes, Split};
-use super::{BatchNormFixed, MatMul, Permute, Reshape, Softmax, by_image};
+use super::{Add, AttendShortcut, BatchNormFixed, MatMul, Permute, Reshape, Softmax, by_image};
 use crate::graph::{
     ByImage, Composition, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Regrouping, Shape,
     Signature, Tensor, Value,
@@ -42,7 +43,7 @@ kernel! {
     /// Few keys.
     struct CrossAttention = "attend/cross_attention" {
         params { batch: u32, queries: u32, keys: u32, heads: u32, depth: u32, width: u32, scale: f32 }
-        read { q, k, v }
+        read { q, k, v, shortcut }
         write { y, log_sum }
     }
 }
@@ -115,8 +116,8 @@ impl Op for Attend {
         let by_rows = |tokens| RowTiles::of(io.machine, io.elem(0), &sizes, tokens);
         match sizes.regime(io.machine) {
             Regime::CrossAttention => match by_rows(sizes.keys) {
-                Some(tiles) => self.cross_attention_rows(io, (sizes, tiles), out),
-                None => self.cross_attention(io, sizes, out),
+                Some(tiles) => self.cross_attention_rows(io, (sizes, tiles), Tail::NONE, out),
+                None => self.cross_attention(io, sizes, Tail::NONE, out),
             },
             regime => match (by_rows(BLOCK), regime) {
                 (Some(tiles), _) => self.softmax_pool_rows(io, (sizes, tiles), out),
@@ -153,6 +154,11 @@ impl Op for Attend {
         let y = graph.apply_one(Permute { axes: vec![0, 2, 1, 3] }, &[y])?;
         let shape = Shape::from([sizes.batch, sizes.queries, sizes.heads * sizes.width]);
         Ok(Some(vec![Some(graph.apply_one(Reshape { shape }, &[y])?), None]))
+    }
+
+    fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        let adds = next.downcast::<Add>().is_some() && inputs == 3;
+        adds.then(|| Box::new(AttendShortcut { attend: *self, relu: false }) as Box<dyn Op>)
     }
 
     fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
@@ -211,7 +217,7 @@ impl Attend {
         out.dispatch(&call, variant, Grid::of(sizes.batch * sizes.heads));
     }
 
-    fn cross_attention(&self, io: &Io<'_>, sizes: Sizes, out: &mut Recording) {
+    pub(super) fn cross_attention(&self, io: &Io<'_>, sizes: Sizes, tail: Tail, out: &mut Recording) {
         let call = CrossAttention {
             batch: word(sizes.batch),
             queries: word(sizes.queries),
@@ -222,12 +228,13 @@ impl Attend {
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(value_at(io)),
+            v: io.input(tail.value_at(io)),
+            shortcut: tail.shortcut.unwrap_or(io.input(0)),
             y: io.output(0),
             log_sum: io.output(1),
         };
         let tile = sizes.by_queries(io.machine, sizes.width);
-        let variant = tile.build_strips(Variant::of(io.elem(0)), io.machine, sizes.depth, 1);
+        let variant = tile.build_strips(tail.build(Variant::of(io.elem(0))), io.machine, sizes.depth, 1);
         out.dispatch(&call, variant, Grid::of(sizes.batch * sizes.heads * sizes.queries.div_ceil(tile.queries)));
     }
 

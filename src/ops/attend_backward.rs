@@ -13,7 +13,8 @@ use crate::reference::{Array, Real};
 
 /// q, k, y, log_sum, dy, perhaps v → dq, dk, and dv if there is v; without, the keys are the values and dk is both.
 ///
-/// P = exp(q kᵀ scale − log_sum), dP = dy vᵀ, dS = P (dP − rowsum(dy y)) scale; dq = dS k, dk = dSᵀ q, dv = Pᵀ dy.
+/// P = exp(q kᵀ scale − log_sum), dP = dy vᵀ, dS = P (dP − rowsum(dy y)) scale; dq = dS k, dk = dSᵀ q, dv = Pᵀ dy. Where there are at
+/// most 16 keys, and no more than queries, rowsum(P dP) is in sight and taken for rowsum(dy y), which is the same: y is not read then.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttendBackward {
     /// Heads that the channels are split into.
@@ -89,7 +90,7 @@ impl Op for AttendBackward {
         if let Some(tiles) = RowTiles::of_gradients(io.machine, io.elem(0), &sizes, alike) {
             return self.by_rows(io, (sizes, tiles, asking), out);
         }
-        let rows = record_rows(io, sizes, out);
+        let rows = if sizes.in_sight() { io.input(LOG_SUM) } else { record_rows(io, sizes, out) };
         match sizes.regime(io.machine) {
             Regime::SelfAttention => self.self_attention(io, (sizes, rows), out),
             Regime::CrossAttention | Regime::SoftmaxPool => {
@@ -173,7 +174,7 @@ impl AttendBackward {
             dv: gradients.dv,
         };
         let channels = sizes.depth.max(sizes.width);
-        let variant = Variant::of(io.elem(0)).piece(gradients.piece());
+        let variant = sizes.seen(Variant::of(io.elem(0))).piece(gradients.piece());
         let variant = sizes.whole().build(variant, io.machine, channels, 2);
         out.dispatch(&call, variant, Grid::of(sizes.batch * sizes.heads));
         gradients.join(io, out);
@@ -202,7 +203,7 @@ impl AttendBackward {
         };
         let piece = if split.parts == 1 { "part_elem" } else { "part_f32" };
         let channels = sizes.depth.max(sizes.width);
-        let variant = tile.build_strips(Variant::of(io.elem(0)).piece(piece), io.machine, channels, 1);
+        let variant = tile.build_strips(sizes.seen(Variant::of(io.elem(0))).piece(piece), io.machine, channels, 1);
         out.dispatch(&call, variant, Grid::of(groups * split.parts));
         if split.parts > 1 {
             add_parts(io, 0, [(dq, 0); 2], split.parts, out);
@@ -232,7 +233,7 @@ impl AttendBackward {
             dv: gradients.dv,
         };
         let channels = sizes.depth.max(sizes.width);
-        let variant = Variant::of(io.elem(0)).piece(gradients.piece());
+        let variant = sizes.seen(Variant::of(io.elem(0))).piece(gradients.piece());
         let variant = tile.build_strips(variant, io.machine, channels, 2);
         out.dispatch(&call, variant, Grid::of(groups * split.parts));
         gradients.join(io, out);
@@ -265,14 +266,18 @@ impl AttendBackward {
             for query in 0..queries {
                 let row = (n * queries + query) * heads + head;
                 let (asked, wanted) = (&q.data[row * depth..][..depth], &dy.data[row * width..][..width]);
-                let mean = dot(wanted, &y.data[row * width..][..width]);
+                let value = |key: usize| &v.data[((n * keys + key) * heads + head) * width..][..width];
+                let known = |key: usize| &k.data[((n * keys + key) * heads + head) * depth..][..depth];
+                let weight =
+                    |key: usize| (dot(asked, known(key)) * scale - log_sum.data[image_head * queries + query]).exp();
+                let mean = match sizes.in_sight() {
+                    true => (0..keys).map(|key| weight(key) * dot(wanted, value(key))).sum(),
+                    false => dot(wanted, &y.data[row * width..][..width]),
+                };
                 for key in 0..keys {
-                    let row = (n * keys + key) * heads + head;
-                    let (known, value) = (&k.data[row * depth..][..depth], &v.data[row * width..][..width]);
-                    let score = dot(asked, known) * scale;
-                    let p = (score - log_sum.data[image_head * queries + query]).exp();
-                    let (p, ds) = (kept(p), kept(p * (dot(wanted, value) - mean) * scale));
-                    add(&mut dq[query * depth..][..depth], ds, known);
+                    let p = weight(key);
+                    let (p, ds) = (kept(p), kept(p * (dot(wanted, value(key)) - mean) * scale));
+                    add(&mut dq[query * depth..][..depth], ds, known(key));
                     add(&mut dk[key * depth..][..depth], ds, asked);
                     add(&mut dv[key * width..][..width], p, wanted);
                     if sizes.rows_ask() && keys > BLOCK && (key + 1) % BLOCK == 0 {

@@ -4,6 +4,7 @@ use super::attend::value_at;
 use super::attend_backward::{self, DY, LOG_SUM, record_rows};
 use super::attend_parts::{Parts, add_parts};
 use super::attend_rows::{BLOCK, RowTiles};
+use super::attend_shortcut::Tail;
 use super::attend_tiles::Sizes;
 use super::{Attend, AttendBackward};
 use crate::graph::Io;
@@ -22,7 +23,7 @@ kernel! {
     /// [`CrossAttention`] on cooperative matrices.
     struct CrossAttentionRows = "attend/cross_attention_rows" {
         params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
-        read { q, k, v }
+        read { q, k, v, shortcut }
         write { y, log_sum }
     }
 }
@@ -37,7 +38,13 @@ kernel! {
 }
 
 impl Attend {
-    pub(super) fn cross_attention_rows(&self, io: &Io<'_>, (sizes, tiles): (Sizes, RowTiles), out: &mut Recording) {
+    pub(super) fn cross_attention_rows(
+        &self,
+        io: &Io<'_>,
+        (sizes, tiles): (Sizes, RowTiles),
+        tail: Tail,
+        out: &mut Recording,
+    ) {
         let split = tiles.split(sizes.queries, sizes.batch * sizes.heads);
         let call = CrossAttentionRows {
             batch: word(sizes.batch),
@@ -48,11 +55,12 @@ impl Attend {
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
-            v: io.input(value_at(io)),
+            v: io.input(tail.value_at(io)),
+            shortcut: tail.shortcut.unwrap_or(io.input(0)),
             y: io.output(0),
             log_sum: io.output(1),
         };
-        let variant = tiles.build(Variant::of(io.elem(0)).piece("pack_8"));
+        let variant = tiles.build(tail.build(Variant::of(io.elem(0)).piece("pack_8")));
         out.dispatch(&call, variant, Grid::volume(split.parts, sizes.heads, sizes.batch));
     }
 
@@ -88,13 +96,12 @@ impl AttendBackward {
         let (k, v, dy) = (io.input(1), io.input(attend_backward::value_at(io)), io.input(DY));
         let ([a, b], [t, u]) = if asking { ([io.input(0), dy], [k, v]) } else { ([k, v], [io.input(0), dy]) };
         let (rows, tokens) = if asking { (sizes.queries, sizes.keys) } else { (sizes.keys, sizes.queries) };
-        let whole = tokens <= BLOCK;
         let alike = given_alike && !asking;
         let split = tiles.split(rows, sizes.batch * sizes.heads);
         let lot = |channels: usize| split.parts * sizes.batch * tokens * sizes.heads * channels;
         let (of_dt, of_du) = (lot(sizes.depth), if asking { lot(sizes.width) } else { 0 });
         let parts = out.scratch(of_dt + of_du);
-        let asked = if asking && whole { io.input(LOG_SUM) } else { record_rows(io, sizes, out) };
+        let asked = if sizes.in_sight() { io.input(LOG_SUM) } else { record_rows(io, sizes, out) };
         let db = if asking || given_alike { out.scratch(1) } else { io.output(2) };
         for first in (0..tokens).step_by(BLOCK) {
             let call = GradientsByRows {
@@ -116,7 +123,7 @@ impl AttendBackward {
             };
             let variant = Variant::of(io.elem(0)).piece("pack_8");
             let variant = variant.constant("ASKING", asking.into()).constant("ALIKE", alike.into());
-            let variant = variant.constant("WHOLE", whole.into()).constant("MORE", (first > 0).into());
+            let variant = variant.constant("WHOLE", sizes.in_sight().into()).constant("MORE", (first > 0).into());
             out.dispatch(&call, tiles.build_gradients(variant), Grid::volume(split.parts, sizes.heads, sizes.batch));
         }
         match (asking, given_alike) {

@@ -1,5 +1,6 @@
 //! How attention is cut up: which kernel serves a shape, and what of the scores a workgroup takes.
 
+use super::attend_rows::BLOCK;
 use crate::kernel::{Capabilities, Variant, tuning, word};
 
 /// The sizes of an attention.
@@ -56,6 +57,16 @@ impl Sizes {
     /// Whether the many, whose rows are met while the few stand by, are queries.
     pub(super) fn rows_ask(&self) -> bool {
         self.queries >= self.keys
+    }
+
+    /// Whether all keys of a query are in sight at once, wherever its gradients are made: at most [`BLOCK`] of them.
+    pub(super) fn in_sight(&self) -> bool {
+        self.rows_ask() && self.keys <= BLOCK
+    }
+
+    /// A build of the gradients' scalar kernels.
+    pub(super) fn seen(&self, variant: Variant) -> Variant {
+        variant.constant("WHOLE", self.in_sight().into())
     }
 
     /// The tile of self-attention: all queries by all keys. At least 32 lanes, so that channels have some to lie on.

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::{Cut, INPUTS, channels, normalized};
-use super::{AWKWARD, Add, Entry, Fill, Map, MapBackward, by_image, with_tail};
+use super::{AWKWARD, Add, Attend, Entry, Fill, Map, MapBackward, by_image, with_tail};
 use crate::graph::{
-    ByImage, Case, Composition, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor,
-    Value,
+    ByImage, Case, Composition, Draw, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Regrouping,
+    Signature, Tensor, Value,
 };
 use crate::kernel::tuning::{Strips, Width};
 use crate::kernel::{Capabilities, Elem, Grid, Recording, Variant, View, word};
@@ -173,6 +173,21 @@ impl Op for BatchNormFixed {
     fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
         let relu = with_tail(self.relu, inputs > INPUTS, next)?;
         Some(Box::new(Self { relu, ..*self }))
+    }
+
+    /// Weights of attention sum to 1: what normalizes the mean of values normalizes the values as well, and they are fewer.
+    fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
+        let alone = !self.relu && inputs.len() == INPUTS && !inputs[1..].iter().any(|&value| graph.is_updated(value));
+        let Some(node) = graph.maker(inputs[0]).filter(|_| alone) else { return Ok(None) };
+        let (Some(&attend), &[q, k, v]) = (node.op.downcast::<Attend>(), &node.inputs[..]) else { return Ok(None) };
+        let count = |value: Value| graph.graph.tensor(value).shape.count();
+        if node.outputs[0] != inputs[0] || count(v) >= count(inputs[0]) {
+            return Ok(None);
+        }
+        graph.pass(inputs[0]);
+        let values = graph.graph.apply_one(*self, &[&[v], &inputs[1..]].concat())?;
+        let made = graph.graph.apply(attend, &[q, k, values])?;
+        Ok(Some(vec![made[0]]))
     }
 
     fn functions(&self) -> &'static [Function] {

@@ -120,6 +120,7 @@ mod attend_fragments;
 mod attend_maps;
 mod attend_parts;
 mod attend_rows;
+mod attend_shortcut;
 mod attend_tiles;
 mod batch_norm;
 mod batch_norm_again;
@@ -156,6 +157,7 @@ mod sum_rows;
 pub use add::Add;
 pub use attend::Attend;
 pub use attend_backward::AttendBackward;
+pub use attend_shortcut::AttendShortcut;
 pub use batch_norm::BatchNormTrain;
 pub use batch_norm_again::BatchNormAgain;
 pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
@@ -201,6 +203,7 @@ struct Entry {
 const ENTRIES: &[Entry] = &[
     add::ENTRY,
     attend::ENTRY,
+    attend_shortcut::ENTRY,
     batch_norm::ENTRY,
     batch_norm_again::ENTRY,
     batch_norm_fixed::ENTRY,

@@ -265,6 +265,15 @@ def attention():
         inputs = [numbers(n, q, c, seed=12), numbers(n, k, c, seed=13), numbers(n, k, d, seed=14)]
         case(f"attend-{name}", "attend", attributes, function, inputs, (0, 1, 2))
 
+    attributes, function = attend(2, 0.5)
+
+    def projected(q, k, v, shortcut):
+        y, log_sum = function(q, k, v)
+        return F.relu(y + shortcut), log_sum
+
+    inputs = [numbers(2, rows, 6, seed=seed) for rows, seed in ((21, 12), (5, 13), (5, 14), (21, 15))]
+    case("attend_shortcut", "attend_shortcut", {**attributes, "relu": True}, projected, inputs, (0, 1, 2, 3))
+
 
 def clustering():
     unit = lambda *shape, seed: F.normalize(numbers(*shape, seed=seed), dim=-1).float().double()
