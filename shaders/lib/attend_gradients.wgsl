@@ -49,7 +49,9 @@ fn tile_gradients(lane: u32, key_end: u32) -> Tile {
     let p = select(vec4<f32>(), exp(scores - log_sum), exists);
     var c: f32;
     if WHOLE == 1u {
-        c = sum_of_query(dot(p, dp), lane);
+        // P made again sums to 1 but for what exp errs by, which is the same for all.
+        let sum = sum_of_query(dot(p, dp), lane);
+        c = sum / sum_of_query(dot(p, vec4(1.0)), lane);
     } else {
         c = rows[2u * query_row(row) + 1u];
     }

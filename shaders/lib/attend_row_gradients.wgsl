@@ -47,10 +47,11 @@ fn make_maps(dps: ptr<function, Items>, log_sums: ptr<function, Items>, cs: ptr<
                 p[i] = select(vec4<f32>(), exp(score - (*log_sums)[turn * ITEMS + i]), exists & vec4(row < rows));
                 var c = (*cs)[turn * ITEMS + i];
                 if ASKING * WHOLE == 1u {
-                    var sum = dot(p[i], dp); // of four lanes, side by side
-                    sum += subgroupShuffleXor(sum, 1u);
-                    sum += subgroupShuffleXor(sum, 2u);
-                    c = vec4(sum);
+                    // Of four lanes, side by side. P made again sums to 1 but for what exp errs by, which is the same for all.
+                    var sums = vec2(dot(p[i], dp), dot(p[i], vec4(1.0)));
+                    sums += subgroupShuffleXor(sums, 1u);
+                    sums += subgroupShuffleXor(sums, 2u);
+                    c = vec4(sums.x / select(1.0, sums.y, sums.y > 0.0));
                 }
                 ds[i] = params.scale * p[i] * (dp - c);
                 most = max(most, largest_of(abs(ds[i])));

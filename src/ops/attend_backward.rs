@@ -271,7 +271,10 @@ impl AttendBackward {
                 let weight =
                     |key: usize| (dot(asked, known(key)) * scale - log_sum.data[image_head * queries + query]).exp();
                 let mean = match sizes.in_sight() {
-                    true => (0..keys).map(|key| weight(key) * dot(wanted, value(key))).sum(),
+                    true => {
+                        let sum = (0..keys).map(|key| weight(key) * dot(wanted, value(key))).sum::<T>();
+                        sum / (0..keys).map(weight).sum::<T>()
+                    }
                     false => dot(wanted, &y.data[row * width..][..width]),
                 };
                 for key in 0..keys {
