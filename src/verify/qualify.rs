@@ -55,8 +55,8 @@ fn failure(options: &OpenOptions) -> Option<String> {
     })
 }
 
-/// The smallest cases that together run every kernel that multiplies cooperative matrices, of `gradients_by_rows` both the
-/// ways that it finds its tokens; then, told to take such tiles, every kernel that rows can stream past.
+/// The smallest cases that together run every kernel that multiplies cooperative matrices, of `gradients_by_rows` each of its
+/// forms; then, told to take such tiles, every kernel that rows can stream past.
 fn probes(machine: &Capabilities) -> Vec<(Case, Option<Tiles>)> {
     let size = |case: &Case| case.inputs.iter().map(|input| input.shape.count()).sum::<usize>();
     let mut cases: Vec<Case> = ops::cases().into_iter().filter(|case| case.real.is_none()).collect();
@@ -77,15 +77,16 @@ fn probes(machine: &Capabilities) -> Vec<(Case, Option<Tiles>)> {
     probes
 }
 
-/// The kernels of a case that multiply cooperative matrices, each with whether its tokens are in workgroup memory, and whether
-/// rows stream past.
-fn cooperative_kernels(case: &Case, machine: &Capabilities) -> HashSet<(&'static str, Option<u32>, bool)> {
+/// The kernels of a case that multiply cooperative matrices, each with which side asks and how many sides' tokens stay in
+/// registers at once, where it has a say in that, and whether rows stream past.
+fn cooperative_kernels(case: &Case, machine: &Capabilities) -> HashSet<(&'static str, Option<[u32; 2]>, bool)> {
     let recordings = recordings(case, Elem::F16, machine).unwrap_or_default();
     let dispatches = recordings.iter().flat_map(|recording| &recording.dispatches);
     let cooperative = dispatches.filter(|dispatch| dispatch.variant.is_cooperative());
     let key = |dispatch: &Dispatch| {
-        let variant = &dispatch.variant;
-        (dispatch.kernel.name, variant.constants().get("LOCAL").copied(), variant.has("stream"))
+        let constants = dispatch.variant.constants();
+        let form = constants.get("SIDES").map(|&sides| [constants["ASKING"], sides]);
+        (dispatch.kernel.name, form, dispatch.variant.has("stream"))
     };
     cooperative.map(key).collect()
 }
@@ -121,7 +122,7 @@ mod tests {
         }
         let streamed = |kernel| probed.contains(&(kernel, None, true)) && probed.contains(&(kernel, None, false));
         assert!(streamed("matmul/multiply") && streamed("conv_norm/forward"), "{probed:?}");
-        let gradients = |local| ("attend/gradients_by_rows", Some(local), false);
-        assert!(probed.contains(&gradients(0)) && probed.contains(&gradients(1)), "{probed:?}");
+        let gradients = |asking, sides| probed.contains(&("attend/gradients_by_rows", Some([asking, sides]), false));
+        assert!(gradients(0, 1) && gradients(0, 2) && gradients(1, 1) && gradients(1, 2), "{probed:?}");
     }
 }
