@@ -1,11 +1,11 @@
 // y = f(softmax over keys(q k^T scale) v + shortcut), f and shortcut if RELU and SHORTCUT = 1; log_sum = max + ln sum of exp: `cross_attention` on cooperative matrices.
-// One workgroup `split` queries (x) of a head (y) and image (z), which it meets ROWS at a time; the next rows are under way
-// while these are worked on. The keys, TOKEN_BLOCKS blocks of them, and their values stay in registers.
+// Workgroups (x) of a head (y) and image (z) take ROWS queries each by turns, `stride` queries from one turn to the next; these
+// are under way while others are worked on. The keys, TOKEN_BLOCKS blocks of them, and their values stay in registers.
 // needs attend_products
 // needs attend_place
 // constants SHORTCUT=0 RELU=0
 
-struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
+struct Params { batch: u32, queries: u32, keys: u32, heads: u32, stride: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<strip>; // [batch, queries, heads, DEPTH]
 @group(0) @binding(2) var<storage, read> k: array<strip>; // [batch, keys, heads, DEPTH]
@@ -38,8 +38,8 @@ fn scores_of(row: u32, key_group: u32) -> vec4<f32> {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     head = group.y;
     image = group.z;
-    let begin = group.x * params.split;
-    let end = min(begin + params.split, params.queries);
+    let begin = group.x * ROWS;
+    let end = params.queries;
     let subgroup = lane / SUBGROUP;
     let column = subgroup * COLUMNS * FRAGMENT;
 
@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
         queries[i] = query_strip(begin, end, lane + i * WORKGROUP);
     }
-    for (var first = begin; first < end; first += ROWS) {
+    for (var first = begin; first < end; first += params.stride) {
         workgroupBarrier(); // every lane is done with the last rows
         for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
             let at = lane + i * WORKGROUP;
@@ -79,7 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
-            queries[i] = query_strip(first + ROWS, end, lane + i * WORKGROUP);
+            queries[i] = query_strip(first + params.stride, end, lane + i * WORKGROUP);
         }
         add_products(&known, DEPTH, 0u, 0u, subgroup); // inline
         workgroupBarrier();

@@ -4,10 +4,11 @@
 //
 //   P = exp(scale a t^T - log_sum), dP = b u^T, dS = scale P (dP - c)      a, b of rows, t, u of tokens
 //   rows:    da = dS t, db = P u               (b is a: da takes both)     queries: a = q, b = dy; keys: a = k, b = v
-//   tokens:  dt = dS^T a, du = P^T b           in parts of `split` rows    queries: t = k, u = v;  keys: t = q, u = dy
+//   tokens:  dt = dS^T a, du = P^T b           in parts, one a workgroup   queries: t = k, u = v;  keys: t = q, u = dy
 //
 // c = rowsum(P dP) of a query: in sight where rows ask BLOCK tokens at most (WHOLE = 1), else rowsum(dy y), found before.
-// One workgroup `split` rows (x) of a head (y) and image (z), ROWS at a time; the next are under way while these are worked on.
+// Workgroups (x) of a head (y) and image (z) take ROWS rows each by turns, `stride` rows from one turn to the next; these are under
+// way while others are worked on.
 // The tokens, BLOCK from `first` on, stay in registers. MORE = 1: da and db hold what earlier tokens gave them, and take more.
 // TILES = 2: a and b stand in workgroup memory together, else one after the other. SLOTS = 2: blocks of sums leave by two places
 // of a subgroup in turns, which saves a barrier each.
@@ -15,7 +16,7 @@
 // needs attend_place
 // constants MORE=0 SLOTS=1
 
-struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, first: u32, scale: f32 }
+struct Params { batch: u32, queries: u32, keys: u32, heads: u32, stride: u32, first: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<strip>; // [batch, rows, heads, DEPTH]
 @group(0) @binding(2) var<storage, read> b: array<strip>; // [batch, rows, heads, WIDTH]
@@ -159,8 +160,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     image = group.z;
     let rows = select(params.keys, params.queries, ASKING == 1u);
     let tokens = select(params.queries, params.keys, ASKING == 1u);
-    let begin = group.x * params.split;
-    let end = min(begin + params.split, rows);
+    let begin = group.x * ROWS;
+    let end = rows;
     let subgroup = lane / SUBGROUP;
     let depth_column = subgroup * DEPTH_COLUMNS * FRAGMENT;
     let width_column = subgroup * COLUMNS * FRAGMENT;
@@ -226,7 +227,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < WIDTH_LOADS * (1u - ALIKE); i++) { // unroll
         of_b[i] = b_strip(begin, end, lane + i * WORKGROUP);
     }
-    for (var first = begin; first < end; first += ROWS) {
+    for (var first = begin; first < end; first += params.stride) {
         workgroupBarrier(); // every lane is done with the last rows
         if TOGETHER {
             keep_a(&of_a, lane); // inline
@@ -243,11 +244,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
-            of_a[i] = a_strip(select(first, first + ROWS, TOGETHER), end, lane + i * WORKGROUP);
+            of_a[i] = a_strip(select(first, first + params.stride, TOGETHER), end, lane + i * WORKGROUP);
         }
         if TILES == 2u {
             for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
-                of_b[i] = b_strip(first + ROWS, end, lane + i * WORKGROUP);
+                of_b[i] = b_strip(first + params.stride, end, lane + i * WORKGROUP);
             }
         }
         if SIDES == 2u {
@@ -262,7 +263,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 keep_a(&of_a, lane); // inline
                 // Where rows ask, b is needed once more for this tile.
                 for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
-                    of_b[i] = b_strip(first + (1u - ASKING) * ROWS, end, lane + i * WORKGROUP);
+                    of_b[i] = b_strip(first + (1u - ASKING) * params.stride, end, lane + i * WORKGROUP);
                 }
                 workgroupBarrier(); // scores go where the gradients were
             }
@@ -307,7 +308,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             keep_b(&of_b, lane); // inline
             workgroupBarrier();
             for (var i = 0u; i < WIDTH_LOADS; i++) { // unroll
-                of_b[i] = b_strip(first + ROWS, end, lane + i * WORKGROUP);
+                of_b[i] = b_strip(first + params.stride, end, lane + i * WORKGROUP);
             }
             for (var r = 0u; r < ROW_BLOCKS; r++) {
                 add_to_du(&du, r, width_column); // inline
@@ -317,7 +318,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     workgroupBarrier(); // every lane is done with the last rows
     let per_part = params.batch * tokens * params.heads;
-    let of_du = (rows + params.split - 1u) / params.split * per_part * (DEPTH / 4u);
+    let of_du = params.stride / ROWS * per_part * (DEPTH / 4u);
     for (var column = 0u; column < DA_COLUMNS + DU_COLUMNS; column++) { // unroll
         for (var s = 0u; s < FRAGMENTS * FRAGMENTS; s++) { // unroll
             var part: FragmentSum;

@@ -1,6 +1,6 @@
 // y = softmax over keys(q k^T scale) v; log_sum = max + ln sum of exp: `softmax_pool` on cooperative matrices.
-// One workgroup BLOCK queries of a head (x), `split` keys (y), which it meets ROWS at a time, and an image (z). The next rows are under
-// way while these are worked on. Weights are exp(score - reference) in f16, divided by their sum at the very end: over many
+// One workgroup BLOCK queries of a head (x) and image (z). Workgroups (y) take ROWS keys each by turns, `stride` keys from one
+// turn to the next; these are under way while others are worked on. Weights are exp(score - reference) in f16, divided by their sum at the very end: over many
 // pixels normalized ones would be subnormal. The reference is the largest score so far, or a little less: sums are rescaled
 // only when it is exceeded by more than HEADROOM, which seldom happens after the first rows.
 // needs attend_rows
@@ -8,7 +8,7 @@
 // needs attend_place
 // constants ALIKE=0
 
-struct Params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
+struct Params { batch: u32, queries: u32, keys: u32, heads: u32, stride: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<strip>; // [batch, queries, heads, DEPTH]
 @group(0) @binding(2) var<storage, read> k: array<strip>; // [batch, keys, heads, DEPTH]
@@ -98,8 +98,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     head = group.x % params.heads;
     let part_number = group.y;
     image = group.z;
-    let begin = part_number * params.split;
-    let end = min(begin + params.split, params.keys);
+    let begin = part_number * ROWS;
+    let end = params.keys;
     let subgroup = lane / SUBGROUP;
     let token = lane / TOKEN_LANES;
     let slot = lane % TOKEN_LANES;
@@ -124,7 +124,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
         keys[i] = key_strip(begin, end, lane + i * WORKGROUP);
     }
-    for (var first = begin; first < end; first += ROWS) {
+    for (var first = begin; first < end; first += params.stride) {
         workgroupBarrier(); // every lane is done with the last rows
         for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
             let at = lane + i * WORKGROUP;
@@ -137,7 +137,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         } else {
             for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
-                keys[i] = key_strip(first + ROWS, end, lane + i * WORKGROUP);
+                keys[i] = key_strip(first + params.stride, end, lane + i * WORKGROUP);
             }
         }
         add_scores(&asked, subgroup); // inline
@@ -178,7 +178,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 rows_tile[at / WIDTH_STRIPS * ROW_STRIPS + at % WIDTH_STRIPS] = kept(values[i]);
             }
             for (var i = 0u; i < DEPTH_LOADS; i++) { // unroll
-                keys[i] = key_strip(first + ROWS, end, lane + i * WORKGROUP);
+                keys[i] = key_strip(first + params.stride, end, lane + i * WORKGROUP);
             }
         }
         let raises = workgroupUniformLoad(&raised); // also a barrier: weights and values are there

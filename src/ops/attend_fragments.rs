@@ -13,7 +13,7 @@ use crate::kernel::{Grid, Recording, Variant, word};
 kernel! {
     /// [`SoftmaxPool`] on cooperative matrices.
     struct SoftmaxPoolRows = "attend/softmax_pool_rows" {
-        params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
+        params { batch: u32, queries: u32, keys: u32, heads: u32, stride: u32, scale: f32 }
         read { q, k, v }
         write { y, log_sum }
     }
@@ -22,7 +22,7 @@ kernel! {
 kernel! {
     /// [`CrossAttention`] on cooperative matrices.
     struct CrossAttentionRows = "attend/cross_attention_rows" {
-        params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, scale: f32 }
+        params { batch: u32, queries: u32, keys: u32, heads: u32, stride: u32, scale: f32 }
         read { q, k, v, shortcut }
         write { y, log_sum }
     }
@@ -31,7 +31,7 @@ kernel! {
 kernel! {
     /// Few tokens and many rows, on cooperative matrices.
     struct GradientsByRows = "attend/gradients_by_rows" {
-        params { batch: u32, queries: u32, keys: u32, heads: u32, split: u32, first: u32, scale: f32 }
+        params { batch: u32, queries: u32, keys: u32, heads: u32, stride: u32, first: u32, scale: f32 }
         read { a, b, t, u, asked }
         write { da, db, parts }
     }
@@ -51,7 +51,7 @@ impl Attend {
             queries: word(sizes.queries),
             keys: word(sizes.keys),
             heads: word(sizes.heads),
-            split: word(split.each),
+            stride: tiles.stride(split),
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
@@ -73,7 +73,7 @@ impl Attend {
             queries: word(sizes.queries),
             keys: word(sizes.keys),
             heads: word(sizes.heads),
-            split: word(split.each),
+            stride: tiles.stride(split),
             scale: self.scale as f32,
             q: io.input(0),
             k: io.input(1),
@@ -109,7 +109,7 @@ impl AttendBackward {
                 queries: word(sizes.queries),
                 keys: word(sizes.keys),
                 heads: word(sizes.heads),
-                split: word(split.each),
+                stride: tiles.stride(split),
                 first: word(first),
                 scale: self.scale as f32,
                 a,

@@ -147,7 +147,7 @@ impl RowTiles {
         tiles + self.blocks() * BLOCK * BLOCK * 4 + weights + others
     }
 
-    /// `count` rows shared out among workgroups, where `groups` of them would run if nothing were split.
+    /// `count` rows shared out among workgroups, of which each takes some by turns, where `groups` of them would run if nothing were split.
     pub(super) fn split(&self, count: usize, groups: usize) -> Split {
         let tiles = count.div_ceil(self.rows);
         let slots = MULTIPROCESSORS * if self.subgroups == MOST { 1 } else { 2 };
@@ -156,6 +156,12 @@ impl RowTiles {
         let wanted = (1..=tiles).map(|parts| tiles.div_ceil(parts)).min_by_key(|&each| takes(each));
         let each = wanted.unwrap_or(1) * self.rows;
         Split { each, parts: count.div_ceil(each) }
+    }
+
+    /// From one of a workgroup's tiles to its next, in rows: all take neighbors by turns, so that what is under way at a time is
+    /// near together in memory.
+    pub(super) fn stride(&self, split: Split) -> u32 {
+        word(split.parts * self.rows)
     }
 
     /// The build.

@@ -163,7 +163,7 @@ impl Tile {
 /// A long sum cut into parts that workgroups take separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Split {
-    /// Rows of a part.
+    /// Rows of a part at most.
     pub each: usize,
     /// Parts.
     pub parts: usize,
