@@ -109,7 +109,7 @@ fn the_gradient_of_a_whole_network_is_its_derivative() {
         let images = graph.input("images", Tensor::f32([3, 6, 6, 2]));
         let labels = graph.input("labels", Tensor::new([3], Elem::U32));
         let logits = network.logits(&mut graph, &mut parameters, images, Mode::Train).expect("fits");
-        let loss = graph.apply(CrossEntropy, &[logits, labels]).expect("fits")[0];
+        let loss = graph.apply(CrossEntropy::default(), &[logits, labels]).expect("fits")[0];
         let forward = graph.clone();
         let one = graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[]).expect("fits");
         let learned: Vec<Value> = graph

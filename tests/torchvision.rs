@@ -61,7 +61,7 @@ impl Subject {
         let images = graph.input("images", Tensor::f32([2, 64, 64, 3]));
         let labels = graph.input("labels", Tensor::new([2], Elem::U32));
         let logits = self.network.model().logits(&mut graph, &mut parameters, images, mode)?;
-        let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
+        let loss = graph.apply(CrossEntropy::default(), &[logits, labels])?[0];
         Ok((graph, parameters, [logits, loss]))
     }
 

@@ -1,5 +1,5 @@
 // dgain = sum_block block_dgain, dbias = sum_block block_dbias; and what `backward_x` needs of a channel:
-// scale = gain inv_std, shift = dbias / rows, tilt = inv_std dgain / rows.
+// scale = gain inv_std, shift = scale dbias / rows, tilt = scale inv_std dgain / rows.
 // A workgroup takes a strip of channels; its lanes walk down the blocks.
 // needs strip_sum
 
@@ -33,8 +33,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         dbias[column] = bias_sum;
         let rows = f32(params.rows);
         slopes[column] = mean[column];
-        slopes[params.columns + column] = gain[column] * inv_std[column];
-        slopes[2u * params.columns + column] = bias_sum / rows;
-        slopes[3u * params.columns + column] = inv_std[column] * gain_sum / rows;
+        // One row is its own mean: y does not move when it does, not even by a rounding.
+        let scale = select(gain[column] * inv_std[column], floats(), params.rows == 1u);
+        slopes[params.columns + column] = scale;
+        slopes[2u * params.columns + column] = scale * bias_sum / rows;
+        slopes[3u * params.columns + column] = scale * inv_std[column] * gain_sum / rows;
     }
 }

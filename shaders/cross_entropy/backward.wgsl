@@ -1,16 +1,17 @@
-// dlogits = dloss (exp(logits - log_sum) - [k = label]) / rows.
-// One lane an element.
+// dlogits = dloss (exp(logits - log_sum) - [k = label]) / counted, and 0 where the label is to be ignored. If none is, all rows are
+// counted, and the binding of `counted` holds the labels, unread. One lane an element.
 // needs elem_f32 | elem_f16
 // needs index
-// constants WORKGROUP=256
+// constants WORKGROUP=256 IGNORES=0
 
-struct Params { rows: u32, classes: u32 }
+struct Params { rows: u32, classes: u32, ignored: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<elem>;
-@group(0) @binding(2) var<storage, read> labels: array<u32>;
-@group(0) @binding(3) var<storage, read> log_sum: array<f32>;
-@group(0) @binding(4) var<storage, read> dloss: array<f32>;
-@group(0) @binding(5) var<storage, read_write> dlogits: array<elem>;
+@group(0) @binding(1) var<storage, read> logits: array<elem>; // [rows, classes]
+@group(0) @binding(2) var<storage, read> labels: array<u32>; // [rows]
+@group(0) @binding(3) var<storage, read> counted: array<u32>; // [1]
+@group(0) @binding(4) var<storage, read> log_sum: array<f32>; // [rows]
+@group(0) @binding(5) var<storage, read> dloss: array<f32>; // [1]
+@group(0) @binding(6) var<storage, read_write> dlogits: array<elem>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -27,6 +28,11 @@ fn main(
         if label >= params.classes {
             slope = bitcast<f32>(label | 0x7fc00000u); // NaN, as the loss
         }
-        dlogits[at] = elem(dloss[0] * slope / f32(params.rows));
+        var divisor = f32(params.rows);
+        if IGNORES == 1u {
+            divisor = f32(max(counted[0], 1u));
+        }
+        let ignored = IGNORES == 1u && label == params.ignored;
+        dlogits[at] = elem(select(dloss[0] * slope / divisor, 0.0, ignored));
     }
 }

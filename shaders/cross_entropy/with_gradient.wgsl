@@ -1,18 +1,18 @@
-// row_loss = ln(sum_k exp(logits_k)) - logits_label; dlogits = seed (exp(logits - ln(sum_k exp(logits_k))) - [k = label]) / rows.
-// A workgroup takes a row, its lanes stride over the classes: what the loss read of memory is near when its gradient reads it.
-// Without a seed that is 1, and its binding holds the labels, unread.
+// row_loss = ln(sum_k exp(logits_k)) - logits_label; dlogits = seed (exp(logits - ln(sum_k exp(logits_k))) - [k = label]) / counted; both
+// are 0 where the label is to be ignored. ROW_LANES lanes a row, which hold it where it is short: logits are read once then.
+// Without a seed that is 1; if none is ignored all rows are counted. The bindings of these hold the labels then, unread.
 // needs elem_f32 | elem_f16
 // needs log_sum
-// needs index
-// constants WORKGROUP=256 SEEDED=1
+// constants SEEDED=1
 
-struct Params { rows: u32, classes: u32 }
+struct Params { rows: u32, columns: u32, classes: u32, ignored: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<elem>;
-@group(0) @binding(2) var<storage, read> labels: array<u32>;
-@group(0) @binding(3) var<storage, read> seed: array<f32>;
-@group(0) @binding(4) var<storage, read_write> row_loss: array<f32>;
-@group(0) @binding(5) var<storage, read_write> dlogits: array<elem>;
+@group(0) @binding(1) var<storage, read> logits: array<elems>; // [rows, columns]
+@group(0) @binding(2) var<storage, read> labels: array<u32>; // [rows]
+@group(0) @binding(3) var<storage, read> counted: array<u32>; // [1]
+@group(0) @binding(4) var<storage, read> seed: array<f32>; // [1]
+@group(0) @binding(5) var<storage, read_write> row_loss: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dlogits: array<elems>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -20,29 +20,39 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = folded(group, groups);
-    if row >= params.rows {
+    let own = folded(group, groups) * ROWS_AT_ONCE + lane / ROW_LANES;
+    // Lanes past the last row walk over it once more and write nothing: barriers want them all.
+    let row = min(own, params.rows - 1u);
+    var held: Row;
+    let log_of_row = log_of_sum(&held, row, lane);
+    if own >= params.rows {
         return;
     }
-    let start = row * params.classes;
-    let log_of_row = log_of_sum(start, lane);
     let label = labels[row];
-    let unknown = bitcast<f32>(label | 0x7fc00000u); // NaN: a label that is no class must be seen
-    if lane == 0u {
-        row_loss[row] = unknown;
-        if label < params.classes {
-            row_loss[row] = log_of_row - f32(logits[start + label]);
-        }
+    if lane % ROW_LANES == 0u {
+        row_loss[row] = loss_of(row, label, log_of_row);
     }
     var factor = 1.0;
     if SEEDED == 1u {
         factor = seed[0];
     }
-    for (var k = lane; k < params.classes; k += WORKGROUP) {
-        var slope = exp(f32(logits[start + k]) - log_of_row) - select(0.0, 1.0, k == label);
-        if label >= params.classes {
-            slope = unknown;
+    var divisor = f32(params.rows);
+    if IGNORES == 1u {
+        divisor = f32(max(counted[0], 1u));
+    }
+    for (var start = lane % ROW_LANES; start < params.columns; start += CHUNK) {
+        if WHOLE == 0u {
+            load_row(&held, row, start);
         }
-        dlogits[start + k] = elem(factor * slope / f32(params.rows));
+        for (var i = 0u; i < HELD; i++) { // unroll
+            if is_inside(start, i) {
+                let hits = elements_of(start + i * ROW_LANES) == words(label);
+                var slope = exp(held[i] - log_of_row) - select(floats(), floats(1.0), hits);
+                if label >= params.classes {
+                    slope = floats(bitcast<f32>(label | 0x7fc00000u)); // NaN, as the loss
+                }
+                dlogits[strip_at(row, start, i)] = elems(select(factor * slope / divisor, floats(), flags(is_ignored(label))));
+            }
+        }
     }
 }

@@ -1,38 +1,50 @@
-// The logarithm of a sum of exponentials, over a row of `logits` of `params.classes` numbers from `start` on. A workgroup takes the
-// row, its lanes stride over it, and load several numbers before they work on any; the largest is taken out first, so that no
-// exponential overflows.
-// needs reduce
-// needs elem_f32 | elem_f16
+// The logarithm of a sum of exponentials over each row of `logits`, and what a row loses by its label. The largest is taken out first, so
+// that no exponential overflows.
+// needs rows
+// constants IGNORES=0
 
-const LOGITS: u32 = 8u;
+alias Row = array<floats, HELD>;
 
-// A lane's i-th number of those from k on; past the end the last one.
-fn logit(start: u32, k: u32, i: u32) -> f32 {
-    return f32(logits[start + min(k + i * WORKGROUP, params.classes - 1u)]);
+fn load_row(held: ptr<function, Row>, row: u32, start: u32) {
+    for (var i = 0u; i < HELD; i++) { // unroll
+        (*held)[i] = floats(logits[strip_at(row, start, i)]); // past the end the last one, again
+    }
 }
 
-// Every lane must call, in uniform control flow; every lane gets it.
-fn log_of_sum(start: u32, lane: u32) -> f32 {
+// Every lane must call, in uniform control flow; every lane gets its row's, and has in `held` what it loaded last.
+fn log_of_sum(held: ptr<function, Row>, row: u32, lane: u32) -> f32 {
+    let first = lane % ROW_LANES;
     // Every lane starts from a number of the row, so that no infinity has to be written.
-    var largest = f32(logits[start]);
-    var known: array<f32, LOGITS>;
-    for (var k = lane; k < params.classes; k += LOGITS * WORKGROUP) {
-        for (var i = 0u; i < LOGITS; i++) { // unroll
-            known[i] = logit(start, k, i);
-        }
-        for (var i = 0u; i < LOGITS; i++) { // unroll
-            largest = max(largest, known[i]);
+    var largest = floats(logits[strip_at(row, first, 0u)]);
+    for (var start = first; start < params.columns; start += CHUNK) {
+        load_row(held, row, start);
+        for (var i = 0u; i < HELD; i++) { // unroll
+            largest = max(largest, (*held)[i]);
         }
     }
-    largest = workgroup_max(largest, lane);
-    var sum = 0.0;
-    for (var k = lane; k < params.classes; k += LOGITS * WORKGROUP) {
-        for (var i = 0u; i < LOGITS; i++) { // unroll
-            known[i] = logit(start, k, i);
+    let top = row_max(peak(largest), lane);
+    var sums = floats();
+    for (var start = first; start < params.columns; start += CHUNK) {
+        if WHOLE == 0u {
+            load_row(held, row, start);
         }
-        for (var i = 0u; i < LOGITS; i++) { // unroll
-            sum += select(0.0, exp(known[i] - largest), k + i * WORKGROUP < params.classes);
+        for (var i = 0u; i < HELD; i++) { // unroll
+            sums += select(floats(), exp((*held)[i] - top), flags(is_inside(start, i)));
         }
     }
-    return largest + log(workgroup_sum(sum, lane));
+    return top + log(row_sum(total(sums), lane));
+}
+
+fn is_ignored(label: u32) -> bool {
+    return IGNORES == 1u && label == params.ignored;
+}
+
+fn loss_of(row: u32, label: u32, log_of_row: f32) -> f32 {
+    var loss = bitcast<f32>(label | 0x7fc00000u); // NaN: a label that is no class must be seen in the loss
+    if label < params.classes {
+        let strip = strip_of(label);
+        let logit = select(floats(), floats(logits[row * params.columns + strip]), elements_of(strip) == words(label));
+        loss = log_of_row - total(logit);
+    }
+    return select(loss, 0.0, is_ignored(label));
 }

@@ -73,6 +73,9 @@ pub(super) fn channels(x: &Tensor, vectors: &[(&str, &Tensor)]) -> Result<usize,
 
 /// How the rows of x, all axes but the last as one, are cut among workgroups.
 pub(super) struct Cut {
+    /// Sets of rows that have statistics of their own.
+    pub(super) images: usize,
+    /// Rows of a set.
     pub(super) rows: usize,
     pub(super) channels: usize,
     pub(super) width: Width,
@@ -81,14 +84,19 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// For what is normalized.
+    /// For what is normalized over all its rows.
     pub(super) fn of(machine: &Capabilities, x: &Tensor) -> Self {
+        Self::of_images(machine, x, 1)
+    }
+
+    /// For so many images that are normalized each by itself.
+    pub(super) fn of_images(machine: &Capabilities, x: &Tensor, images: usize) -> Self {
         let channels = x.shape.last().copied().unwrap_or(1);
-        let rows = x.shape.count() / channels;
+        let rows = x.shape.count() / channels / images;
         let width = tuning::width(channels);
-        let strips = Strips::of(machine, rows, channels / width.elements());
+        let strips = Strips::of_each(machine, images, rows, channels / width.elements());
         let variant = strips.build(Variant::of(x.elem).piece(width.piece()));
-        Self { rows, channels, width, strips, variant }
+        Self { images, rows, channels, width, strips, variant }
     }
 
     /// What a lane works on at once, counted along a row.
@@ -97,7 +105,12 @@ impl Cut {
     }
 
     pub(super) fn grid(&self) -> Grid {
-        Grid::volume(self.strips.across, self.strips.blocks, 1)
+        Grid::volume(self.strips.across, self.strips.blocks, self.images)
+    }
+
+    /// A number a channel of every block.
+    pub(super) fn partial(&self, out: &mut Recording) -> View {
+        out.scratch(self.images * self.strips.blocks * self.channels)
     }
 
     /// The build and the grid of a kernel that merges what so many blocks left.
@@ -144,8 +157,7 @@ pub(super) struct Blocks {
 /// The call that takes moments of x.
 pub(super) fn statistics(cut: &Cut, x: View, out: &mut Recording) -> Blocks {
     let (count, rows_each) = (cut.strips.blocks, cut.strips.rows_each);
-    let (origin, mean, m2) =
-        (out.scratch(cut.channels), out.scratch(count * cut.channels), out.scratch(count * cut.channels));
+    let (origin, mean, m2) = (out.scratch(cut.images * cut.channels), cut.partial(out), cut.partial(out));
     let (rows, columns) = (word(cut.rows), cut.columns());
     out.dispatch(
         &Statistics { rows, columns, rows_each: word(rows_each), x, origin, block_mean: mean, block_m2: m2 },

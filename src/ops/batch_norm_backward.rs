@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::batch_norm::{Cut, channels};
 use super::{Map, MapBackward};
 use crate::graph::{Case, Composition, Cost, Draw, Function, Graph, Io, Maths, Op, Signature, Tensor, Value};
-use crate::kernel::{Recording, word};
+use crate::kernel::{Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
 /// x [.., C], gain, mean, inv_std `f32 [C]`, dy [.., C] → dx [.., C], dgain, dbias `f32 [C]`.
@@ -47,7 +47,7 @@ kernel! {
 }
 
 /// Numbers that `backward_x` needs of a channel: mean, scale, shift, tilt.
-const SLOPES: usize = 4;
+pub(super) const SLOPES: usize = 4;
 
 /// Which inputs are x, gain, mean, inv_std, dy and y; without ReLU dy is named again, and not read as y.
 type Places = [usize; 6];
@@ -72,25 +72,54 @@ fn cost(inputs: &[Tensor], outputs: &[Tensor], places: Places) -> Cost {
     }
 }
 
+/// What was normalized, and the gradient of what came of it; y where ReLU stood behind.
+#[derive(Clone, Copy)]
+pub(super) struct Behind {
+    pub(super) x: View,
+    pub(super) dy: View,
+    pub(super) y: Option<View>,
+}
+
+impl Behind {
+    fn build(self, cut: &Cut) -> Variant {
+        cut.variant.clone().constant("RELU", self.y.is_some().into())
+    }
+}
+
+/// The call that sums up the gradients of gain and bias over blocks of rows: a number a channel of every block.
+pub(super) fn sums(cut: &Cut, of: Behind, [mean, inv_std]: [View; 2], out: &mut Recording) -> [View; 2] {
+    let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
+    let [block_dgain, block_dbias] = [cut.partial(out), cut.partial(out)];
+    let Behind { x, dy, y } = of;
+    let y = y.unwrap_or(dy);
+    out.dispatch(
+        &BackwardSums { rows, columns, rows_each, x, mean, inv_std, dy, y, block_dgain, block_dbias },
+        of.build(cut),
+        cut.grid(),
+    );
+    [block_dgain, block_dbias]
+}
+
+/// The call that makes the gradient of x of [`SLOPES`] numbers a channel of every image.
+pub(super) fn slope_x(cut: &Cut, of: Behind, slopes: View, dx: View, out: &mut Recording) {
+    let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
+    let Behind { x, dy, y } = of;
+    let y = y.unwrap_or(dy);
+    out.dispatch(&BackwardX { rows, columns, rows_each, x, dy, y, slopes, dx }, of.build(cut), cut.grid());
+}
+
 fn record(io: &Io<'_>, out: &mut Recording, places: Places) {
     let [x, gain, mean, inv_std, dy, y] = places.map(|at| io.input(at));
     let cut = Cut::of(io.machine, &io.inputs[places[0]]);
-    let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
-    let partial = cut.strips.blocks * cut.channels;
-    let (block_dgain, block_dbias) = (out.scratch(partial), out.scratch(partial));
     let slopes = out.scratch(SLOPES * cut.channels);
-    let variant = cut.variant.clone().constant("RELU", (places == BEHIND_RELU).into());
-    out.dispatch(
-        &BackwardSums { rows, columns, rows_each, x, mean, inv_std, dy, y, block_dgain, block_dbias },
-        variant.clone(),
-        cut.grid(),
-    );
+    let of = Behind { x, dy, y: (places == BEHIND_RELU).then_some(y) };
+    let [block_dgain, block_dbias] = sums(&cut, of, [mean, inv_std], out);
     let (merging, grid) = cut.merging(io.machine, cut.strips.blocks);
     out.dispatch(
         &BackwardMerge {
             blocks: word(cut.strips.blocks),
             columns: word(cut.channels),
-            rows,
+            rows: word(cut.rows),
             block_dgain,
             block_dbias,
             gain,
@@ -103,8 +132,7 @@ fn record(io: &Io<'_>, out: &mut Recording, places: Places) {
         merging,
         grid,
     );
-    let call = BackwardX { rows, columns, rows_each, x, dy, y, slopes, dx: io.output(0) };
-    out.dispatch(&call, variant, cut.grid());
+    slope_x(&cut, of, slopes, io.output(0), out);
 }
 
 impl Op for BatchNormBackward {

@@ -60,10 +60,11 @@ kernel! {
     }
 }
 
-/// The call that adds up what so many blocks of rows left of the gradients of a gain and a bias, each of so many columns.
+/// The call that adds up what so many blocks of rows left of the gradients of a gain and a bias, each of so many columns, in so many
+/// sets of blocks.
 pub(super) fn merge_sums(
     machine: &Capabilities,
-    [blocks, columns]: [usize; 2],
+    [sets, blocks, columns]: [usize; 3],
     [block_dgain, block_dbias]: [View; 2],
     [dgain, dbias]: [View; 2],
     out: &mut Recording,
@@ -72,7 +73,7 @@ pub(super) fn merge_sums(
     out.dispatch(
         &BackwardMerge { blocks: word(blocks), columns: word(columns), block_dgain, block_dbias, dgain, dbias },
         strips.build(Variant::of(Elem::F32).piece(Width::One.piece())),
-        Grid::volume(strips.across, 1, 1),
+        Grid::volume(strips.across, 1, sets),
     );
 }
 
@@ -224,8 +225,7 @@ impl Op for BatchNormFixedBackward {
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let cut = Cut::of(io.machine, &io.inputs[0]);
-        let partial = cut.strips.blocks * cut.channels;
-        let (block_dgain, block_dbias) = (out.scratch(partial), out.scratch(partial));
+        let [block_dgain, block_dbias] = [cut.partial(out), cut.partial(out)];
         out.dispatch(
             &Backward {
                 rows: word(cut.rows),
@@ -245,7 +245,7 @@ impl Op for BatchNormFixedBackward {
             cut.grid(),
         );
         let made = [1, 2].map(|at| io.output(at));
-        merge_sums(io.machine, [cut.strips.blocks, cut.channels], [block_dgain, block_dbias], made, out);
+        merge_sums(io.machine, [1, cut.strips.blocks, cut.channels], [block_dgain, block_dbias], made, out);
     }
 
     fn functions(&self) -> &'static [Function] {

@@ -4,63 +4,160 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::tuning::{self, Rows};
+use crate::kernel::{Elem, Grid, Recording, Variant, View, word};
 use crate::reference::{Array, Real};
 
-/// logits [N, K], labels `u32 [N]` → loss `f32 [1]`, log_sum `f32 [N]`.
+/// logits [.., K], labels `u32 [..]` → loss `f32 [1]`, log_sum `f32 [..]`.
 ///
-/// log_sum = ln Σ_k exp(logits_k); loss = Σ_rows (log_sum − logits_label) / N. Gradients flow from the loss alone;
-/// log_sum is kept for the backward pass. A label of K or more makes the loss NaN, and its row of the gradient, so that
-/// it is seen; nothing out of bounds is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CrossEntropy;
+/// log_sum = ln Σ_k exp(logits_k); loss = Σ (log_sum − logits_label) / n over the n rows (images, pixels) whose label is not to be
+/// ignored; where there is none, 0. Gradients flow from the loss alone; log_sum is kept for the backward pass. Any other label of K or
+/// more makes the loss NaN, and its row of the gradient, so that it is seen; nothing out of bounds is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrossEntropy {
+    /// The label of rows that do not count.
+    pub ignore: Option<u32>,
+}
 
-/// logits [N, K], labels `u32 [N]`, log_sum `f32 [N]`, dloss `f32 [1]` → dlogits [N, K].
+/// logits [.., K], labels `u32 [..]`, log_sum `f32 [..]`, dloss `f32 [1]` → dlogits [.., K].
 ///
-/// dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / N.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CrossEntropyBackward;
+/// dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / n, n the rows that count; of the others 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrossEntropyBackward {
+    /// The label of rows that do not count.
+    pub ignore: Option<u32>,
+}
 
 kernel! {
-    /// A workgroup a row.
+    /// `ROW_LANES` lanes a row.
     struct Forward = "cross_entropy/forward" {
-        params { rows: u32, classes: u32 }
+        params { rows: u32, columns: u32, classes: u32, ignored: u32 }
         read { logits, labels }
         write { row_loss, log_sum }
     }
 }
 
 kernel! {
-    /// One workgroup.
-    pub(super) struct Mean = "cross_entropy/mean" {
-        params { rows: u32 }
-        read { row_loss }
-        write { loss }
+    /// Workgroups take numbers by turns.
+    struct Mean = "cross_entropy/mean" {
+        params { count: u32, rows: u32 }
+        read { losses, counted }
+        write { sums }
+    }
+}
+
+kernel! {
+    /// Workgroups take numbers by turns.
+    struct Count = "cross_entropy/count" {
+        params { count: u32, ignored: u32 }
+        read { numbers }
+        write { counted }
     }
 }
 
 kernel! {
     /// One lane an element.
     struct Backward = "cross_entropy/backward" {
-        params { rows: u32, classes: u32 }
-        read { logits, labels, log_sum, dloss }
+        params { rows: u32, classes: u32, ignored: u32 }
+        read { logits, labels, counted, log_sum, dloss }
         write { dlogits }
     }
 }
 
-/// Rows and classes of logits, once they and the labels are what both ops need.
-pub(super) fn rows_and_classes(logits: &Tensor, labels: &Tensor) -> Result<[usize; 2], String> {
-    let Some([rows, classes]) = logits.shape.rank() else {
-        return Err(format!("logits must be [rows, classes] and are {}", logits.shape));
-    };
-    if logits.elem == Elem::U32 {
-        return Err("logits must be f32 or f16, not u32".to_owned());
+/// That logits and labels are what all ops here need.
+pub(super) fn check(logits: &Tensor, labels: &Tensor) -> Result<(), String> {
+    let [leading @ .., _] = &logits.shape[..] else { return Err("logits must be [.., classes]".to_owned()) };
+    if leading.is_empty() || logits.elem == Elem::U32 {
+        return Err(format!("logits must be f32 or f16 [.., classes] with an axis of rows, and are {logits}"));
     }
-    let wants = Tensor::new([rows], Elem::U32);
-    if *labels != wants {
-        return Err(format!("labels must be {wants}, one a row of logits, and are {labels}"));
+    let wants = Tensor::new(leading.to_vec(), Elem::U32);
+    match *labels == wants {
+        true => Ok(()),
+        false => Err(format!("labels must be {wants}, one a row of logits, and are {labels}")),
     }
-    Ok([rows, classes])
+}
+
+/// Rows and classes of an op's logits, its first input.
+pub(super) fn rows_and_classes(io: &Io<'_>) -> [usize; 2] {
+    let logits = &io.inputs[0].shape;
+    let classes = logits.last().copied().unwrap_or(1);
+    [logits.count() / classes, classes]
+}
+
+/// The same of an array.
+pub(super) fn dims<T: Real>(logits: &Array<T>) -> [usize; 2] {
+    let classes = logits.shape.last().copied().unwrap_or(1);
+    [logits.data.len() / classes, classes]
+}
+
+/// Numbers that a workgroup sums at least, where several do.
+const EACH: usize = 1 << 12;
+/// Workgroups at most: one sums up what they leave.
+const MOST: usize = 256;
+
+/// How many workgroups go over so many numbers, before one sums up what they leave; 1 if that is all.
+fn workgroups(count: usize) -> usize {
+    (count / EACH).clamp(1, MOST)
+}
+
+/// How many rows count.
+#[derive(Clone, Copy)]
+pub(super) struct Counted {
+    /// A number, where some labels are ignored.
+    number: Option<View>,
+}
+
+impl Counted {
+    /// The calls that count, if any row may be ignored.
+    pub(super) fn record(io: &Io<'_>, ignore: Option<u32>, labels: View, out: &mut Recording) -> Self {
+        let Some(ignored) = ignore else { return Self { number: None } };
+        let [rows, _] = rows_and_classes(io);
+        let lanes = tuning::lanes(io.machine);
+        let mut call = |numbers, count, groups, first: bool| {
+            let counted = out.scratch(groups);
+            out.dispatch(
+                &Count { count: word(count), ignored, numbers, counted },
+                Variant::default().constant("WORKGROUP", lanes).constant("FIRST", first.into()),
+                Grid::of(groups),
+            );
+            counted
+        };
+        let groups = workgroups(rows);
+        let parts = call(labels, rows, groups, true);
+        Self { number: Some(if groups > 1 { call(parts, groups, 1, false) } else { parts }) }
+    }
+
+    /// The number, or something that stands in its place unread.
+    pub(super) fn or(self, other: View) -> View {
+        self.number.unwrap_or(other)
+    }
+
+    /// The build of a kernel that knows whether rows may be ignored.
+    pub(super) fn build(self, variant: Variant) -> Variant {
+        variant.constant("IGNORES", self.number.is_some().into())
+    }
+
+    /// The calls that make the mean of the losses of rows.
+    pub(super) fn mean(self, io: &Io<'_>, row_loss: View, loss: View, out: &mut Recording) {
+        let [rows, _] = rows_and_classes(io);
+        let groups = workgroups(rows);
+        let parts = if groups > 1 { Some(out.scratch(groups)) } else { None };
+        let mut call = |losses, count, (sums, groups), last: bool| {
+            let variant = self.build(Variant::default()).constant("LAST", last.into());
+            out.dispatch(
+                &Mean { count: word(count), rows: word(rows), losses, counted: self.or(losses), sums },
+                variant.constant("WORKGROUP", tuning::lanes(io.machine)),
+                Grid::of(groups),
+            );
+        };
+        match parts {
+            None => call(row_loss, rows, (loss, 1), true),
+            Some(parts) => {
+                call(row_loss, rows, (parts, groups), false);
+                call(parts, groups, (loss, 1), true);
+            }
+        }
+    }
 }
 
 impl Op for CrossEntropy {
@@ -70,37 +167,36 @@ impl Op for CrossEntropy {
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let [logits, labels] = inputs else { return Err(format!("takes logits and labels, not {}", inputs.len())) };
-        let [rows, _] = rows_and_classes(logits, labels)?;
-        Ok(vec![Tensor::f32([1]), Tensor::f32([rows])])
+        check(logits, labels)?;
+        Ok(vec![Tensor::f32([1]), Tensor::f32(labels.shape.clone())])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let [rows, classes] = io.input_dims(0);
-        let lanes = tuning::lanes(io.machine);
+        let [rows, classes] = rows_and_classes(io);
+        let counted = Counted::record(io, self.ignore, io.input(1), out);
         let row_loss = out.scratch(rows);
+        let Rows { columns, variant, grid } = Rows::of(io.machine, io.elem(0), rows, classes);
         out.dispatch(
             &Forward {
                 rows: word(rows),
+                columns,
                 classes: word(classes),
+                ignored: self.ignore.unwrap_or_default(),
                 logits: io.input(0),
                 labels: io.input(1),
                 row_loss,
                 log_sum: io.output(1),
             },
-            Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
-            Grid::of(rows),
+            counted.build(variant),
+            grid,
         );
-        out.dispatch(
-            &Mean { rows: word(rows), row_loss, loss: io.output(0) },
-            Variant::default().constant("WORKGROUP", lanes),
-            Grid::of(1),
-        );
+        counted.mean(io, row_loss, io.output(0), out);
     }
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
         let Some(dloss) = grads[0] else { return Ok(vec![None, None]) };
         let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], dloss];
-        Ok(vec![Some(graph.apply_one(CrossEntropyBackward, &inputs)?), None])
+        Ok(vec![Some(graph.apply_one(CrossEntropyBackward { ignore: self.ignore }, &inputs)?), None])
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -110,17 +206,48 @@ impl Op for CrossEntropy {
 
 impl Maths for CrossEntropy {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let [rows, classes] = inputs[0].dims();
+        let [rows, classes] = dims(inputs[0]);
         let mut loss = T::default();
-        let mut log_sum = Array::zeros(&[rows]);
+        let mut log_sum = Array::zeros(&inputs[1].shape);
         for row in 0..rows {
             let logits = &inputs[0].data[row * classes..][..classes];
-            let largest = logits.iter().copied().fold(logits[0], T::max);
-            log_sum.data[row] = largest + logits.iter().map(|&x| (x - largest).exp()).sum::<T>().ln();
-            let label = inputs[1].data[row].index();
-            loss += logits.get(label).map_or(T::of(f64::NAN), |&x| log_sum.data[row] - x);
+            log_sum.data[row] = log_of_sum(logits);
+            loss += loss_of(logits, (log_sum.data[row], inputs[1].data[row].index()), self.ignore);
         }
-        vec![Array { shape: vec![1], data: vec![loss / T::count(rows)] }, log_sum]
+        vec![Array { shape: vec![1], data: vec![loss / counted(inputs[1], self.ignore)] }, log_sum]
+    }
+}
+
+/// ln Σ exp(logits) of a row.
+pub(super) fn log_of_sum<T: Real>(logits: &[T]) -> T {
+    let largest = logits.iter().copied().fold(logits[0], T::max);
+    largest + logits.iter().map(|&x| (x - largest).exp()).sum::<T>().ln()
+}
+
+/// What a row loses.
+pub(super) fn loss_of<T: Real>(logits: &[T], (log_sum, label): (T, usize), ignore: Option<u32>) -> T {
+    match is_ignored(label, ignore) {
+        true => T::default(),
+        false => logits.get(label).map_or(T::of(f64::NAN), |&x| log_sum - x),
+    }
+}
+
+/// Whether rows of this label do not count.
+pub(super) fn is_ignored(label: usize, ignore: Option<u32>) -> bool {
+    ignore.is_some_and(|ignore| label == ignore as usize)
+}
+
+/// How many rows count, and 1 if none does: what their sums are divided by.
+pub(super) fn counted<T: Real>(labels: &Array<T>, ignore: Option<u32>) -> T {
+    T::count(labels.data.iter().filter(|label| !is_ignored(label.index(), ignore)).count().max(1))
+}
+
+/// exp(logits − log_sum) − onehot(label) at a class of a row, without what it is to be divided by.
+pub(super) fn slope_of<T: Real>(x: T, log_sum: T, [class, label, classes]: [usize; 3], ignore: Option<u32>) -> T {
+    match label {
+        _ if is_ignored(label, ignore) => T::default(),
+        _ if label >= classes => T::of(f64::NAN),
+        _ => (x - log_sum).exp() - T::of(f64::from(u8::from(class == label))),
     }
 }
 
@@ -133,27 +260,30 @@ impl Op for CrossEntropyBackward {
         let [logits, labels, log_sum, dloss] = inputs else {
             return Err(format!("takes logits, labels, log_sum and dloss, not {} inputs", inputs.len()));
         };
-        let [rows, _] = rows_and_classes(logits, labels)?;
-        if *log_sum != Tensor::f32([rows]) || *dloss != Tensor::f32([1]) {
-            return Err(format!("log_sum must be f32 [{rows}] and dloss f32 [1]"));
+        check(logits, labels)?;
+        if *log_sum != Tensor::f32(labels.shape.clone()) || *dloss != Tensor::f32([1]) {
+            return Err(format!("log_sum must be f32 {} and dloss f32 [1]", labels.shape));
         }
         Ok(vec![logits.clone()])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let [rows, classes] = io.input_dims(0);
+        let [rows, classes] = rows_and_classes(io);
         let lanes = tuning::lanes(io.machine);
+        let counted = Counted::record(io, self.ignore, io.input(1), out);
         out.dispatch(
             &Backward {
                 rows: word(rows),
                 classes: word(classes),
+                ignored: self.ignore.unwrap_or_default(),
                 logits: io.input(0),
                 labels: io.input(1),
+                counted: counted.or(io.input(1)),
                 log_sum: io.input(2),
                 dloss: io.input(3),
                 dlogits: io.output(0),
             },
-            Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
+            counted.build(Variant::of(io.elem(0))).constant("WORKGROUP", lanes),
             Grid::over(rows * classes, lanes as usize),
         );
     }
@@ -166,34 +296,34 @@ impl Op for CrossEntropyBackward {
 impl Maths for CrossEntropyBackward {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let &[logits, labels, log_sum, dloss] = inputs else { return Vec::new() };
-        let [rows, classes] = logits.dims();
-        vec![Array::from_fn(&[rows, classes], |at| {
-            let (row, class) = (at / classes, at % classes);
-            let label = labels.data[row].index();
-            if label >= classes {
-                return T::of(f64::NAN);
-            }
-            let hit = T::of(f64::from(u8::from(class == label)));
-            dloss.data[0] * ((logits.data[at] - log_sum.data[row]).exp() - hit) / T::count(rows)
+        let [_, classes] = dims(logits);
+        let counted = counted(labels, self.ignore);
+        vec![Array::from_fn(&logits.shape, |at| {
+            let row = at / classes;
+            let place = [at % classes, labels.data[row].index(), classes];
+            dloss.data[0] * slope_of(logits.data[at], log_sum.data[row], place, self.ignore) / counted
         })]
     }
 }
+
+/// Attribute of these ops.
+pub(super) const IGNORE: (&str, &str) = ("ignore", "the label of rows that do not count, or null");
 
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[
         Signature::of::<CrossEntropy>(
             "cross_entropy",
-            "log_sum = ln Σ exp(logits), loss = mean over rows (log_sum − logits at the label)",
-            &[],
-            [&[("logits", "T [N, K]"), ("labels", "u32 [N]")], &[("loss", "f32 [1]"), ("log_sum", "f32 [N]")]],
+            "log_sum = ln Σ exp(logits), loss = mean over the rows that count (log_sum − logits at the label), 0 without any",
+            &[IGNORE],
+            [&[("logits", "T [.., K]"), ("labels", "u32 [..]")], &[("loss", "f32 [1]"), ("log_sum", "f32 [..]")]],
         ),
         Signature::of::<CrossEntropyBackward>(
             "cross_entropy_backward",
-            "dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / N",
-            &[],
+            "dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / n, n the rows that count; 0 of the others",
+            &[IGNORE],
             [
-                &[("logits", "T [N, K]"), ("labels", "u32 [N]"), ("log_sum", "f32 [N]"), ("dloss", "f32 [1]")],
-                &[("dlogits", "T [N, K]")],
+                &[("logits", "T [.., K]"), ("labels", "u32 [..]"), ("log_sum", "f32 [..]"), ("dloss", "f32 [1]")],
+                &[("dlogits", "T [.., K]")],
             ],
         ),
     ],
@@ -201,18 +331,30 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 fn cases() -> Vec<Case> {
-    let case = |rows: usize, classes: usize| Case::new(CrossEntropy, &[&[rows, classes], &[rows]]).labels(1, classes);
+    let of = |rows: &[usize], classes: usize, ignore| {
+        Case::new(CrossEntropy { ignore }, &[&[rows, &[classes]].concat(), rows]).labels(1, classes)
+    };
+    let case = |rows: usize, classes: usize| of(&[rows], classes, None);
     let mut cases: Vec<Case> = [(1, 1), (1, 2), (3, 10), (31, 33), (257, 3), (2, 1_000), (2, 2_309)]
         .map(|(rows, classes)| case(rows, classes))
         .into();
     // So far apart that whoever misses the largest meets infinity.
     cases.push(case(33, 300).draw(0, Draw::Between(-20_000.0, 20_000.0)).no_gradient());
     // One label in four is no class: the loss is NaN, and so are just those rows of the gradient.
-    cases.push(Case::new(CrossEntropy, &[&[31, 3], &[31]]).labels(1, 4).no_gradient());
-    let backward = Case::new(CrossEntropyBackward, &[&[31, 3], &[31], &[31], &[1]]);
-    cases.push(backward.labels(1, 4).f32(2).draw(2, Draw::Between(1.0, 3.0)).f32(3).no_gradient());
+    cases.push(case(31, 3).labels(1, 4).no_gradient());
+    let backward = |ignore| {
+        let case = Case::new(CrossEntropyBackward { ignore }, &[&[31, 3], &[31], &[31], &[1]]).labels(1, 4);
+        case.f32(2).draw(2, Draw::Between(1.0, 3.0)).f32(3).no_gradient()
+    };
+    cases.extend([None, Some(3), Some(2)].map(backward));
+    // Pixels. One label in four, a class or none, is ignored; then all of them are; rows enough for several workgroups to count.
+    cases.extend([of(&[2, 3, 5], 7, None), of(&[2, 3, 5], 3, Some(3)).labels(1, 4), of(&[3, 31], 4, Some(1))]);
+    cases.push(of(&[7], 2, Some(0)).labels(1, 1));
+    cases.push(of(&[2, 75, 61], 3, Some(255)));
+    cases.push(of(&[3, 71, 43], 5, Some(4)).no_gradient());
     cases.push(case(64, 1_000).real("resnet50 imagenet loss"));
     cases.push(case(2, 100_000).real("a vocabulary"));
+    cases.push(of(&[4, 800, 1216], 54, Some(255)).real("semantic fpn loss"));
     cases
 }
 
@@ -224,10 +366,32 @@ mod tests {
     fn a_label_that_is_no_class_is_seen_and_stays_in_its_row() {
         let logits = Array::<f64>::from_fn(&[2, 3], |at| at as f64);
         let labels = Array { shape: vec![2], data: vec![1.0, 3.0] };
-        let [loss, log_sum] = &CrossEntropy.maths(&[&logits, &labels])[..] else { panic!("two outputs") };
-        assert!(loss.data[0].is_nan() && log_sum.data.iter().all(|sum| sum.is_finite()));
         let dloss = Array { shape: vec![1], data: vec![1.0] };
-        let slope = &CrossEntropyBackward.maths(&[&logits, &labels, log_sum, &dloss])[0].data;
-        assert!(slope[..3].iter().all(|x| x.is_finite()) && slope[3..].iter().all(|x| x.is_nan()));
+        let both = |ignore| {
+            let [loss, log_sum] = &CrossEntropy { ignore }.maths(&[&logits, &labels])[..] else {
+                panic!("two outputs")
+            };
+            assert!(log_sum.data.iter().all(|sum| sum.is_finite()));
+            let slopes = CrossEntropyBackward { ignore }.maths(&[&logits, &labels, log_sum, &dloss])[0].data.clone();
+            (loss.data[0], slopes)
+        };
+        let (loss, slopes) = both(None);
+        assert!(loss.is_nan() && slopes[..3].iter().all(|x| x.is_finite()) && slopes[3..].iter().all(|x| x.is_nan()));
+        // Ignored it is not seen, and the other row counts alone.
+        let (loss, slopes) = both(Some(3));
+        let expected = (1.0 + (-1f64).exp() + 1f64.exp()).ln();
+        assert!((loss - expected).abs() < 1e-12 && slopes[3..] == [0.0; 3], "{loss} {slopes:?}");
+    }
+
+    #[test]
+    fn labels_of_another_shape_are_refused() {
+        let tensors = |logits: &[usize], labels: &[usize]| {
+            [Tensor::f32(logits.to_vec()), Tensor::new(labels.to_vec(), Elem::U32)]
+        };
+        let outputs = |tensors: [Tensor; 2]| CrossEntropy::default().outputs(&tensors);
+        assert!(outputs(tensors(&[2, 4, 5, 3], &[2, 4, 5])).is_ok());
+        for (logits, labels) in [(&[2, 4, 5, 3][..], &[2, 5, 4][..]), (&[3], &[]), (&[6, 3], &[6, 3])] {
+            assert!(outputs(tensors(logits, labels)).is_err_and(|problem| problem.contains("must be")));
+        }
     }
 }

@@ -2,24 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cross_entropy::{Mean, rows_and_classes};
+use super::cross_entropy::{Counted, IGNORE, check, counted, dims, log_of_sum, loss_of, rows_and_classes, slope_of};
 use super::{CrossEntropy, CrossEntropyBackward, Entry, Fill};
 use crate::graph::{Case, Composition, Draw, Function, Graph, Io, Maths, Op, Signature, Tensor, Value};
-use crate::kernel::{Grid, Recording, Variant, tuning, word};
+use crate::kernel::tuning::Rows;
+use crate::kernel::{Recording, word};
 use crate::reference::{Array, Real};
 
-/// logits [N, K], labels `u32 [N]`, perhaps seed `f32 [1]` → loss `f32 [1]`, dlogits [N, K].
+/// logits [.., K], labels `u32 [..]`, perhaps seed `f32 [1]` → loss `f32 [1]`, dlogits [.., K].
 ///
 /// The loss of [`CrossEntropy`] and the gradient of [`CrossEntropyBackward`], which is multiplied with the seed, 1 where there is
-/// none; the loss is not. A label of K or more makes the loss NaN, and its row of the gradient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CrossEntropyWithGradient;
+/// none; the loss is not. A label of K or more that is not to be ignored makes the loss NaN, and its row of the gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrossEntropyWithGradient {
+    /// The label of rows that do not count.
+    pub ignore: Option<u32>,
+}
 
 kernel! {
-    /// A workgroup a row.
+    /// `ROW_LANES` lanes a row.
     struct WithGradient = "cross_entropy/with_gradient" {
-        params { rows: u32, classes: u32 }
-        read { logits, labels, seed }
+        params { rows: u32, columns: u32, classes: u32, ignored: u32 }
+        read { logits, labels, counted, seed }
         write { row_loss, dlogits }
     }
 }
@@ -35,7 +39,7 @@ impl Op for CrossEntropyWithGradient {
             [logits, labels, seed] => (logits, labels, Some(seed)),
             _ => return Err(format!("takes logits, labels and perhaps a seed, not {} inputs", inputs.len())),
         };
-        rows_and_classes(logits, labels)?;
+        check(logits, labels)?;
         if let Some(seed) = seed.filter(|seed| **seed != Tensor::f32([1])) {
             return Err(format!("the seed must be f32 [1] and is {seed}"));
         }
@@ -43,39 +47,41 @@ impl Op for CrossEntropyWithGradient {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let [rows, classes] = io.input_dims(0);
-        let (lanes, seeded) = (tuning::lanes(io.machine), io.inputs.len() > 2);
+        let [rows, classes] = rows_and_classes(io);
+        let seeded = io.inputs.len() > 2;
+        let counted = Counted::record(io, self.ignore, io.input(1), out);
         let row_loss = out.scratch(rows);
+        let Rows { columns, variant, grid } = Rows::of(io.machine, io.elem(0), rows, classes);
         out.dispatch(
             &WithGradient {
                 rows: word(rows),
+                columns,
                 classes: word(classes),
+                ignored: self.ignore.unwrap_or_default(),
                 logits: io.input(0),
                 labels: io.input(1),
+                counted: counted.or(io.input(1)),
                 seed: io.input(if seeded { 2 } else { 1 }),
                 row_loss,
                 dlogits: io.output(1),
             },
-            Variant::of(io.elem(0)).constant("WORKGROUP", lanes).constant("SEEDED", seeded.into()),
-            Grid::of(rows),
+            counted.build(variant).constant("SEEDED", seeded.into()),
+            grid,
         );
-        out.dispatch(
-            &Mean { rows: word(rows), row_loss, loss: io.output(0) },
-            Variant::default().constant("WORKGROUP", lanes),
-            Grid::of(1),
-        );
+        counted.mean(io, row_loss, io.output(0), out);
     }
 
     fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
         let &[logits, labels, ref seed @ ..] = inputs else {
             return Ok(None); // what is no loss is refused by the op itself
         };
-        let outputs = graph.apply(CrossEntropy, &[logits, labels])?;
+        let outputs = graph.apply(CrossEntropy { ignore: self.ignore }, &[logits, labels])?;
         let seed = match seed.first() {
             Some(&seed) => seed,
             None => graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?,
         };
-        let dlogits = graph.apply_one(CrossEntropyBackward, &[logits, labels, outputs[1], seed])?;
+        let dlogits =
+            graph.apply_one(CrossEntropyBackward { ignore: self.ignore }, &[logits, labels, outputs[1], seed])?;
         Ok(Some(vec![Some(outputs[0]), Some(dlogits)]))
     }
 
@@ -86,55 +92,61 @@ impl Op for CrossEntropyWithGradient {
 
 impl Maths for CrossEntropyWithGradient {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let [rows, classes] = inputs[0].dims();
+        let [rows, classes] = dims(inputs[0]);
+        let counted: T = counted(inputs[1], self.ignore);
         let mut loss = T::default();
-        let mut dlogits = Array::zeros(&[rows, classes]);
+        let mut dlogits = Array::zeros(&inputs[0].shape);
         for row in 0..rows {
             let logits = &inputs[0].data[row * classes..][..classes];
-            let largest = logits.iter().copied().fold(logits[0], T::max);
-            let log_sum = largest + logits.iter().map(|&x| (x - largest).exp()).sum::<T>().ln();
-            let label = inputs[1].data[row].index();
-            loss += logits.get(label).map_or(T::of(f64::NAN), |&x| log_sum - x);
+            let (log_sum, label) = (log_of_sum(logits), inputs[1].data[row].index());
+            loss += loss_of(logits, (log_sum, label), self.ignore);
             for (class, (slope, &x)) in dlogits.data[row * classes..].iter_mut().zip(logits).enumerate() {
-                let hit = T::of(if label < classes { f64::from(u8::from(class == label)) } else { f64::NAN });
-                *slope = ((x - log_sum).exp() - hit) / T::count(rows);
+                *slope = slope_of(x, log_sum, [class, label, classes], self.ignore) / counted;
                 if let Some(seed) = inputs.get(2) {
                     *slope *= seed.data[0];
                 }
             }
         }
-        vec![Array { shape: vec![1], data: vec![loss / T::count(rows)] }, dlogits]
+        vec![Array { shape: vec![1], data: vec![loss / counted] }, dlogits]
     }
 }
 
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[Signature::of::<CrossEntropyWithGradient>(
         "cross_entropy_with_gradient",
-        "loss = mean over rows (ln Σ exp(logits) − logits at the label), dlogits = seed (softmax(logits) − onehot(labels)) / N",
-        &[],
+        "loss = mean over the rows that count (ln Σ exp(logits) − logits at the label), dlogits = seed (softmax(logits) − onehot(labels)) / n, n the rows that count; 0 of the others",
+        &[IGNORE],
         [
-            &[("logits", "T [N, K]"), ("labels", "u32 [N]"), ("seed?", "f32 [1]")],
-            &[("loss", "f32 [1]"), ("dlogits", "T [N, K]")],
+            &[("logits", "T [.., K]"), ("labels", "u32 [..]"), ("seed?", "f32 [1]")],
+            &[("loss", "f32 [1]"), ("dlogits", "T [.., K]")],
         ],
     )],
     cases,
 };
 
 fn cases() -> Vec<Case> {
-    let op = CrossEntropyWithGradient;
-    let plain =
-        |rows: usize, classes: usize| Case::new(op, &[&[rows, classes], &[rows]]).labels(1, classes).no_gradient();
-    let seeded = |rows: usize, classes: usize, labels: usize| {
-        Case::new(op, &[&[rows, classes], &[rows], &[1]]).labels(1, labels).f32(2).no_gradient()
+    let of = |rows: &[usize], classes: usize, ignore| {
+        let shapes = [&[rows, &[classes]].concat(), rows];
+        Case::new(CrossEntropyWithGradient { ignore }, &shapes).labels(1, classes).no_gradient()
     };
+    let seeded_of = |rows: &[usize], classes: usize, ignore| {
+        let shapes = [&[rows, &[classes]].concat(), rows, &[1]];
+        Case::new(CrossEntropyWithGradient { ignore }, &shapes).labels(1, classes).f32(2).no_gradient()
+    };
+    let plain = |rows: usize, classes: usize| of(&[rows], classes, None);
+    let seeded = |rows: usize, classes: usize| seeded_of(&[rows], classes, None);
     let mut cases: Vec<Case> =
         [(1, 1), (1, 2), (31, 33), (2, 1_000), (2, 2_309)].map(|(rows, classes)| plain(rows, classes)).into();
-    cases.extend([(3, 10), (257, 3), (2, 300)].map(|(rows, classes)| seeded(rows, classes, classes)));
+    cases.extend([(3, 10), (257, 3), (2, 300)].map(|(rows, classes)| seeded(rows, classes)));
     // So far apart that whoever misses the largest meets infinity.
     cases.push(plain(33, 300).draw(0, Draw::Between(-20_000.0, 20_000.0)));
     // One label in four is no class: the loss is NaN, and so are just those rows of the gradient.
-    cases.push(seeded(31, 3, 4));
-    cases.push(seeded(64, 1_000, 1_000).real("resnet50 imagenet loss"));
+    cases.push(seeded(31, 3).labels(1, 4));
+    // Pixels, of which some, then all are ignored.
+    cases.extend([of(&[2, 5, 3], 4, Some(1)), seeded_of(&[3, 61, 47], 3, Some(3)).labels(1, 4)]);
+    cases.push(seeded_of(&[7], 2, Some(0)).labels(1, 1));
+    cases.push(seeded(64, 1_000).real("resnet50 imagenet loss"));
+    cases.push(seeded_of(&[4, 800, 1216], 54, Some(255)).real("semantic fpn loss"));
     cases
 }
 
@@ -142,17 +154,19 @@ fn cases() -> Vec<Case> {
 mod tests {
     use super::*;
 
+    const OP: CrossEntropyWithGradient = CrossEntropyWithGradient { ignore: None };
+
     #[test]
     fn it_is_a_part_of_a_backward_pass_itself() {
         let mut graph = Graph::new();
         let logits = graph.input("logits", Tensor::f32([2, 3]));
         let labels = graph.input("labels", Tensor::new([2], crate::kernel::Elem::U32));
-        let both = graph.apply(CrossEntropyWithGradient, &[logits, labels]).expect("they fit");
+        let both = graph.apply(OP, &[logits, labels]).expect("they fit");
         let seed = graph.input("seed", Tensor::f32([1]));
         let refused = crate::ops::gradients(&mut graph, &[(both[0], seed)], &[logits]).expect_err("a gradient");
         assert!(refused.to_string().contains("part of a backward pass"), "{refused}");
         for inputs in [&[logits][..], &[logits, labels, logits], &[logits, labels, seed, seed]] {
-            assert!(graph.apply(CrossEntropyWithGradient, inputs).is_err(), "{inputs:?}");
+            assert!(graph.apply(OP, inputs).is_err(), "{inputs:?}");
         }
     }
 }

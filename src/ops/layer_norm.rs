@@ -181,7 +181,7 @@ fn sums(io: &Io<'_>, out: &mut Recording) {
     );
     if !direct {
         let made = [1, 2].map(|at| io.output(at));
-        merge_sums(io.machine, [strips.blocks, elements], [block_dgain, block_dbias], made, out);
+        merge_sums(io.machine, [1, strips.blocks, elements], [block_dgain, block_dbias], made, out);
     }
 }
 

@@ -128,6 +128,7 @@ mod batch_norm_backward;
 mod batch_norm_fixed;
 mod cluster_mean;
 mod concat;
+mod confusion_matrix;
 mod conv2d;
 mod conv2d_backward;
 mod conv2d_product;
@@ -136,12 +137,14 @@ mod conv_norm;
 mod cross_entropy;
 mod cross_entropy_with_gradient;
 mod fill;
+mod group_norm;
 mod l2_normalize;
 mod layer_norm;
 mod loss_scale;
 mod map;
 mod matmul;
 mod max_pool;
+mod mean_iou;
 mod mean_rows;
 mod nearest_centroid;
 mod pad;
@@ -164,6 +167,7 @@ pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
 pub use cluster_mean::{ClusterMean, ClusterMeanBackward};
 pub use concat::Concat;
+pub use confusion_matrix::ConfusionMatrix;
 pub use conv_batch_norm::ConvBatchNorm;
 pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
@@ -171,12 +175,14 @@ pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use cross_entropy_with_gradient::CrossEntropyWithGradient;
 pub use fill::Fill;
+pub use group_norm::{GroupNorm, GroupNormBackward};
 pub use l2_normalize::{L2Normalize, L2NormalizeBackward};
 pub use layer_norm::{LayerNorm, LayerNormBackward};
 pub use loss_scale::LossScale;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
 pub use max_pool::{MaxPool, MaxPoolBackward};
+pub use mean_iou::MeanIou;
 pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use nearest_centroid::{NearestCentroid, k_means};
 pub use pad::Pad;
@@ -209,18 +215,21 @@ const ENTRIES: &[Entry] = &[
     batch_norm_fixed::ENTRY,
     cluster_mean::ENTRY,
     concat::ENTRY,
+    confusion_matrix::ENTRY,
     conv2d::ENTRY,
     conv_batch_norm::ENTRY,
     conv_norm::ENTRY,
     cross_entropy::ENTRY,
     cross_entropy_with_gradient::ENTRY,
     fill::ENTRY,
+    group_norm::ENTRY,
     l2_normalize::ENTRY,
     layer_norm::ENTRY,
     loss_scale::ENTRY,
     map::ENTRY,
     matmul::ENTRY,
     max_pool::ENTRY,
+    mean_iou::ENTRY,
     mean_rows::ENTRY,
     nearest_centroid::ENTRY,
     pad::ENTRY,

@@ -145,7 +145,7 @@ pub fn training_step_with(
     if elem == Elem::F16 {
         inputs.push(graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?);
     }
-    let both = graph.apply(CrossEntropyWithGradient, &inputs)?;
+    let both = graph.apply(CrossEntropyWithGradient::default(), &inputs)?;
     graph.output("loss", both[0]);
     let learned = Learned::all(&mut graph, &parameters)?;
     let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();

@@ -129,7 +129,7 @@ fn gradients(name: &str, images: [usize; 4], fuse: bool) -> (Graph, Vec<(String,
     let labels = graph.input("labels", Tensor::new([images[0]], Elem::U32));
     let images = graph.input("images", Tensor::f32(images));
     let logits = model.logits(&mut graph, &mut Parameters::new(), images, Mode::Train).expect("the images fit");
-    let loss = graph.apply(CrossEntropy, &[logits, labels]).expect("labels fit")[0];
+    let loss = graph.apply(CrossEntropy::default(), &[logits, labels]).expect("labels fit")[0];
     graph.output("loss", loss);
     if fuse {
         graph = graph.fused().expect("it fits").graph;

@@ -24,7 +24,7 @@ pub(crate) fn training_step() -> Result<Graph, GraphError> {
     let weight = graph.stored("parameters", "classifier/weight", Tensor::f32([CHANNELS, CLASSES]))?;
     learned.push(weight);
     let logits = graph.apply_one(MatMul { transpose_a: false, transpose_b: false }, &[pooled, weight])?;
-    let loss = graph.apply(CrossEntropy, &[logits, labels])?[0];
+    let loss = graph.apply(CrossEntropy::default(), &[logits, labels])?[0];
     let one = graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?;
     let grads = gradients(&mut graph, &[(loss, one)], &learned)?;
     for (number, (weight, grad)) in learned.into_iter().zip(grads).enumerate() {

@@ -145,8 +145,14 @@ impl Strips {
     /// A matrix read once; `columns` counts what a lane works on at once ([`Width`]).
     #[must_use]
     pub fn of(capabilities: &Capabilities, rows: usize, columns: usize) -> Self {
+        Self::of_each(capabilities, 1, rows, columns)
+    }
+
+    /// Each of so many matrices, which keep the machine busy together.
+    #[must_use]
+    pub fn of_each(capabilities: &Capabilities, matrices: usize, rows: usize, columns: usize) -> Self {
         let busy = if capabilities.software { BUSY_SOFTWARE } else { BUSY };
-        Self::cut(lanes(capabilities), rows, columns, STRIP, busy)
+        Self::cut(lanes(capabilities), rows, columns, STRIP, busy.div_ceil(matrices.max(1)))
     }
 
     /// A matrix whose rows one workgroup takes all; many such matrices keep the machine busy.
