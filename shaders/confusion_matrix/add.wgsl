@@ -38,11 +38,11 @@ fn main(
         let own = turn + lane / ROW_LANES;
         let row = min(own, params.rows - 1u);
         var largest = floats(LOWEST);
-        var best = words(params.classes); // where a lane saw it first: past the end the last one, again
+        var best = elements_of(min(first, params.columns - 1u)); // where a lane saw it first
         for (var start = first; start < params.columns; start += CHUNK) {
             for (var i = 0u; i < HELD; i++) { // unroll
-                let value = known(floats(logits[strip_at(row, start, i)]));
-                let better = (value > largest) | (best == words(params.classes));
+                let value = known(floats(logits[strip_at(row, start, i)])); // past the end the last one, again
+                let better = value > largest;
                 best = select(best, elements_of(min(start + i * ROW_LANES, params.columns - 1u)), better);
                 largest = select(largest, value, better);
             }

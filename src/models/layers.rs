@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Builder, Init, Mode};
 use crate::graph::{GraphError, Shape, Tensor, Value};
-use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, LayerNorm, Map, MeanRows, Reshape};
+use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, GroupNorm, LayerNorm, Map, MeanRows, Reshape};
 
 /// What is added to variances, as in PyTorch.
 const EPS: f64 = 1e-5;
@@ -28,6 +28,42 @@ pub fn conv(
         let shape = tensor.shaped([kernel, kernel, from, channels]);
         let weight = b.parameters.weight(b.graph, "weight", shape, init)?;
         b.graph.apply_one(Conv2d::new(stride, kernel / 2), &[x, weight])
+    })
+}
+
+/// A convolution with a bias, for maps behind which no norm and no ReLU follows: x `[N, H, W, C]` → `[N, H, W, channels]`.
+///
+/// # Errors
+/// When x is no image.
+pub fn conv_bias(
+    b: &mut Builder<'_>,
+    name: &str,
+    x: Value,
+    [kernel, channels]: [usize; 2],
+) -> Result<Value, GraphError> {
+    b.scoped(name, |b| linear(b, x, [kernel, channels]))
+}
+
+/// A convolution of stride 1 with a bias, in the present scope.
+fn linear(b: &mut Builder<'_>, x: Value, [kernel, channels]: [usize; 2]) -> Result<Value, GraphError> {
+    let tensor = b.graph.tensor(x).clone();
+    let from = tensor.shape.last().copied().unwrap_or(0);
+    let area = kernel * kernel;
+    let init = Init::Xavier { fan_in: area * from, fan_out: area * channels };
+    let weight = b.parameters.weight(b.graph, "weight", tensor.shaped([kernel, kernel, from, channels]), init)?;
+    let bias = b.parameters.bias(b.graph, "bias", channels)?;
+    b.graph.apply_one(Conv2d::new(1, kernel / 2), &[x, weight, bias])
+}
+
+/// Group norm: x `[N, .., C]` → `[N, .., C]`, every image by itself, its channels in so many groups.
+///
+/// # Errors
+/// When the groups do not divide the channels.
+pub fn group_norm(b: &mut Builder<'_>, name: &str, x: Value, groups: usize) -> Result<Value, GraphError> {
+    let channels = b.shape(x).last().copied().unwrap_or(0);
+    b.scoped(name, |b| {
+        let [gain, bias] = b.parameters.affine(b.graph, channels)?;
+        Ok(b.graph.apply(GroupNorm { groups, eps: EPS, relu: false }, &[x, gain, bias])?[0])
     })
 }
 
@@ -156,14 +192,10 @@ impl Pointwise {
 pub fn head(b: &mut Builder<'_>, x: Value, classes: usize) -> Result<Value, GraphError> {
     b.scoped("head", |b| {
         let mean = b.graph.apply_one(MeanRows, &[x])?;
-        let tensor: Tensor = b.graph.tensor(mean).clone();
-        let [n, channels] = tensor.shape.dims();
+        let [n, channels] = b.graph.tensor(mean).shape.dims();
         // A 1x1 convolution, because that op adds the bias on its way out.
         let image = reshape(b, mean, [n, 1, 1, channels])?;
-        let init = Init::Xavier { fan_in: channels, fan_out: classes };
-        let weight = b.parameters.weight(b.graph, "weight", tensor.shaped([1, 1, channels, classes]), init)?;
-        let bias = b.parameters.bias(b.graph, "bias", classes)?;
-        let logits = b.graph.apply_one(Conv2d::new(1, 0), &[image, weight, bias])?;
+        let logits = linear(b, image, [1, classes])?;
         reshape(b, logits, [n, classes])
     })
 }

@@ -3,6 +3,7 @@
 //! **Absent here**: kernels, plans, devices, and numbers other than those that parameters start with.
 
 mod builder;
+pub mod fpn;
 pub mod layers;
 mod network;
 pub mod parameters;
@@ -12,7 +13,8 @@ pub mod resnet;
 pub mod vt;
 pub mod vt_resnet;
 
-pub use builder::{Builder, Mode, Model};
+pub use builder::{Builder, IGNORED, Mode, Model, Target};
+pub use fpn::Fpn;
 pub use network::{Network, NetworkError, by_name};
 pub use parameters::{Init, Parameter, Parameters};
 pub use published::{Figures, Published, published};

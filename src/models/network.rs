@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::fpn::{Fpn, Pyramid};
 use super::resnet::{Stem, Trunk};
-use super::vt::{First, Position};
+use super::vt::{First, Position, Vt};
 use super::{Model, ResNet, VtResNet};
 
 /// A network with all its options. Its text is one line of JSON, which [`str::parse`] reads again; a checkpoint notes it.
@@ -19,6 +20,9 @@ pub enum Network {
     /// One whose last stage is visual transformers.
     #[serde(rename = "vt-resnet")]
     VtResNet(Box<VtResNet>),
+    /// One that segments, with a pyramid of convolutions or of visual tokens.
+    #[serde(rename = "fpn")]
+    Fpn(Box<Fpn>),
 }
 
 /// Why words are no network.
@@ -59,7 +63,8 @@ impl Network {
     #[must_use]
     pub fn presets(classes: usize) -> Vec<Self> {
         let resnets = ResNet::presets(classes).into_iter().map(Self::ResNet);
-        resnets.chain(VtResNet::presets(classes).into_iter().map(Self::from)).collect()
+        let of_images = resnets.chain(VtResNet::presets(classes).into_iter().map(Self::from));
+        of_images.chain(Fpn::presets(classes).into_iter().map(Self::from)).collect()
     }
 
     /// The network of this name, made for this many classes.
@@ -83,6 +88,7 @@ impl Network {
         match self {
             Self::ResNet(network) => network,
             Self::VtResNet(network) => &**network,
+            Self::Fpn(network) => &**network,
         }
     }
 
@@ -92,29 +98,31 @@ impl Network {
         match self {
             Self::ResNet(network) => Box::new(network),
             Self::VtResNet(network) => network,
+            Self::Fpn(network) => network,
         }
     }
 
     /// Refuses sizes with which building the graph alone would take forever: words may come from a file.
     fn check(&self) -> Result<(), NetworkError> {
-        let (trunk, vt) = match self {
-            Self::ResNet(network) => (&network.trunk, None),
-            Self::VtResNet(network) => (&network.trunk, Some(network)),
-        };
-        let mut sizes = trunk_sizes(trunk);
-        sizes.push(("a number of classes", self.model().classes(), WIDEST));
-        if let Some(VtResNet { vt, blocks, .. }) = vt.map(|network| &**network) {
-            sizes.extend([
-                ("a number of VT blocks", *blocks, LONGEST),
-                ("a number of tokens", vt.tokens, WIDEST),
-                ("a number of token channels", vt.token_channels, WIDEST),
-                ("a number of map channels", vt.channels, WIDEST),
-            ]);
-            if let First::Clustering { rounds, .. } = vt.tokenizer.first {
-                sizes.push(("a number of rounds", rounds, LONGEST));
+        let mut sizes = vec![("a number of classes", self.model().classes(), WIDEST)];
+        match self {
+            Self::ResNet(network) => sizes.extend(trunk_sizes(&network.trunk)),
+            Self::VtResNet(network) => {
+                sizes.extend(trunk_sizes(&network.trunk));
+                sizes.push(("a number of VT blocks", network.blocks, LONGEST));
+                sizes.extend(vt_sizes(&network.vt));
             }
-            if let Position::Downsampled { size, halvings } = vt.tokenizer.position {
-                sizes.extend([("a position map", size, WIDEST), ("a number of halvings", halvings, DEEPEST)]);
+            Self::Fpn(network) => {
+                sizes.extend(trunk_sizes(&network.trunk));
+                sizes.extend([
+                    ("a number of level channels", network.channels, WIDEST),
+                    ("a number of head channels", network.head.channels, WIDEST),
+                ]);
+                if let Pyramid::Tokens(pyramid) = &network.pyramid {
+                    sizes.push(("a number of transformers", pyramid.layers, LONGEST));
+                    sizes.extend(pyramid.tokens.iter().map(|&tokens| ("a number of tokens", tokens, WIDEST)));
+                    sizes.extend(vt_sizes(&pyramid.vt));
+                }
             }
         }
         match sizes.into_iter().find(|(_, size, most)| size > most) {
@@ -122,6 +130,22 @@ impl Network {
             None => Ok(()),
         }
     }
+}
+
+/// What is asked of visual transformers: what, how much, and how much may be.
+fn vt_sizes(vt: &Vt) -> Vec<(&'static str, usize, usize)> {
+    let mut sizes = vec![
+        ("a number of tokens", vt.tokens, WIDEST),
+        ("a number of token channels", vt.token_channels, WIDEST),
+        ("a number of map channels", vt.channels, WIDEST),
+    ];
+    if let First::Clustering { rounds, .. } = vt.tokenizer.first {
+        sizes.push(("a number of rounds", rounds, LONGEST));
+    }
+    if let Position::Downsampled { size, halvings } = vt.tokenizer.position {
+        sizes.extend([("a position map", size, WIDEST), ("a number of halvings", halvings, DEEPEST)]);
+    }
+    sizes
 }
 
 /// What is asked of a trunk: what, how much, and how much may be.
@@ -151,6 +175,12 @@ impl From<ResNet> for Network {
 impl From<VtResNet> for Network {
     fn from(network: VtResNet) -> Self {
         Self::VtResNet(Box::new(network))
+    }
+}
+
+impl From<Fpn> for Network {
+    fn from(network: Fpn) -> Self {
+        Self::Fpn(Box::new(network))
     }
 }
 

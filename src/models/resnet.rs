@@ -77,8 +77,10 @@ const STEM: &str = "stem";
 pub enum Block {
     /// Two 3x3 convolutions.
     Basic,
-    /// 1x1 to a quarter of the channels, 3x3, 1x1 back.
+    /// 1x1 to a quarter of the channels, 3x3, 1x1 back; the stride is that of the 3x3.
     Bottleneck,
+    /// The same with the stride in the first 1x1, as it was published first and as Detectron2's backbones have it.
+    BottleneckStrideFirst,
 }
 
 /// Blocks of one resolution.
@@ -133,14 +135,25 @@ impl Trunk {
     /// # Errors
     /// When the images do not fit.
     pub fn build(&self, b: &mut Builder<'_>, images: Value) -> Result<Value, GraphError> {
+        let maps = self.build_maps(b, images)?;
+        Ok(maps[maps.len() - 1])
+    }
+
+    /// The same, with what the stem makes and every stage: images `[N, H, W, C]` → `[N, H', W', C']`, the largest map first.
+    ///
+    /// # Errors
+    /// When the images do not fit.
+    pub fn build_maps(&self, b: &mut Builder<'_>, images: Value) -> Result<Vec<Value>, GraphError> {
         let mut x = b.scoped(STEM, |b| stem(b, images, self.stem))?;
+        let mut maps = vec![x];
         for (at, stage) in (2..).zip(&self.stages) {
             for block in 1..=stage.blocks {
                 let stride = if block == 1 { stage.stride } else { 1 };
                 x = b.scoped(scope(at, block), |b| residual(b, x, self.block, [stage.channels, stride]))?;
             }
+            maps.push(x);
         }
-        Ok(x)
+        Ok(maps)
     }
 
     /// The scopes of stem and residual blocks.
@@ -174,6 +187,7 @@ fn residual(b: &mut Builder<'_>, x: Value, block: Block, [channels, stride]: [us
     let layers: &[[usize; 3]] = match block {
         Block::Basic => &[[3, channels, stride], [3, channels, 1]],
         Block::Bottleneck => &[[1, channels / 4, 1], [3, channels / 4, stride], [1, channels, 1]],
+        Block::BottleneckStrideFirst => &[[1, channels / 4, stride], [3, channels / 4, 1], [1, channels, 1]],
     };
     let mut y = x;
     for (at, &layer) in (1..).zip(layers) {

@@ -150,7 +150,7 @@ impl VtResNet {
         let trunk = Trunk::imagenet(block, &[two, three, four]);
         let channels = match block {
             Block::Basic => 512,
-            Block::Bottleneck => 1024,
+            Block::Bottleneck | Block::BottleneckStrideFirst => 1024,
         };
         let vt = match preset {
             Preset::Iccv => Vt::iccv(TOKENS, trunk.channels()),

@@ -126,8 +126,10 @@ fn cases() -> Vec<Case> {
     ];
     // Labels that are no class; equal logits; NaN and infinities.
     cases.push(case(&[63], 3, Some(4)).labels(1, 6));
-    cases.push(case(&[3, 41], 7, None).draw(0, Draw::Labels(3)));
-    cases.push(case(&[129], 6, None).draw(0, Draw::Extreme));
+    cases.push(case(&[9], 130, None).labels(1, 140));
+    cases.extend([7, 12, 20].map(|classes| case(&[3, 41], classes, None).draw(0, Draw::Labels(3))));
+    cases.extend([6, 20].map(|classes| case(&[129], classes, None).draw(0, Draw::Extreme)));
+    cases.extend([5, 8].map(|classes| case(&[17], classes, None).draw(0, Draw::Between(-2e39, -1e39))));
     cases.push(case(&[4, 800, 1216], 54, Some(255)).real("semantic fpn evaluation"));
     cases
 }

@@ -30,7 +30,7 @@ pub const LOSS_SCALE: &str = "loss_scale";
 /// The scale at the start, as in PyTorch: the first steps may well be skipped.
 const FIRST_SCALE: f32 = 65_536.0;
 
-/// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]` and `rate` `[1]`; output `loss` `[1]`, not scaled.
+/// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]`, of pixels `[N, H, W]`, and `rate` `[1]`; output `loss` `[1]`, not scaled.
 #[derive(Clone, Debug)]
 pub struct TrainingStep {
     /// The graph.
@@ -130,7 +130,7 @@ pub fn training_step_with(
 ) -> Result<TrainingStep, GraphError> {
     let elem = options.elem;
     let (mut graph, mut parameters) = (Graph::new(), Parameters::copied());
-    let labels = Tensor::new([images[0]], Elem::U32);
+    let labels = Tensor::new(model.target().labels(images), Elem::U32);
     let images = graph.input("images", Tensor::new(images, elem));
     let labels = graph.input("labels", labels);
     let rate = graph.input("rate", Tensor::f32([1]));
@@ -145,7 +145,7 @@ pub fn training_step_with(
     if elem == Elem::F16 {
         inputs.push(graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?);
     }
-    let both = graph.apply(CrossEntropyWithGradient::default(), &inputs)?;
+    let both = graph.apply(CrossEntropyWithGradient { ignore: model.target().ignored() }, &inputs)?;
     graph.output("loss", both[0]);
     let learned = Learned::all(&mut graph, &parameters)?;
     let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();
@@ -241,7 +241,7 @@ pub fn initialize(homes: &Homes, parameters: &Parameters, seed: u64) -> Result<(
     }
 }
 
-/// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`. Fused.
+/// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`, of pixels `[N, H, W, classes]`. Fused.
 ///
 /// # Errors
 /// When the images do not fit the model, or `parameters` were made by another model.

@@ -99,17 +99,14 @@ fn fits([name, written]: [&str; 2], tensor: &Tensor, letters: &mut HashMap<Strin
     } else if !elem.split(" or ").any(|elem| elem == tensor.elem.to_string()) {
         return Err(format!("{name} is {tensor} and is written {written}"));
     }
-    let (open, axes) = match axes[..] {
-        ["..", ref rest @ ..] => (true, rest),
-        [ref rest @ .., ".."] => (true, rest),
-        ref all => (false, all),
-    };
-    if tensor.shape.len() < axes.len() || (!open && tensor.shape.len() != axes.len()) {
+    let open = axes.iter().position(|axis| *axis == "..");
+    let (front, back) = open.map_or((&axes[..], &[][..]), |at| (&axes[..at], &axes[at + 1..]));
+    let (rank, written_rank) = (tensor.shape.len(), front.len() + back.len());
+    if rank < written_rank || (open.is_none() && rank != written_rank) {
         return Err(format!("{name} is {tensor} and is written {written}"));
     }
-    let last = written.contains("[..");
-    let sizes = if last { &tensor.shape[tensor.shape.len() - axes.len()..] } else { &tensor.shape[..axes.len()] };
-    for (axis, &size) in axes.iter().zip(sizes) {
+    let sizes = tensor.shape[..front.len()].iter().chain(&tensor.shape[rank - back.len()..]);
+    for (axis, &size) in front.iter().chain(back).zip(sizes) {
         match axis.parse::<usize>() {
             Ok(number) if number != size => return Err(format!("{name} is {tensor} and is written {written}")),
             Ok(_) => {}

@@ -247,12 +247,15 @@ def reshape(test):
 
 def cross_entropy(test):
     logits, labels = test.inputs[:2]
-    demand(len(test.inputs) == 2 and "ignore_index" not in test.attributes, "weights, or labels that are ignored")
+    demand(len(test.inputs) == 2, "weights")
     demand(test.get("reduction", "mean") == "mean", "not the mean")
-    to_rows = lambda x: numpy.moveaxis(x, 1, -1).reshape(-1, logits.shape[1])
+    ignore = test.get("ignore_index", None)
+    if ignore is not None and ignore < 0:
+        # Ours are not negative: the largest there is instead.
+        labels, ignore = numpy.where(labels == ignore, 2**32 - 1, labels), 2**32 - 1
     outputs = [test.outputs[0].reshape(1)]
     # The other output is ln softmax, ours ln sum exp: their difference is the logits.
-    return "cross_entropy", {}, [to_rows(logits), labels.reshape(-1)], outputs
+    return "cross_entropy", {"ignore": ignore}, [numpy.moveaxis(logits, 1, -1), labels], outputs
 
 
 def reduce_mean(test):
@@ -382,6 +385,14 @@ def layer_norm(test):
     return "layer_norm", attributes, [rows(x), gain.reshape(-1), bias[0].reshape(-1)], outputs
 
 
+def group_norm(test):
+    x, gain, bias = test.inputs
+    groups = test.get("num_groups", None)
+    demand(gain.shape == (x.shape[1],), "a gain a group")
+    attributes = {"groups": groups, "eps": float(test.get("epsilon", 1e-5)), "relu": False}
+    return "group_norm", attributes, [numpy.moveaxis(x, 1, -1), gain, bias], [numpy.moveaxis(test.outputs[0], 1, -1)]
+
+
 CONVERT = {
     "Conv": conv,
     "MaxPool": max_pool,
@@ -411,6 +422,7 @@ CONVERT = {
     "Slice": slice_,
     "Split": split,
     "LayerNormalization": layer_norm,
+    "GroupNormalization": group_norm,
 }
 
 

@@ -199,6 +199,20 @@ def normalization():
     for name, shape in [("tokens", (2, 7, 12)), ("rows", (31, 5))]:
         case(f"layer_norm-{name}", "layer_norm", {"eps": eps}, by_row, inputs(*shape)[:3], (0, 1, 2))
 
+    def in_groups(groups, relu):
+        def normalize(x, gain, bias):
+            y = to_back(F.group_norm(to_front(x), groups, gain, bias, eps))
+            cut = x.reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+            mean, deviation = cut.mean((1, 3)), (cut.var((1, 3), unbiased=False) + eps).sqrt()
+            each = lambda of_group: of_group.repeat_interleave(x.shape[-1] // groups, 1)
+            return y.relu() if relu else y, each(mean), each(1 / deviation)
+
+        return normalize
+
+    for name, shape, groups, relu in [("pixels", (2, 3, 5, 12), 4, False), ("relu", (3, 7, 2, 6), 2, True)]:
+        of_groups = {"groups": groups, "eps": eps, "relu": relu}
+        case(f"group_norm-{name}", "group_norm", of_groups, in_groups(groups, relu), inputs(*shape)[:3], (0, 1, 2))
+
     given = [*inputs(2, 3, 5, 4), numbers(2, 3, 5, 4, seed=15)]
     case("batch_norm-shortcut", "batch_norm", attributes | {"relu": True}, train, given, (0, 1, 2, 5))
     case("batch_norm_fixed-shortcut", "batch_norm_fixed", {"eps": eps, "relu": True}, fixed, given, (0, 1, 2, 5))
@@ -309,7 +323,16 @@ def pointwise():
     case("l2_normalize-short", "l2_normalize", {"eps": 6.0}, short, [rows], (0,))
     labels = torch.randint(0, 10, (31,), generator=torch.Generator().manual_seed(20))
     loss = lambda logits, labels: (F.cross_entropy(logits, labels).reshape(1), torch.logsumexp(logits, 1))
-    case("cross_entropy", "cross_entropy", {}, loss, [numbers(31, 10, seed=21), labels], (0,))
+    plain = {"ignore": None}
+    case("cross_entropy", "cross_entropy", plain, loss, [numbers(31, 10, seed=21), labels], (0,))
+
+    def of_pixels(logits, labels):
+        loss = F.cross_entropy(to_front(logits), labels, ignore_index=9).reshape(1)
+        return loss, torch.logsumexp(logits, -1)
+
+    pixels = torch.randint(0, 11, (2, 5, 7), generator=torch.Generator().manual_seed(51)).clamp(max=9)
+    given = [numbers(2, 5, 7, 9, seed=52), pixels]
+    case("cross_entropy-pixels", "cross_entropy", {"ignore": 9}, of_pixels, given, (0,))
 
     def both(logits, labels, seed):
         logits = logits.clone().requires_grad_(True)
@@ -317,7 +340,25 @@ def pointwise():
         return loss.detach(), torch.autograd.grad((loss * seed).sum(), logits)[0]
 
     name = "cross_entropy_with_gradient"
-    case(name, name, {}, both, [numbers(31, 10, seed=21), labels, numbers(1, seed=1000)])
+    case(name, name, plain, both, [numbers(31, 10, seed=21), labels, numbers(1, seed=1000)])
+
+    def matrix(logits, labels, counts):
+        k = logits.shape[-1]
+        cells = (labels * k + logits.argmax(-1))[labels != 4].flatten()
+        return (counts + torch.bincount(cells, minlength=k * k).reshape(k, k),)
+
+    labels = torch.randint(0, 6, (2, 5, 7), generator=torch.Generator().manual_seed(53))
+    counts = torch.randint(0, 100, (6, 6), generator=torch.Generator().manual_seed(54))
+    case("confusion_matrix", "confusion_matrix", {"ignore": 4}, matrix, [numbers(2, 5, 7, 6, seed=55), labels, counts])
+
+    def shares(counts):
+        counts = counts.double()
+        hits, labeled = counts.diag(), counts.sum(1)
+        iou = torch.where(labeled > 0, hits / (labeled + counts.sum(0) - hits), torch.zeros_like(hits))
+        return iou, iou[labeled > 0].mean().reshape(1)
+
+    counts[2] = 0
+    case("mean_iou", "mean_iou", {}, shares, [counts])
 
 
 def arranging():
