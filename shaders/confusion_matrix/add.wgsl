@@ -38,7 +38,7 @@ fn main(
         let own = turn + lane / ROW_LANES;
         let row = min(own, params.rows - 1u);
         var largest = floats(LOWEST);
-        var best = elements_of(min(first, params.columns - 1u)); // where a lane saw it first
+        var best = elements_of(first); // where a lane saw it first: no row has more lanes than strips
         for (var start = first; start < params.columns; start += CHUNK) {
             for (var i = 0u; i < HELD; i++) { // unroll
                 let value = known(floats(logits[strip_at(row, start, i)])); // past the end the last one, again

@@ -32,6 +32,19 @@ pub struct Layer {
     pub activation_bytes: usize,
 }
 
+/// Layers that stand under one name: `backbone`, `pyramid` and `head`, or stages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The first name of its layers' places.
+    pub name: String,
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// Multiply-adds.
+    pub multiply_adds: u64,
+    /// Bytes of the outputs of its layers.
+    pub activation_bytes: usize,
+}
+
 /// What a model costs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Count {
@@ -64,6 +77,23 @@ impl Count {
             inference_bytes: planned(&evaluation(model, &mut Parameters::new(), images)?)?.peak_bytes(),
             training_bytes: planned(&training_step(model, images, sgd)?.graph)?.peak_bytes(),
         })
+    }
+
+    /// Its parts, in the order in which they begin.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        for layer in &self.layers {
+            let name = layer.name.split('/').next().unwrap_or_default();
+            let at = parts.iter().position(|part| part.name == name).unwrap_or(parts.len());
+            if at == parts.len() {
+                parts.push(Part { name: name.to_owned(), parameters: 0, multiply_adds: 0, activation_bytes: 0 });
+            }
+            parts[at].parameters += layer.parameters;
+            parts[at].multiply_adds += layer.multiply_adds;
+            parts[at].activation_bytes += layer.activation_bytes;
+        }
+        parts
     }
 
     /// Multiply-adds of all layers.

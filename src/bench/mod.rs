@@ -11,7 +11,7 @@ mod subject;
 mod suites;
 
 pub use ceilings::{Bound, Ceilings};
-pub use count::{Count, Layer};
+pub use count::{Count, Layer, Part};
 pub use model::{ModelMeasurement, ModelSubject, Task};
 pub use subject::{BenchError, Measurement, Pass, Subject, subjects};
 pub use suites::Suite;

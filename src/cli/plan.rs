@@ -50,7 +50,7 @@ pub(super) struct Arguments {
 
 /// Prints the plan.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let default = presets::default(&arguments.model, presets::IMAGENET);
+    let default = presets::published(&arguments.model);
     let model = presets::model(&arguments.model, arguments.classes.unwrap_or(default.classes))?;
     let [height, width, channels] = arguments.image.unwrap_or(default.image);
     let images = [arguments.batch as usize, height, width, channels];

@@ -1,6 +1,6 @@
 //! Models by name and sizes of images, for arguments.
 
-use vistok::models::{Model, Network};
+use vistok::models::{Model, Network, Target};
 
 use super::Error;
 
@@ -19,6 +19,15 @@ pub(crate) struct Sizes {
 
 /// The sizes of ImageNet.
 pub(crate) const IMAGENET: Sizes = Sizes { image: [224, 224, 3], classes: 1000 };
+/// The sizes of COCO-stuff, with the classes that Detectron2 counts.
+const COCO_STUFF: Sizes = Sizes { image: [800, 1216, 3], classes: 54 };
+
+/// The sizes for which the paper states what the model costs; the demo's for its model.
+pub(crate) fn published(model: &str) -> Sizes {
+    let of_pixels =
+        Network::named(model, COCO_STUFF.classes).is_ok_and(|network| network.model().target() == Target::Pixels);
+    default(model, if of_pixels { COCO_STUFF } else { IMAGENET })
+}
 
 /// The demo's sizes for its model, `others` for the others.
 pub(crate) fn default(model: &str, others: Sizes) -> Sizes {

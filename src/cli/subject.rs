@@ -28,7 +28,7 @@ pub(crate) struct SubjectArguments {
 
 impl SubjectArguments {
     fn sizes(&self) -> presets::Sizes {
-        presets::default(&self.model, presets::IMAGENET)
+        presets::published(&self.model)
     }
 
     /// The model.

@@ -1,17 +1,21 @@
 //! What the paper says that its networks cost, beside the networks that we take them for.
 
 use super::vt::{First, Interaction, Later, Position, Split};
-use super::{Depth, Features, Network, Preset, Projecting, ResNet, VtResNet};
+use super::{Depth, Features, Fpn, Network, Preset, Projecting, ResNet, VtResNet};
 use crate::models::layers::Pointwise;
 
-/// Multiply-adds of one image of 224x224, and parameters, both in millions. The paper calls the former FLOPs; those of its
+/// Multiply-adds of one image, and parameters, both in millions. The paper calls the former FLOPs; those of its
 /// ResNets are the multiply-adds of convolutions, linear maps and attention products, without norms, pooling and functions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
     /// Multiply-adds, in millions.
     pub multiply_adds: f64,
-    /// Parameters, in millions; the paper leaves those of norms out of its smaller networks.
-    pub parameters: f64,
+    /// What its last digit stands for, in millions.
+    pub digit: f64,
+    /// Parameters, in millions, where they are stated; the paper leaves those of norms out of its smaller networks.
+    pub parameters: Option<f64>,
+    /// Multiply-adds of a segmentation network's pyramid, in millions, cut off behind the first digit of a G.
+    pub pyramid: Option<f64>,
 }
 
 /// A row of the paper.
@@ -23,6 +27,8 @@ pub struct Published {
     pub row: String,
     /// The network that we take it for.
     pub network: Network,
+    /// Height, width and channels of the image.
+    pub image: [usize; 3],
     /// What is printed there.
     pub figures: Figures,
     /// Why our count is another, where it is.
@@ -36,7 +42,7 @@ const OPEN: &str = "parameters agree, multiply-adds do not: every set of layers 
 /// Every row of the paper that can be counted.
 #[must_use]
 pub fn published() -> Vec<Published> {
-    [resnets(), shallow(Depth::D18), shallow(Depth::D34), deep()].concat()
+    [resnets(), shallow(Depth::D18), shallow(Depth::D34), deep(), segmentation()].concat()
 }
 
 fn row(
@@ -45,8 +51,8 @@ fn row(
     [multiply_adds, parameters]: [f64; 2],
     remark: Option<&'static str>,
 ) -> Published {
-    let figures = Figures { multiply_adds, parameters };
-    Published { place, row: row.to_owned(), network, figures, remark }
+    let figures = Figures { multiply_adds, digit: 1.0, parameters: Some(parameters), pyramid: None };
+    Published { place, row: row.to_owned(), network, image: [224, 224, 3], figures, remark }
 }
 
 fn resnets() -> Vec<Published> {
@@ -151,4 +157,34 @@ fn deep() -> Vec<Published> {
         row(talk, counted(Depth::D101), [7127.0, 40.33], Some(OPEN)),
         row(("table 8", "VT-ResNet-101, last projector too"), projected, [7129.0, 41.5], Some(OPEN)),
     ]
+}
+
+/// FPN and VT-FPN on COCO-stuff and LIP; in G, some with a digit behind the point.
+fn segmentation() -> Vec<Published> {
+    const FIFTY: &str =
+        "a ResNet-50 backbone has 0.1 to 0.2 G more here; with 101 layers the same parts add up to what is published";
+    let place = "tables of segmentation";
+    let sets = [
+        ("COCO-stuff", [800, 1216, 3], 54, 1e3, [[159.0, 231.0, 55.1], [113.0, 185.0, 8.5]]),
+        ("LIP", [473, 473, 3], 20, 1e2, [[37.1, 54.4, 12.8], [26.4, 43.6, 2.0]]),
+    ];
+    let mut rows = Vec::new();
+    for (set, image, classes, digit, figures) in sets {
+        let networks = [("FPN", Fpn::semantic as fn(_, _) -> Fpn), ("VT-FPN", Fpn::visual_tokens)];
+        for ((name, network), [fifty, hundred, pyramid]) in networks.into_iter().zip(figures) {
+            for (depth, total) in [(Depth::D50, fifty), (Depth::D101, hundred)] {
+                let figures =
+                    Figures { multiply_adds: 1e3 * total, digit, parameters: None, pyramid: Some(1e3 * pyramid) };
+                rows.push(Published {
+                    place,
+                    row: format!("{name}, ResNet-{}, {set}", depth.layers()),
+                    network: Network::from(network(depth, classes)),
+                    image,
+                    figures,
+                    remark: (set == "LIP" && depth == Depth::D50).then_some(FIFTY),
+                });
+            }
+        }
+    }
+    rows
 }

@@ -93,6 +93,12 @@ impl Fpn {
         }
     }
 
+    /// The same with a pyramid of convolutions.
+    #[must_use]
+    pub fn with_convolutions(&self) -> Self {
+        Self { pyramid: Pyramid::Convolutions, ..self.clone() }
+    }
+
     /// Refuses what cannot be built, with what to do about it.
     fn check(&self) -> Result<(), GraphError> {
         let levels = self.trunk.stages.len();
