@@ -14,6 +14,7 @@ import sys
 import torch
 import torch.nn.functional as F
 
+import fpn
 import models
 import safetensors
 import vt
@@ -477,7 +478,7 @@ def main():
         write()
     # Networks may be computed in another order, (P X) W for P (X W), and be as far off the other way.
     twice = lambda exact, single, elem: allowed(exact, single, elem, times=8)
-    for name, metadata, tensors in models.cases([*models.BY_NAME, *vt.described()], twice):
+    for name, metadata, tensors in models.cases([*models.BY_NAME, *vt.described(), *fpn.described()], twice):
         safetensors.save(os.path.join(CASES, f"{name}.safetensors"), metadata, tensors)
     sizes = [os.path.getsize(os.path.join(CASES, name)) for name in os.listdir(CASES)]
     print(f"{len(sizes)} files, {sum(sizes)} bytes", file=sys.stderr)
