@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use vistok::train::baseline::linear_baseline;
 use vistok::train::batches::{Augmentation, Batches, Normalization, SplitMix64};
-use vistok::train::data::{DataError, Dataset, Images, Source};
+use vistok::train::data::{DataError, Dataset, Images, Source, Target};
 use vistok::train::idx::{read_images, read_labels};
 
 /// An IDX file: magic number, sizes, payload.
@@ -44,6 +44,7 @@ fn images(count: usize) -> Images {
         channels: 1,
         pixels,
         labels: (0..count).map(|at| (at % 3) as u8).collect(),
+        target: Target::Images,
         classes: 3,
     }
 }

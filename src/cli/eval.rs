@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use vistok::gpu::Homes;
-use vistok::models::Parameters;
+use vistok::models::{Parameters, Target};
 use vistok::plan::Layout;
 use vistok::train::Evaluator;
 use vistok::train::batches::Normalization;
 use vistok::train::data::Dataset;
-use vistok::train::step::evaluation;
+use vistok::train::step::scored_evaluation;
 use vistok::train::weights::Weights;
 
 use super::machine::{Machine, MachineArgument};
-use super::{Error, sight, speak};
+use super::{Error, score, sight, speak};
 
 /// Evaluate weights on test images: those that `demo` or `train` has written, or PyTorch's under torchvision's names.
 #[derive(Debug, Args)]
@@ -25,10 +25,11 @@ pub(super) struct Arguments {
     /// The model [default: what the weights say, or the only one that has such tensors].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// `embedded` or `fashion-mnist:DIR`, the folder with the four IDX files [default: embedded].
+    /// `embedded`, `scenes`, or `fashion-mnist:DIR`, the folder with the four IDX files [default: embedded, scenes for models that
+    /// segment].
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// One JSON document on standard output: `test_accuracy`.
+    /// One JSON document on standard output: `test_accuracy`; of models that segment `test_mean_iou` and more.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -43,7 +44,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let file = Weights::open(&arguments.weights)?;
     let network = sight::network(&file, arguments.model.as_deref())?;
     let model = network.model();
-    let dataset = Dataset::load(arguments.data.as_deref())?;
+    let scenes = (model.target() == Target::Pixels).then_some("scenes");
+    let dataset = Dataset::load(arguments.data.as_deref().or(scenes))?;
     // What no run has noted is as it would be for one that learned these images.
     let (batch, image, normalization, step) = match file.about() {
         Some(about) => (about.batch, about.image, about.normalization, Some(about.step)),
@@ -54,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     };
     let [height, width, channels] = image;
     let mut parameters = Parameters::new();
-    let graph = evaluation(model, &mut parameters, [batch, height, width, channels])?;
+    let graph = scored_evaluation(model, &mut parameters, [batch, height, width, channels])?;
     file.check(model.name(), &parameters)?;
     let (machine, evaluator) = Machine::prepare(&arguments.machine, |machine| {
         let layout = Layout::of(&[&graph], machine.device.capabilities().offset_alignment)?;
@@ -62,20 +64,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         file.load(&homes, model.name(), &parameters)?;
         Ok(Evaluator::new(&machine.device, &machine.pipelines, &graph, &homes)?)
     })?;
-    let accuracy = evaluator.accuracy(&dataset.test, normalization)?;
-    let (percent, count) = (100.0 * accuracy, dataset.test.count());
+    let score = evaluator.score(&dataset.test, normalization)?;
     let (model, data, adapter) = (model.name(), &dataset.name, machine.name());
     let after = step.map_or_else(String::new, |step| format!(" after {step} steps"));
-    let text = format!("{model}{after}, on {adapter}: {percent:.2} % of {count} test images right ({data})\n");
+    let text = format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, &dataset.test));
     speak::report(arguments.json, &text)?;
     if arguments.json {
-        let document = json!({
-            "test_accuracy": accuracy,
-            "test_images": count,
+        let mut document = json!({
+            "test_images": dataset.test.count(),
             "model": model,
             "steps": step,
             "adapter": adapter,
         });
+        score::tell(&score, &mut document);
         speak::say_json(&document)?;
     }
     Ok(())

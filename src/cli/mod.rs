@@ -19,6 +19,7 @@ mod plan;
 mod presets;
 mod profile;
 mod progress;
+mod score;
 mod sight;
 mod speak;
 mod subject;

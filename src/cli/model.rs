@@ -125,10 +125,8 @@ impl Said<'_> {
     fn text(&self) -> String {
         let (model, count, [height, width, channels]) = (self.network.model(), self.count, self.image);
         let of_pixels = model.target() == Target::Pixels;
-        let number = |number: f64| match of_pixels {
-            true => format!("{:.2} G", number / 1e9),
-            false => mega(number),
-        };
+        let large = of_pixels && count.multiply_adds() > 1_000_000_000;
+        let number = |number: f64| if large { format!("{:.2} G", number / 1e9) } else { mega(number) };
         let megabytes = |bytes: usize| format!("{:.1} MB", bytes as f64 / 1e6);
         let mut text = format!(
             "{}, one image of {height}x{width}x{channels}, {} classes, f32\n\n{}\n",

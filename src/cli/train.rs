@@ -11,7 +11,7 @@ use vistok::train::{Resumed, Trainer, recipe};
 use super::folder::Folder;
 use super::learning::{self, RecomputeArgument, kept, scaling, train};
 use super::machine::{Machine, MachineArgument};
-use super::{Error, interrupt, presets, speak};
+use super::{Error, interrupt, presets, score, speak};
 
 /// The weight file in the folder of a run.
 pub(super) const WEIGHTS: &str = "model.safetensors";
@@ -19,7 +19,8 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 /// Train a model; its weights go to DIR/model.safetensors now and then, and `--resume` continues from there.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// `embedded`, or `fashion-mnist:DIR` with the four IDX files, gzipped or not.
+    /// `embedded`, or `fashion-mnist:DIR` with the four IDX files, gzipped or not; for models that segment `scenes`, made of the
+    /// embedded garments.
     #[arg(long, value_name = "DATA")]
     data: String,
     /// The folder for the weights; made where it is not there.
@@ -47,7 +48,7 @@ pub(super) struct Arguments {
     f16: bool,
     #[command(flatten)]
     recompute: RecomputeArgument,
-    /// One JSON document on standard output: `test_accuracy`, `train_seconds`, `adapter`, `weights`.
+    /// One JSON document on standard output: `test_accuracy` or `test_mean_iou`, `train_seconds`, `adapter`, `weights`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -91,20 +92,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         speak::note(&from(resumed, &trainer));
     }
     let course = train(&mut trainer, &dataset.train, (&settings, stop), &kept(&file, "--resume"))?;
-    let accuracy = trainer.accuracy(&dataset.test)?;
-    let (percent, seconds) = (100.0 * accuracy, course.seconds);
+    let score = trainer.score(&dataset.test)?;
+    let seconds = course.seconds;
     let text = format!(
-        "{percent:.2} % of {} test images right after {} steps, {seconds:.1} s; weights: {}\n",
-        dataset.test.count(),
+        "{} after {} steps, {seconds:.1} s; weights: {}\n",
+        score::said(&score, &dataset.test),
         trainer.about().step,
         file.display(),
     ) + &scaling(&trainer)?;
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let weights = file.display().to_string();
-        let document = json!({
-            "test_accuracy": accuracy, "train_seconds": seconds, "adapter": adapter, "weights": weights,
-        });
+        let mut document = json!({ "train_seconds": seconds, "adapter": adapter, "weights": weights });
+        score::tell(&score, &mut document);
         speak::say_json(&document)?;
     }
     Ok(())

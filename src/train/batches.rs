@@ -132,7 +132,7 @@ impl<'a> Batches<'a> {
     }
 
     /// Writes images `indices`, normalized and as they are: `pixels` becomes `[indices, height, width, channels]`,
-    /// `labels` `[indices]`. Fails on an index beyond the images.
+    /// `labels` `[indices]`, of pixels `[indices, height, width]`. Fails on an index beyond the images.
     pub fn batch(&self, indices: &[usize], pixels: &mut Vec<f32>, labels: &mut Vec<u32>) -> Result<(), DataError> {
         if let Some(&at) = indices.iter().find(|&&index| index >= self.images.count()) {
             let (found, expected) = (at.to_string(), format!("less than {}", self.images.count()));
@@ -142,13 +142,13 @@ impl<'a> Batches<'a> {
         labels.clear();
         for &index in indices {
             pixels.extend(self.image(index).iter().map(|&byte| self.table[usize::from(byte)]));
-            labels.push(self.images.labels[index].into());
+            labels.extend(self.images.labels_of(index).iter().copied().map(u32::from));
         }
         Ok(())
     }
 
     /// Batch `at` of the images in their own order, without augmentation, as in [`Self::batch`]. The last batch is
-    /// filled up to `size` with zeros of label 0; the result is how many images are real.
+    /// filled up to `size` with zeros of label 0, or of pixels that are to be ignored; the result is how many images are real.
     pub fn evaluation_batch(
         &self,
         at: usize,
@@ -162,7 +162,7 @@ impl<'a> Batches<'a> {
         let indices: Vec<usize> = (first..self.images.count().min(first + self.size)).collect();
         self.batch(&indices, pixels, labels)?;
         pixels.resize(self.size * self.images.elems_per_image(), 0.0);
-        labels.resize(self.size, 0);
+        labels.resize(self.size * self.images.labels_per_image(), self.images.target.ignored().unwrap_or(0));
         Ok(indices.len())
     }
 
@@ -171,14 +171,19 @@ impl<'a> Batches<'a> {
         &self.images.pixels[index * elems..(index + 1) * elems]
     }
 
-    /// Appends image `index`, flipped and moved as its generator of (seed, epoch, index) decides.
-    fn push_augmented(&self, index: usize, epoch: u64, pixels: &mut Vec<f32>) {
+    /// Appends image `index` and its labels, flipped and moved as its generator of (seed, epoch, index) decides. Pixels that come in
+    /// from the border have no label.
+    fn push_augmented(&self, index: usize, epoch: u64, pixels: &mut Vec<f32>, labels: &mut Vec<u32>) {
         let mut random = SplitMix64::of(&[self.seed, epoch, index as u64]);
         let flip = self.augmentation.flip && random.below(2) == 1;
         let reach = usize::from(self.augmentation.shift);
         let (down, right) = (random.below(2 * reach + 1), random.below(2 * reach + 1));
         let Images { height, width, channels, .. } = *self.images;
-        let image = self.image(index);
+        let (image, own) = (self.image(index), self.images.labels_of(index));
+        let each = self.images.target.ignored();
+        if each.is_none() {
+            labels.extend(own.iter().copied().map(u32::from));
+        }
         // Where output row or column `to` comes from; `None` beyond the border. Offsets run from 0 to 2 reach.
         let from = |to: usize, offset: usize, size: usize| (to + offset).checked_sub(reach).filter(|&at| at < size);
         for row in 0..height {
@@ -188,8 +193,12 @@ impl<'a> Batches<'a> {
                     (Some(row), Some(column)) => {
                         let at = (row * width + column) * channels;
                         pixels.extend(image[at..at + channels].iter().map(|&byte| self.table[usize::from(byte)]));
+                        labels.extend(each.map(|_| u32::from(own[row * width + column])));
                     }
-                    _ => pixels.extend(std::iter::repeat_n(self.table[0], channels)),
+                    _ => {
+                        pixels.extend(std::iter::repeat_n(self.table[0], channels));
+                        labels.extend(each);
+                    }
                 }
             }
         }
@@ -211,7 +220,7 @@ impl Epoch<'_, '_> {
     }
 
     /// Writes training batch `at`: `pixels` becomes `[size, height, width, channels]`, normalized and augmented,
-    /// `labels` `[size]`. Fails beyond the last batch.
+    /// `labels` `[size]`, of pixels `[size, height, width]`. Fails beyond the last batch.
     pub fn batch(&self, at: usize, pixels: &mut Vec<f32>, labels: &mut Vec<u32>) -> Result<(), DataError> {
         let count = self.batches.count();
         let indices = self.indices(at).ok_or(DataError::NoSuchBatch { at, count })?;
@@ -221,8 +230,7 @@ impl Epoch<'_, '_> {
         pixels.clear();
         labels.clear();
         for &index in indices {
-            self.batches.push_augmented(index, self.epoch, pixels);
-            labels.push(self.batches.images.labels[index].into());
+            self.batches.push_augmented(index, self.epoch, pixels, labels);
         }
         Ok(())
     }

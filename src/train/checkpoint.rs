@@ -8,11 +8,12 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::batches::Normalization;
 use super::files;
+use super::step::SCORES;
 use crate::gpu::{self, Homes};
 use crate::kernel::Elem;
 use crate::kernel::tuning::Choices;
 use crate::models::{Network, NetworkError};
-use crate::plan::{Layout, Stored};
+use crate::plan::{Home, Layout, Stored};
 
 /// The one entry of the file's metadata: lines `key = value`, in the order of the alphabet. One entry, because the
 /// format's writer shuffles several, and equal runs should write equal files.
@@ -181,7 +182,7 @@ impl About {
 /// When the machine cannot be read or the file not be written; then `path` is what it was.
 pub fn save(path: &Path, homes: &Homes, about: &About) -> Result<(), CheckpointError> {
     let mut tensors = Vec::new();
-    for home in homes.layout().homes() {
+    for home in kept(homes.layout()) {
         for stored in &home.tensors {
             tensors.push((key(home.name, &stored.name), stored.clone(), homes.read_bytes(home.name, &stored.name)?));
         }
@@ -279,7 +280,7 @@ impl Checkpoint {
         let mut found: BTreeMap<&str, TensorView<'a>> = tensors.iter().collect();
         let mut matching = Vec::new();
         let mut differences = Vec::new();
-        for home in layout.homes() {
+        for home in kept(layout) {
             for stored in &home.tensors {
                 let key = key(home.name, &stored.name);
                 match found.remove(key.as_str()) {
@@ -303,6 +304,11 @@ impl Checkpoint {
         let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
         Err(CheckpointError::Differs { file: file(), differences: differences.join("; ") + &rest })
     }
+}
+
+/// The homes that are the run: what scores are counted in is nobody's state.
+fn kept(layout: &Layout) -> impl Iterator<Item = &Home> {
+    layout.homes().iter().filter(|home| home.name != SCORES)
 }
 
 pub(super) fn key(home: &str, name: &str) -> String {

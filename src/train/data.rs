@@ -9,10 +9,17 @@ use std::str::FromStr;
 
 pub use super::idx::DataError;
 use super::idx::{read_images, read_labels};
+use super::scenes;
+pub use crate::models::{IGNORED, Target};
 
 /// What the classes of Fashion-MNIST show, by label.
 pub const FASHION_MNIST_CLASSES: [&str; 10] =
     ["T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
+
+/// Height and width of embedded scenes, and how many there are, with their seeds.
+const SCENE: [usize; 2] = [96, 96];
+const TRAINING_SCENES: (usize, u64) = (4_000, 1);
+const TEST_SCENES: (usize, u64) = (500, 2);
 
 /// Labeled images of one shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +32,10 @@ pub struct Images {
     pub channels: usize,
     /// `[count, height, width, channels]`, 0 (black) to 255.
     pub pixels: Vec<u8>,
-    /// `[count]`, each below `classes`.
+    /// `[count]`, of pixels `[count, height, width]`, each below `classes`; of pixels also [`IGNORED`], which is none.
     pub labels: Vec<u8>,
+    /// What has a label.
+    pub target: Target,
     /// Number of classes.
     pub classes: usize,
 }
@@ -34,7 +43,21 @@ pub struct Images {
 impl Images {
     /// Number of images.
     pub fn count(&self) -> usize {
-        self.labels.len()
+        self.labels.len() / self.labels_per_image().max(1)
+    }
+
+    /// Labels of one image.
+    pub fn labels_per_image(&self) -> usize {
+        self.target.labels([1, self.height, self.width, self.channels]).count()
+    }
+
+    /// The labels of image `index`.
+    ///
+    /// # Panics
+    /// When there is no such image.
+    pub fn labels_of(&self, index: usize) -> &[u8] {
+        let each = self.labels_per_image();
+        &self.labels[index * each..(index + 1) * each]
     }
 
     /// Numbers in one image: height x width x channels.
@@ -59,7 +82,16 @@ impl Images {
                 expected: "the product of the shape, and not 0".into(),
             });
         }
-        match self.labels.iter().position(|&label| usize::from(label) >= self.classes) {
+        let whole = self.labels.len() == self.count() * self.labels_per_image();
+        if !whole {
+            return Err(DataError::Shape {
+                what: format!("images of shape {shape:?}"),
+                found: format!("{} labels", self.labels.len()),
+                expected: format!("{} an image", self.labels_per_image()),
+            });
+        }
+        let ignored = |label: u8| self.target.ignored() == Some(label.into());
+        match self.labels.iter().position(|&label| usize::from(label) >= self.classes && !ignored(label)) {
             None => Ok(()),
             Some(at) => Err(DataError::Label {
                 file: "labels".into(),
@@ -76,11 +108,13 @@ pub(crate) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Where a [`Dataset`] comes from; parsed from `embedded` or `fashion-mnist:DIR`.
+/// Where a [`Dataset`] comes from; parsed from `embedded`, `scenes` or `fashion-mnist:DIR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The 8,000 training and 1,000 test images that the crate carries.
     Embedded,
+    /// Scenes of several such garments each, with a label for every pixel ([`scenes`](super::scenes)).
+    Scenes,
     /// A folder with the four IDX files of Fashion-MNIST, each gzipped or not.
     FashionMnist(PathBuf),
 }
@@ -91,6 +125,7 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, DataError> {
         match text.split_once(':') {
             None if text == "embedded" => Ok(Self::Embedded),
+            None if text == "scenes" => Ok(Self::Scenes),
             Some(("fashion-mnist", dir)) if !dir.is_empty() => Ok(Self::FashionMnist(dir.into())),
             _ => Err(DataError::Source { found: text.into() }),
         }
@@ -113,6 +148,7 @@ impl Dataset {
     pub fn load(source: Option<&str>) -> Result<Self, DataError> {
         match source.map_or(Ok(Source::Embedded), Source::from_str)? {
             Source::Embedded => Self::embedded(),
+            Source::Scenes => Self::scenes(),
             Source::FashionMnist(dir) => Self::fashion_mnist(&dir),
         }
     }
@@ -130,6 +166,14 @@ impl Dataset {
         let train = labeled(asset!("train", "images-idx3"), asset!("train", "labels-idx1"))?;
         let test = labeled(asset!("t10k", "images-idx3"), asset!("t10k", "labels-idx1"))?;
         Self::of(train, test, "Fashion-MNIST, 9,000 embedded images".into())
+    }
+
+    /// 4,000 scenes to train on and 500 to test on, drawn from the embedded garments; no garment is in both.
+    pub fn scenes() -> Result<Self, DataError> {
+        let garments = Self::embedded()?;
+        let draw = |images: &Images, (count, seed): (usize, u64)| scenes::draw(images, SCENE, count, seed);
+        let (train, test) = (draw(&garments.train, TRAINING_SCENES)?, draw(&garments.test, TEST_SCENES)?);
+        Self::of(train, test, format!("{} fashion scenes", TRAINING_SCENES.0 + TEST_SCENES.0))
     }
 
     /// The crate was built without the feature `data`: always [`DataError::Feature`].
@@ -170,7 +214,8 @@ fn labeled(
     if images.count != labels.len() {
         return Err(DataError::Counts { file: labels_file, images: images.count, labels: labels.len() });
     }
-    Ok(Images { height: images.height, width: images.width, channels: 1, pixels: images.pixels, labels, classes })
+    let (height, width, target) = (images.height, images.width, Target::Images);
+    Ok(Images { height, width, channels: 1, pixels: images.pixels, labels, target, classes })
 }
 
 /// A reader of `dir/name.gz` or else `dir/name`, and the path that was opened.

@@ -1,17 +1,84 @@
-//! How many images a model puts into the right class.
+//! How well a model tells the classes of images, or of their pixels.
 
 use super::batches::{Augmentation, Batches, Normalization};
-use super::data::Images;
+use super::data::{IGNORED, Images, Target};
 use super::error::TrainError;
+use super::step::SCORES;
 use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::graph::Graph;
 use crate::plan::{Options, Plan};
 
-/// A model ready to be evaluated: a graph with input `images` `[N, H, W, C]` and output `logits` `[N, classes]`.
+/// A model ready to be evaluated: a graph with input `images` `[N, H, W, C]` and output `logits` `[N, classes]`, or of pixels
+/// `[N, H, W, classes]` and what [`scored_evaluation`](super::step::scored_evaluation) adds.
 pub struct Evaluator {
     executor: Executor,
     images: [usize; 4],
     classes: usize,
+    target: Target,
+}
+
+/// How well a model does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Score {
+    /// The share of images whose class is the right one.
+    Images {
+        /// From 0 to 1.
+        right: f64,
+    },
+    /// Of models that segment.
+    Pixels(Segmented),
+}
+
+/// How well pixels are told apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segmented {
+    /// The mean over the classes that any label is of: from 0 to 1.
+    pub mean_iou: f64,
+    /// The share of labeled pixels whose class is the right one.
+    pub right: f64,
+    /// Of each class: pixels of both label and prediction over pixels of either; `None` where no label is of it.
+    pub iou: Vec<Option<f64>>,
+}
+
+impl Score {
+    /// What it is called, and its number: the share of images that are right, or the mean intersection over union.
+    #[must_use]
+    pub const fn named(&self) -> (&'static str, f64) {
+        match self {
+            Self::Images { right } => ("accuracy", *right),
+            Self::Pixels(segmented) => ("mean_iou", segmented.mean_iou),
+        }
+    }
+}
+
+impl Segmented {
+    /// Of counts `[label, prediction]`.
+    fn of(counts: &[u64], classes: usize) -> Self {
+        let count = |label: usize, class: usize| counts[label * classes + class];
+        let iou = |class: usize| {
+            let labeled: u64 = (0..classes).map(|other| count(class, other)).sum();
+            let predicted: u64 = (0..classes).map(|other| count(other, class)).sum();
+            let both = count(class, class);
+            (labeled > 0).then(|| both as f64 / (labeled + predicted - both) as f64)
+        };
+        let iou: Vec<Option<f64>> = (0..classes).map(iou).collect();
+        let present: Vec<f64> = iou.iter().copied().flatten().collect();
+        let right: u64 = (0..classes).map(|class| count(class, class)).sum();
+        Self {
+            mean_iou: present.iter().sum::<f64>() / present.len().max(1) as f64,
+            right: right as f64 / counts.iter().sum::<u64>().max(1) as f64,
+            iou,
+        }
+    }
+
+    /// Of a model that takes every pixel for this class: what any other has to beat.
+    #[must_use]
+    pub fn of_constant(images: &Images, class: u8) -> Self {
+        let mut counts = vec![0; images.classes * images.classes];
+        let counted = images.labels.iter().filter(|&&label| u32::from(label) != IGNORED);
+        counted.for_each(|&label| counts[usize::from(label) * images.classes + usize::from(class)] += 1);
+        Self::of(&counts, images.classes)
+    }
 }
 
 impl Evaluator {
@@ -20,15 +87,22 @@ impl Evaluator {
     /// # Errors
     /// When the graph lacks `images` or `logits`, or does not fit the machine or the homes.
     pub fn new(device: &Device, pipelines: &Pipelines, graph: &Graph, homes: &Homes) -> Result<Self, TrainError> {
-        let rank = |value: Option<crate::graph::Value>| value.map(|value| graph.tensor(value).shape.clone());
-        let images = rank(graph.find_input("images")).and_then(|shape| shape.rank());
-        let logits = rank(graph.find_output("logits")).and_then(|shape| shape.rank());
-        let (Some(images), Some([_, classes])) = (images, logits) else {
-            let problem = "evaluation takes an input `images` [N, H, W, C] and an output `logits` [N, classes]";
-            return Err(crate::graph::GraphError::Name(problem.to_owned()).into());
+        let shape = |value: Option<crate::graph::Value>| value.map(|value| graph.tensor(value).shape.clone());
+        let images = shape(graph.find_input("images")).and_then(|shape| shape.rank());
+        let logits = shape(graph.find_output("logits"));
+        let (images, classes, target) = match (images, logits.as_deref()) {
+            (Some(images), Some(&[_, classes])) => (images, classes, Target::Images),
+            (Some(images), Some(&[_, _, _, classes])) if graph.find_input("labels").is_some() => {
+                (images, classes, Target::Pixels)
+            }
+            _ => {
+                let problem = "evaluation takes an input `images` [N, H, W, C] and an output `logits` [N, classes], or [N, H, W, \
+                               classes] and what `scored_evaluation` adds";
+                return Err(crate::graph::GraphError::Name(problem.to_owned()).into());
+            }
         };
         let plan = Plan::new(graph, homes.layout(), device.capabilities(), Options::default())?;
-        Ok(Self { executor: Executor::new(device, pipelines, plan, homes)?, images, classes })
+        Ok(Self { executor: Executor::new(device, pipelines, plan, homes)?, images, classes, target })
     }
 
     /// The executor, for other outputs of the graph.
@@ -40,34 +114,89 @@ impl Evaluator {
     /// The class that each image scores highest in; of equal scores the first.
     ///
     /// # Errors
-    /// When the images are of another shape or number of classes, or the machine fails.
+    /// When the images are of another shape or number of classes, the model tells classes of pixels, or the machine fails.
     pub fn predictions(&self, images: &Images, normalization: Normalization) -> Result<Vec<usize>, TrainError> {
+        if self.target != Target::Images {
+            let (found, expected) = ("a class an image".to_owned(), "a class a pixel".to_owned());
+            return Err(TrainError::Mismatch { what: "what is asked for", found, expected });
+        }
+        let mut predictions = Vec::with_capacity(images.count());
+        self.batches(images, normalization, |_, real| {
+            let logits = self.executor.read_named("logits")?;
+            predictions.extend(logits.chunks_exact(self.classes).take(real).map(best));
+            Ok(())
+        })?;
+        Ok(predictions)
+    }
+
+    /// How well the model does on these images.
+    ///
+    /// # Errors
+    /// When the images are of another shape or number of classes, or the machine fails.
+    pub fn score(&self, images: &Images, normalization: Normalization) -> Result<Score, TrainError> {
+        if self.target == Target::Pixels {
+            return Ok(Score::Pixels(self.segmented(images, normalization)?));
+        }
+        let predictions = self.predictions(images, normalization)?;
+        let right = predictions.iter().zip(&images.labels).filter(|(found, label)| **found == usize::from(**label));
+        Ok(Score::Images { right: right.count() as f64 / predictions.len().max(1) as f64 })
+    }
+
+    /// The share of images, or of labeled pixels, whose prediction is their label.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn accuracy(&self, images: &Images, normalization: Normalization) -> Result<f64, TrainError> {
+        match self.score(images, normalization)? {
+            Score::Images { right } | Score::Pixels(Segmented { right, .. }) => Ok(right),
+        }
+    }
+
+    /// Counts on the GPU, read before a number could pass 2^32.
+    fn segmented(&self, images: &Images, normalization: Normalization) -> Result<Segmented, TrainError> {
+        let homes = self.executor.homes();
+        let cells = self.classes * self.classes;
+        let clear = || homes.write_bytes(SCORES, "confusion", &vec![0; 4 * cells]);
+        let mut counts = vec![0u64; cells];
+        let mut take = || {
+            let bytes = homes.read_bytes(SCORES, "confusion")?;
+            let words = bytes.as_chunks::<4>().0.iter();
+            counts.iter_mut().zip(words).for_each(|(count, word)| *count += u64::from(u32::from_le_bytes(*word)));
+            clear()
+        };
+        let [size, height, width, _] = self.images;
+        let most = (u32::MAX as usize / (size * height * width).max(1)).max(1);
+        clear()?;
+        self.batches(images, normalization, |at, _| if (at + 1) % most == 0 { take() } else { Ok(()) })?;
+        take()?;
+        Ok(Segmented::of(&counts, self.classes))
+    }
+
+    /// Runs every batch; `seen` is told its number and how many of its images are real.
+    fn batches(
+        &self,
+        images: &Images,
+        normalization: Normalization,
+        mut seen: impl FnMut(usize, usize) -> Result<(), crate::gpu::Error>,
+    ) -> Result<(), TrainError> {
         let [size, height, width, channels] = self.images;
-        fits(images, [height, width, channels], self.classes)?;
+        fits(images, [height, width, channels], (self.classes, self.target))?;
         // A batch larger than all images is one padded batch of them.
         let size_of_data = size.min(images.count());
         let batches = Batches::new(images, normalization, size_of_data, 0, Augmentation::default())?;
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        let mut predictions = Vec::with_capacity(images.count());
         for at in 0..batches.evaluation_count() {
             let real = batches.evaluation_batch(at, &mut pixels, &mut labels)?;
             pixels.resize(size * images.elems_per_image(), 0.0);
             self.executor.write_f32("images", &pixels)?;
+            if self.target == Target::Pixels {
+                labels.resize(size * images.labels_per_image(), IGNORED);
+                self.executor.write_u32("labels", &labels)?;
+            }
             self.executor.run()?;
-            let logits = self.executor.read_named("logits")?;
-            predictions.extend(logits.chunks_exact(self.classes).take(real).map(best));
+            seen(at, real)?;
         }
-        Ok(predictions)
-    }
-
-    /// The share of images whose prediction is their label.
-    ///
-    /// # Errors
-    /// As [`predictions`](Self::predictions).
-    pub fn accuracy(&self, images: &Images, normalization: Normalization) -> Result<f64, TrainError> {
-        let predictions = self.predictions(images, normalization)?;
-        let right = predictions.iter().zip(&images.labels).filter(|(found, label)| **found == usize::from(**label));
-        Ok(right.count() as f64 / predictions.len().max(1) as f64)
+        Ok(())
     }
 }
 
@@ -82,12 +211,20 @@ fn best(row: &[f32]) -> usize {
     best
 }
 
-/// That images are of this shape `[H, W, C]` and have this many classes.
-pub(super) fn fits(images: &Images, shape: [usize; 3], classes: usize) -> Result<(), TrainError> {
+/// That images are of this shape `[H, W, C]`, and have so many classes of images or of pixels.
+pub(super) fn fits(images: &Images, shape: [usize; 3], (classes, target): (usize, Target)) -> Result<(), TrainError> {
     let found = [images.height, images.width, images.channels];
     if found != shape {
         let (found, expected) = (format!("{found:?}"), format!("{shape:?}"));
         return Err(TrainError::Mismatch { what: "height, width and channels of the images", found, expected });
+    }
+    if images.target != target {
+        let said = |target| match target {
+            Target::Images => "each image".to_owned(),
+            Target::Pixels => "each pixel".to_owned(),
+        };
+        let (found, expected) = (said(images.target), said(target));
+        return Err(TrainError::Mismatch { what: "what has a label", found, expected });
     }
     if images.classes != classes {
         let (found, expected) = (images.classes.to_string(), classes.to_string());
@@ -98,11 +235,20 @@ pub(super) fn fits(images: &Images, shape: [usize; 3], classes: usize) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::best;
+    use super::*;
 
     #[test]
     fn the_first_of_equals_wins_and_nan_never() {
         assert_eq!(best(&[1.0, 3.0, 3.0]), 1);
         assert_eq!(best(&[f32::NAN, -1.0, f32::NAN]), 1);
+    }
+
+    #[test]
+    fn classes_without_labels_do_not_count() {
+        let labels = vec![0, 0, 1, 0, 255, 1];
+        let (pixels, target) = (vec![0; 6], Target::Pixels);
+        let images = Images { height: 2, width: 3, channels: 1, pixels, labels, target, classes: 3 };
+        let Segmented { mean_iou, right, iou } = Segmented::of_constant(&images, 0);
+        assert_eq!((mean_iou, right, iou), (0.3, 0.6, vec![Some(0.6), Some(0.0), None]));
     }
 }

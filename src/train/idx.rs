@@ -7,7 +7,9 @@ use std::io::{self, Read};
 #[non_exhaustive]
 pub enum DataError {
     /// A `--data` argument that names no known kind of data.
-    #[error("data `{found}` is not known: expected `embedded` or `fashion-mnist:DIR`, DIR holding the four IDX files")]
+    #[error(
+        "data `{found}` is not known: expected `embedded`, `scenes`, or `fashion-mnist:DIR`, DIR holding the four IDX files"
+    )]
     Source {
         /// The argument as given.
         found: String,

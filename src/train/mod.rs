@@ -13,13 +13,14 @@ pub mod files;
 pub mod idx;
 pub mod recipe;
 mod recompute;
+pub mod scenes;
 mod schedule;
 pub mod step;
 mod trainer;
 pub mod weights;
 
 pub use error::TrainError;
-pub use evaluate::Evaluator;
+pub use evaluate::{Evaluator, Score, Segmented};
 pub use recompute::Recompute;
 pub use schedule::Schedule;
 pub use trainer::{Ended, Report, Resumed, Settings, Trainer};

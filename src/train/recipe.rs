@@ -1,7 +1,7 @@
-//! How the demo is trained: settings that were tried on the 8,000 embedded images.
+//! How the demos are trained: settings that were tried on the 8,000 embedded images, and on scenes of them.
 
 use super::batches::Augmentation;
-use super::data::Images;
+use super::data::{Images, Target};
 use super::recompute::Recompute;
 use super::schedule::Schedule;
 use super::trainer::Settings;
@@ -12,13 +12,20 @@ use crate::ops::Sgd;
 const BATCH: usize = 50;
 /// Passes over the images.
 const EPOCHS: u64 = 5;
+/// The same of scenes: each has as much to learn from as many images, and is seen once.
+const SCENES: usize = 10;
+const EPOCHS_OF_SCENES: u64 = 1;
 
 /// SGD with momentum 0.9, a cosine from 0.05 after 50 steps of warm-up, images mirrored at random; moving them as well
-/// costs accuracy in so few epochs. `None`: 5 epochs.
+/// costs accuracy in so few epochs. `None`: 5 epochs in batches of 50, of scenes one in batches of 10.
 #[must_use]
 pub fn demo(train: &Images, epochs: Option<u64>, seed: u64) -> Settings {
-    let batch = BATCH.min(train.count().max(1));
-    let steps = epochs.unwrap_or(EPOCHS).saturating_mul((train.count() / batch) as u64);
+    let (batch, usual) = match train.target {
+        Target::Images => (BATCH, EPOCHS),
+        Target::Pixels => (SCENES, EPOCHS_OF_SCENES),
+    };
+    let batch = batch.min(train.count().max(1));
+    let steps = epochs.unwrap_or(usual).saturating_mul((train.count() / batch) as u64);
     Settings {
         elem: Elem::F32,
         recompute: Recompute::Nothing,

@@ -19,8 +19,8 @@ use crate::gpu::{Error, Homes};
 use crate::graph::{Draw, Fused, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
 use crate::models::parameters::{COPIES, PARAMETERS};
-use crate::models::{Mode, Model, Parameters};
-use crate::ops::{self, CrossEntropyWithGradient, LossScale, Sgd, SgdMixed};
+use crate::models::{Mode, Model, Parameters, Target};
+use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale, MeanIou, Sgd, SgdMixed};
 use crate::reference::{Array, Random};
 
 /// The home of the optimizer's velocities.
@@ -247,6 +247,34 @@ pub fn initialize(homes: &Homes, parameters: &Parameters, seed: u64) -> Result<(
 /// When the images do not fit the model, or `parameters` were made by another model.
 pub fn evaluation(model: &dyn Model, parameters: &mut Parameters, images: [usize; 4]) -> Result<Graph, GraphError> {
     Ok(evaluation_in(Elem::F32, model, parameters, images)?.fused()?.graph)
+}
+
+/// The home of what predictions are counted in: `confusion`, u32 `[classes, classes]`.
+pub const SCORES: &str = "scores";
+
+/// [`evaluation`] that also scores: of a model that segments it has an input `labels` u32 `[N, H, W]` and counts every prediction in
+/// [`SCORES`], of which outputs `iou` `[classes]` and `mean_iou` `[1]` are made. Logits of pixels are large, and need not be read so.
+/// Of other models it is [`evaluation`] itself.
+///
+/// # Errors
+/// As [`evaluation`].
+pub fn scored_evaluation(
+    model: &dyn Model,
+    parameters: &mut Parameters,
+    images: [usize; 4],
+) -> Result<Graph, GraphError> {
+    let mut graph = evaluation_in(Elem::F32, model, parameters, images)?;
+    let target = model.target();
+    if let (Target::Pixels, Some(logits)) = (target, graph.find_output("logits")) {
+        let labels = graph.input("labels", Tensor::new(target.labels(images), Elem::U32));
+        let counts = Tensor::new([model.classes(); 2], Elem::U32);
+        let counts = graph.stored(SCORES, "confusion", counts)?;
+        let counted = graph.apply_one(ConfusionMatrix { ignore: target.ignored() }, &[logits, labels, counts])?;
+        let scores = graph.apply(MeanIou, &[counted])?;
+        graph.output("iou", scores[0]);
+        graph.output("mean_iou", scores[1]);
+    }
+    Ok(graph.fused()?.graph)
 }
 
 /// [`evaluation`] on images and weights of this element type, as the model builds it: nothing is fused.

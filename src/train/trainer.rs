@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batches::{Augmentation, Batches, Normalization};
 use super::checkpoint::{self, About, Checkpoint, CheckpointError};
-use super::data::{Images, digest};
+use super::data::{Images, Target, digest};
 use super::error::TrainError;
-use super::evaluate::{Evaluator, fits};
+use super::evaluate::{Evaluator, Score, fits};
 use super::feed::Feed;
 use super::recompute::Recompute;
 use super::schedule::Schedule;
 use super::step::{
-    LOSS_SCALE, StepOptions, TrainingStep, evaluation, initialize, training_step_in, training_step_with,
+    LOSS_SCALE, StepOptions, TrainingStep, initialize, scored_evaluation, training_step_in, training_step_with,
 };
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::graph::{Graph, Node};
@@ -101,6 +101,7 @@ pub struct Trainer {
     parameters: Parameters,
     settings: Settings,
     about: About,
+    target: Target,
     /// The step that the checkpoint's file holds, as far as this run knows.
     saved: Option<u64>,
     /// Steps submitted. Where more than are known to have ended, nobody knows which step the weights are of.
@@ -120,11 +121,11 @@ impl Trainer {
         settings: Settings,
     ) -> Result<Self, TrainError> {
         let image = [train.height, train.width, train.channels];
-        fits(train, image, model.classes())?;
+        fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
         let options = StepOptions { elem: settings.elem, recompute: settings.recompute.clone() };
         let TrainingStep { graph, mut parameters, .. } = training_step_with(&options, model, images, settings.sgd)?;
-        let evaluation = evaluation(model, &mut parameters, images)?;
+        let evaluation = scored_evaluation(model, &mut parameters, images)?;
         let machine = device.capabilities();
         let layout = Layout::of(&[&graph, &evaluation], machine.offset_alignment)?;
         let homes = Homes::new(device, &layout)?;
@@ -154,7 +155,7 @@ impl Trainer {
         };
         let step = Executor::new(device, pipelines, plan, &homes)?;
         let evaluator = Evaluator::new(device, pipelines, &evaluation, &homes)?;
-        Ok(Self { step, evaluator, parameters, settings, about, saved: None, submitted: 0 })
+        Ok(Self { step, evaluator, parameters, settings, about, target: model.target(), saved: None, submitted: 0 })
     }
 
     /// The training step's executor.
@@ -187,7 +188,15 @@ impl Trainer {
         &self.about
     }
 
-    /// The share of images that the present weights put into the right class.
+    /// How well the present weights do.
+    ///
+    /// # Errors
+    /// As [`Evaluator::score`].
+    pub fn score(&self, images: &Images) -> Result<Score, TrainError> {
+        self.evaluator.score(images, self.about.normalization)
+    }
+
+    /// The share of images, or of labeled pixels, that the present weights put into the right class.
     ///
     /// # Errors
     /// As [`Evaluator::accuracy`].
@@ -261,7 +270,7 @@ impl Trainer {
         stop: &AtomicBool,
         mut report: impl FnMut(&Report),
     ) -> Result<Ended, TrainError> {
-        fits(images, self.about.image, self.about.classes)?;
+        fits(images, self.about.image, (self.about.classes, self.target))?;
         self.whole()?;
         let Settings { batch, seed, steps, augmentation, .. } = self.settings;
         let batches = Batches::new(images, self.about.normalization, batch, seed, augmentation)?;

@@ -21,7 +21,7 @@ use vistok::models::vt::Vt;
 use vistok::ops::Sgd;
 use vistok::reference::Random;
 use vistok::train::batches::Augmentation;
-use vistok::train::data::Images;
+use vistok::train::data::{Images, Target};
 use vistok::train::{Ended, Recompute, Schedule, Settings, Trainer};
 
 type Outcome = Result<(), Failed>;
@@ -96,7 +96,7 @@ fn noise() -> Images {
     let mut random = Random::new(9);
     let pixels = (0..24 * 64).map(|_| random.below(256) as u8).collect();
     let labels = (0..24).map(|_| random.below(4) as u8).collect();
-    Images { height: 8, width: 8, channels: 1, pixels, labels, classes: 4 }
+    Images { height: 8, width: 8, channels: 1, pixels, labels, target: Target::Images, classes: 4 }
 }
 
 /// Steps of a run here.

@@ -5,6 +5,7 @@
 
 mod mixed;
 mod recompute;
+mod segments;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::Random;
 use vistok::train::batches::{Augmentation, Normalization};
 use vistok::train::checkpoint::Checkpoint;
-use vistok::train::data::Images;
+use vistok::train::data::{Images, Target};
 use vistok::train::step::training_step;
 use vistok::train::weights::{Weights, declared};
 use vistok::train::{Ended, Evaluator, Recompute, Report, Resumed, Schedule, Settings, Trainer};
@@ -40,7 +41,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 16] = [
+    let tests: [(&str, Test); 21] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -57,6 +58,11 @@ fn main() -> ExitCode {
         ("blocks made again change no bit", recompute::changes_no_bit),
         ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
         ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),
+        ("scenes are segmented", segments::learns),
+        ("mixed precision: scenes are segmented", segments::learns_mixed),
+        ("scores counted on the GPU are those of the logits", segments::scores),
+        ("a run that segments resumes, bitwise", segments::resumes),
+        ("images without a label a pixel are refused", segments::refuses),
     ];
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());
@@ -96,6 +102,7 @@ fn noise(count: usize) -> Images {
         channels: 1,
         pixels: (0..count * 64).map(|_| random.below(256) as u8).collect(),
         labels: (0..count).map(|_| random.below(4) as u8).collect(),
+        target: Target::Images,
         classes: 4,
     }
 }

@@ -22,7 +22,7 @@ pub use tokens::TokenPyramid;
 use serde::{Deserialize, Serialize};
 
 use super::layers::refusal;
-use super::resnet::{Block, Trunk};
+use super::resnet::{Block, Stage, Stem, Trunk};
 use super::{Builder, Depth, IGNORED, Mode, Model, Network, Parameters, Target};
 use crate::graph::{Graph, GraphError, Value};
 
@@ -60,11 +60,12 @@ const PARTS: [&str; 3] = ["backbone", "pyramid", "head"];
 const CHANNELS: usize = 256;
 
 impl Fpn {
-    /// FPN and VT-FPN on ResNet-50 and 101.
+    /// FPN and VT-FPN on ResNet-50 and 101, and the two for scenes as small as the demo's.
     #[must_use]
     pub fn presets(classes: usize) -> Vec<Self> {
         let of = |depth| [Self::semantic(depth, classes), Self::visual_tokens(depth, classes)];
-        [Depth::D50, Depth::D101].into_iter().flat_map(of).collect()
+        let small = [Self::small(classes), Self::small_visual_tokens(classes)];
+        [Depth::D50, Depth::D101].into_iter().flat_map(of).chain(small).collect()
     }
 
     /// `fpn-resnet50` and so on: Detectron2's semantic FPN, on a backbone with the stride in the first 1x1.
@@ -78,6 +79,32 @@ impl Fpn {
     pub fn visual_tokens(depth: Depth, classes: usize) -> Self {
         let tokens = TokenPyramid::counted(vec![8; 4], 1024, CHANNELS, 16);
         Self::of("vt-fpn", depth, Pyramid::Tokens(Box::new(tokens)), classes)
+    }
+
+    /// `fpn-small`, for gray scenes of 96x96: three levels of 32 channels at strides 4, 8 and 16.
+    #[must_use]
+    pub fn small(classes: usize) -> Self {
+        let stage = |channels, stride| Stage { channels, blocks: 1, stride };
+        Self {
+            name: "fpn-small".to_owned(),
+            trunk: Trunk {
+                stem: Stem::Small { kernel: 5, channels: 16, stride: 2, pool: true },
+                block: Block::Basic,
+                stages: vec![stage(24, 1), stage(48, 2), stage(64, 2)],
+            },
+            pyramid: Pyramid::Convolutions,
+            channels: 32,
+            head: Head { channels: 32, groups: 8 },
+            classes,
+        }
+    }
+
+    /// `vt-fpn-small`: the same with 8 tokens of 64 channels a level in place of the pyramid's 3x3 convolutions.
+    #[must_use]
+    pub fn small_visual_tokens(classes: usize) -> Self {
+        let small = Self::small(classes);
+        let tokens = TokenPyramid::counted(vec![8; small.trunk.stages.len()], 64, small.channels, 4);
+        Self { name: "vt-fpn-small".to_owned(), pyramid: Pyramid::Tokens(Box::new(tokens)), ..small }
     }
 
     fn of(family: &str, depth: Depth, pyramid: Pyramid, classes: usize) -> Self {
