@@ -14,10 +14,14 @@ use vistok::models::by_name;
 fn whole_models_cost_what_they_did() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::rehearsal()?;
     let mut text = String::new();
-    for (name, images) in
-        [("resnet18", [8, 224, 224, 3]), ("resnet50", [8, 224, 224, 3]), ("vt-resnet18", [8, 224, 224, 3])]
-    {
-        let model = by_name(name, 1000).ok_or("no such model")?;
+    for (name, classes, images) in [
+        ("resnet18", 1000, [8, 224, 224, 3]),
+        ("resnet50", 1000, [8, 224, 224, 3]),
+        ("vt-resnet18", 1000, [8, 224, 224, 3]),
+        ("fpn-resnet50", 54, [2, 400, 608, 3]),
+        ("vt-fpn-resnet50", 54, [2, 400, 608, 3]),
+    ] {
+        let model = by_name(name, classes).ok_or("no such model")?;
         for task in [Task::Forward, Task::Training] {
             let subject = ModelSubject { model: &*model, images, elem: Elem::F32, task };
             let plan = subject.plan(&device)?;

@@ -2,7 +2,7 @@
 
 use crate::gpu::{self, Device, Executor, Homes, Pipelines};
 use crate::graph::{Graph, GraphError, Tensor, Value};
-use crate::models::{Mode, Network, Parameters, Probe, Probed};
+use crate::models::{Mode, Network, Parameters, Probe, Probed, Target};
 use crate::plan::{Layout, Options, Plan, PlanError};
 use crate::train::weights::{Weights, WeightsError, declared};
 
@@ -35,6 +35,12 @@ pub enum InferError {
         batch: usize,
         /// Height, width and channels.
         image: [usize; 3],
+    },
+    /// The network tells the classes of pixels.
+    #[error("{model} has a class for every pixel, not one for an image: take a ResNet or a VT-ResNet")]
+    Segments {
+        /// The network.
+        model: String,
     },
     /// The network has no tokens.
     #[error("{model} draws no visual tokens by weights: take a VT-ResNet with a filter or recurrent tokenizer")]
@@ -120,6 +126,9 @@ impl Classifier {
         wanted: Wanted,
     ) -> Result<Self, InferError> {
         let model = network.model();
+        if model.target() != Target::Images {
+            return Err(InferError::Segments { model: model.name().to_owned() });
+        }
         // Before there is any memory: a wrong file is found out at once.
         let parameters = declared(model, image)?;
         weights.check(model.name(), &parameters)?;

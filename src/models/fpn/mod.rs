@@ -81,7 +81,7 @@ impl Fpn {
         Self::of("vt-fpn", depth, Pyramid::Tokens(Box::new(tokens)), classes)
     }
 
-    /// `fpn-small`, for gray scenes of 96x96: three levels of 32 channels at strides 4, 8 and 16.
+    /// `fpn-small`, for gray scenes of 96x96: three levels of 24 channels at strides 4, 8 and 16.
     #[must_use]
     pub fn small(classes: usize) -> Self {
         let stage = |channels, stride| Stage { channels, blocks: 1, stride };
@@ -90,11 +90,11 @@ impl Fpn {
             trunk: Trunk {
                 stem: Stem::Small { kernel: 5, channels: 16, stride: 2, pool: true },
                 block: Block::Basic,
-                stages: vec![stage(24, 1), stage(48, 2), stage(64, 2)],
+                stages: vec![stage(16, 1), stage(32, 2), stage(64, 2)],
             },
             pyramid: Pyramid::Convolutions,
-            channels: 32,
-            head: Head { channels: 32, groups: 8 },
+            channels: 24,
+            head: Head { channels: 24, groups: 6 },
             classes,
         }
     }
