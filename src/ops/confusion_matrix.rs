@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use super::cross_entropy::{IGNORE, check, dims, is_ignored, rows_and_classes};
+use super::cross_entropy::{IGNORE, check, dims, rows_and_classes};
+use super::cross_entropy_mean::is_ignored;
 use crate::graph::{Case, Draw, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::tuning::Rows;
 use crate::kernel::{Elem, Grid, Recording, word};

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cross_entropy::{Counted, IGNORE, check, counted, dims, log_of_sum, loss_of, rows_and_classes, slope_of};
+use super::cross_entropy::{IGNORE, check, dims, log_of_sum, loss_of, rows_and_classes, slope_of};
+use super::cross_entropy_mean::{Counted, counted};
 use super::{CrossEntropy, CrossEntropyBackward, Entry, Fill};
 use crate::graph::{Case, Composition, Draw, Function, Graph, Io, Maths, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::Rows;

@@ -135,6 +135,7 @@ mod conv2d_product;
 mod conv_batch_norm;
 mod conv_norm;
 mod cross_entropy;
+mod cross_entropy_mean;
 mod cross_entropy_with_gradient;
 mod fill;
 mod group_norm;
