@@ -1,8 +1,8 @@
-// counts[label, k] += 1 for every row, k the class of its largest logit, of equals the first; of NaN and what is below LOWEST none is larger.
+// counts[label, k] += 1 for every row, k the class of its largest logit.
 // Workgroups take rows by turns, ROW_LANES lanes a row. LOCAL = 1: they count in memory of their own first; whole numbers may be added
 // in any order. Labels that are no class, or to be ignored, count nowhere.
 // needs elem_f32 | elem_f16
-// needs rows
+// needs largest
 // constants LOCAL=1 CELLS=1 IGNORES=0
 
 struct Params { rows: u32, columns: u32, classes: u32, ignored: u32 }
@@ -11,14 +11,7 @@ struct Params { rows: u32, columns: u32, classes: u32, ignored: u32 }
 @group(0) @binding(2) var<storage, read> labels: array<u32>; // [rows]
 @group(0) @binding(3) var<storage, read_write> counts: array<atomic<u32>>; // [classes, classes]: of a label a row
 
-const LOWEST: f32 = -3.0e38;
 var<workgroup> cells: array<atomic<u32>, CELLS>;
-
-// By the bits: compilers may assume that no number is NaN.
-fn known(x: floats) -> floats {
-    let is_nan = (bitcast<words>(x) & words(0x7fffffffu)) > words(0x7f800000u);
-    return select(max(x, floats(LOWEST)), floats(LOWEST), is_nan);
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -32,29 +25,15 @@ fn main(
         }
         workgroupBarrier();
     }
-    let first = lane % ROW_LANES;
     let stride = groups.x * groups.y * ROWS_AT_ONCE;
     for (var turn = folded(group, groups) * ROWS_AT_ONCE; turn < params.rows; turn += stride) {
         let own = turn + lane / ROW_LANES;
         let row = min(own, params.rows - 1u);
-        var largest = floats(LOWEST);
-        var best = elements_of(first); // where a lane saw it first: no row has more lanes than strips
-        for (var start = first; start < params.columns; start += CHUNK) {
-            for (var i = 0u; i < HELD; i++) { // unroll
-                let value = known(floats(logits[strip_at(row, start, i)])); // past the end the last one, again
-                let better = value > largest;
-                best = select(best, elements_of(min(start + i * ROW_LANES, params.columns - 1u)), better);
-                largest = select(largest, value, better);
-            }
-        }
-        let top = row_max(peak(largest), lane);
-        // The first: whoever has most classes from it on. Exact, as far as f32 counts.
-        let behind = select(floats(), floats(words(params.classes) - best), largest == floats(top));
-        let class_of_row = params.classes - u32(row_max(peak(behind), lane));
+        let found = class_of_row(row, lane);
         let label = labels[row];
         let counted = own < params.rows && label < params.classes && !(IGNORES == 1u && label == params.ignored);
-        if first == 0u && counted {
-            let cell = label * params.classes + class_of_row;
+        if lane % ROW_LANES == 0u && counted {
+            let cell = label * params.classes + found;
             if LOCAL == 1u {
                 atomicAdd(&cells[cell], 1u);
             } else {

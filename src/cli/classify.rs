@@ -121,7 +121,7 @@ fn told(file: &Path, seen: &Seen, labels: Option<&[String]>, top: usize) -> (Str
 const MOST: u64 = 1 << 24;
 
 /// One name a line, as many as there are classes.
-fn labels(file: &Path, classes: usize) -> Result<Vec<String>, Error> {
+pub(super) fn labels(file: &Path, classes: usize) -> Result<Vec<String>, Error> {
     let failed = |source| {
         let remedy = "--labels takes a text file, one name a line";
         Error::File { path: file.display().to_string(), source, remedy }

@@ -16,10 +16,12 @@ mod model;
 #[cfg(feature = "plot")]
 mod picture;
 mod plan;
+mod png;
 mod presets;
 mod profile;
 mod progress;
 mod score;
+mod segment;
 mod sight;
 mod speak;
 mod subject;
@@ -51,6 +53,7 @@ enum Command {
     Train(train::Arguments),
     Eval(eval::Arguments),
     Classify(classify::Arguments),
+    Segment(segment::Arguments),
     Tokens(tokens::Arguments),
     Weights(weights::Arguments),
     Verify(verify::Arguments),
@@ -77,6 +80,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),
+        Command::Segment(arguments) => segment::run(&arguments),
         Command::Tokens(arguments) => tokens::run(&arguments),
         Command::Weights(arguments) => weights::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),

@@ -243,6 +243,14 @@ impl Executor {
         self.read(self.named(name)?)
     }
 
+    /// [`read_named`](Self::read_named) for whole numbers.
+    ///
+    /// # Errors
+    /// When there is none, or as [`read_u32`](Self::read_u32).
+    pub fn read_named_u32(&self, name: &str) -> Result<Vec<u32>, Error> {
+        self.read_u32(self.named(name)?)
+    }
+
     pub(super) fn named(&self, name: &str) -> Result<Value, Error> {
         self.plan.find(name).ok_or_else(|| {
             let known: Vec<&str> = self.plan.outputs().iter().map(|output| output.name.as_str()).collect();

@@ -42,8 +42,16 @@ pub enum InferError {
         /// The network.
         model: String,
     },
+    /// The network tells the class of images.
+    #[error("{model} has a class for an image, not one for every pixel: take an FPN or a VT-FPN")]
+    NoSegments {
+        /// The network.
+        model: String,
+    },
     /// The network has no tokens.
-    #[error("{model} draws no visual tokens by weights: take a VT-ResNet with a filter or recurrent tokenizer")]
+    #[error(
+        "{model} draws no visual tokens by weights: take a VT-ResNet or VT-FPN with a filter or recurrent tokenizer"
+    )]
     NoTokens {
         /// The network.
         model: String,
@@ -253,7 +261,7 @@ fn shape(graph: &Graph, attention: Value) -> [usize; 3] {
 }
 
 /// `[heads, tokens, pixels]` → for each token its pixels, the mean over heads.
-fn maps(weights: &[f32], [heads, tokens, pixels]: [usize; 3]) -> Vec<Vec<f32>> {
+pub(super) fn maps(weights: &[f32], [heads, tokens, pixels]: [usize; 3]) -> Vec<Vec<f32>> {
     let at = |head: usize, token: usize, pixel: usize| weights[(head * tokens + token) * pixels + pixel];
     let mean = |token, pixel| (0..heads).map(|head| at(head, token, pixel)).sum::<f32>() / heads as f32;
     (0..tokens).map(|token| (0..pixels).map(|pixel| mean(token, pixel)).collect()).collect()

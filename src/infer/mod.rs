@@ -10,8 +10,10 @@ mod classifier;
 mod decode;
 mod picture;
 mod resize;
+mod segmenter;
 mod transform;
 
 pub use classifier::{Classifier, InferError, Looks, Ranked, Seen, Wanted};
 pub use picture::{Picture, PictureError};
+pub use segmenter::{Segmentation, Segmenter};
 pub use transform::Transform;

@@ -62,6 +62,19 @@ impl Transform {
     /// # Errors
     /// When the picture is empty or far longer than wide, or less is left by the resize than is to be seen.
     pub fn view(&self, picture: &Picture) -> Result<Picture, PictureError> {
+        Ok(self.resized(picture)?.middle(self.crop).in_channels(self.channels))
+    }
+
+    /// All of a picture, its shorter side brought to [`resize`](Self::resize): for networks that see any size, and segment.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub fn whole_view(&self, picture: &Picture) -> Result<Picture, PictureError> {
+        Ok(self.resized(picture)?.in_channels(self.channels))
+    }
+
+    /// In three channels, before anything is cut off.
+    fn resized(&self, picture: &Picture) -> Result<Picture, PictureError> {
         let &Self { resize: shorter, crop, channels, .. } = self;
         let size = picture.size;
         let refuse = |reason| PictureError::Transform { size, resize: shorter, crop, reason };
@@ -82,7 +95,7 @@ impl Transform {
             return Err(refuse("it is too long for its width: cut out a part"));
         }
         let resized = if height <= width { [shorter, longer] } else { [longer, shorter] };
-        Ok(resize(&picture.in_channels(3), resized).middle(crop).in_channels(channels))
+        Ok(resize(&picture.in_channels(3), resized))
     }
 
     /// A view as numbers `[H, W, C]`: `(byte / 255 - mean) / std`.

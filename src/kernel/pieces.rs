@@ -35,6 +35,7 @@ pieces! {
     "fragment_8",
     "gemm",
     "index",
+    "largest",
     "log_sum",
     "map_gelu",
     "map_relu",

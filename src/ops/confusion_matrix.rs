@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
+use super::argmax::place;
 use super::cross_entropy::{IGNORE, check, dims, rows_and_classes};
 use super::cross_entropy_mean::is_ignored;
 use crate::graph::{Case, Draw, Io, Maths, Op, Signature, Tensor};
@@ -30,8 +31,6 @@ kernel! {
     }
 }
 
-/// What nothing counts as smaller than.
-const LOWEST: f64 = -3.0e38;
 /// Workgroups at most: enough to keep a large GPU busy, or a CPU, and each counts for many rows before it adds to what all count.
 const MOST: usize = 1024;
 const MOST_SOFTWARE: usize = 16;
@@ -94,10 +93,7 @@ impl Maths for ConfusionMatrix {
             if label >= classes || is_ignored(label, self.ignore) {
                 continue;
             }
-            let logits = inputs[0].data[row * classes..][..classes].iter();
-            let logits = logits.map(|x| if x.to_f64() > LOWEST { x.to_f64() } else { LOWEST });
-            let best = logits.enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
-            counts.data[label * classes + best.map_or(0, |(class, _)| class)] += T::of(1.0);
+            counts.data[label * classes + place(&inputs[0].data[row * classes..][..classes])] += T::of(1.0);
         }
         vec![counts]
     }

@@ -47,13 +47,19 @@ kernel! {
     }
 }
 
+/// What the labels of such logits are.
+pub(super) fn labels_of(logits: &Tensor) -> Result<Tensor, String> {
+    match &logits.shape[..] {
+        [leading @ .., classes] if !leading.is_empty() && *classes > 0 && logits.elem != Elem::U32 => {
+            Ok(Tensor::new(leading.to_vec(), Elem::U32))
+        }
+        _ => Err(format!("logits must be f32 or f16 [.., classes] with an axis of rows, and are {logits}")),
+    }
+}
+
 /// That logits and labels are what all ops here need.
 pub(super) fn check(logits: &Tensor, labels: &Tensor) -> Result<(), String> {
-    let [leading @ .., _] = &logits.shape[..] else { return Err("logits must be [.., classes]".to_owned()) };
-    if leading.is_empty() || logits.elem == Elem::U32 {
-        return Err(format!("logits must be f32 or f16 [.., classes] with an axis of rows, and are {logits}"));
-    }
-    let wants = Tensor::new(leading.to_vec(), Elem::U32);
+    let wants = labels_of(logits)?;
     match *labels == wants {
         true => Ok(()),
         false => Err(format!("labels must be {wants}, one a row of logits, and are {labels}")),

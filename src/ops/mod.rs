@@ -113,6 +113,7 @@
 //! WGSL that its kernels share. Made of other ops? Then it needs no file here: a function that applies them will do.
 
 mod add;
+mod argmax;
 mod attend;
 mod attend_backward;
 mod attend_cases;
@@ -159,6 +160,7 @@ mod softmax;
 mod sum_rows;
 
 pub use add::Add;
+pub use argmax::Argmax;
 pub use attend::Attend;
 pub use attend_backward::AttendBackward;
 pub use attend_shortcut::AttendShortcut;
@@ -209,6 +211,7 @@ struct Entry {
 /// Every op: whatever lists them all is made from this.
 const ENTRIES: &[Entry] = &[
     add::ENTRY,
+    argmax::ENTRY,
     attend::ENTRY,
     attend_shortcut::ENTRY,
     batch_norm::ENTRY,

@@ -15,9 +15,9 @@ mod sight;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const COMMANDS: [&str; 13] = [
-    "devices", "demo", "train", "eval", "classify", "tokens", "weights", "verify", "bench", "model", "plan", "profile",
-    "tune",
+const COMMANDS: [&str; 14] = [
+    "devices", "demo", "train", "eval", "classify", "segment", "tokens", "weights", "verify", "bench", "model", "plan",
+    "profile", "tune",
 ];
 
 fn vistok(arguments: &[&str]) -> Command {

@@ -1,9 +1,8 @@
 //! A picture in memory: areas, pixels, and text with smooth edges.
 
-use std::io::Cursor;
-
 use super::letters::{BASELINE, Stroke, strokes};
 use crate::cli::Error;
+use crate::cli::png::png;
 
 /// Red, green, blue, from 0 to 1.
 pub(super) type Color = [f32; 3];
@@ -96,13 +95,7 @@ impl Canvas {
     pub(super) fn png(&self) -> Result<Vec<u8>, Error> {
         let byte = |part: &f32| (part.clamp(0.0, 1.0) * 255.0).round() as u8;
         let bytes: Vec<u8> = self.pixels.iter().flatten().map(byte).collect();
-        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let refuse = |reason: String| Error::Picture(format!("the picture was not encoded: {reason}"));
-        let image = image::RgbImage::from_raw(size(self.width), size(self.height), bytes)
-            .ok_or_else(|| refuse(format!("{} x {} pixels", self.width, self.height)))?;
-        let mut file = Cursor::new(Vec::new());
-        image.write_to(&mut file, image::ImageFormat::Png).map_err(|error| refuse(error.to_string()))?;
-        Ok(file.into_inner())
+        png([self.height, self.width], bytes)
     }
 }
 

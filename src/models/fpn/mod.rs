@@ -54,6 +54,16 @@ pub enum Pyramid {
     Tokens(Box<TokenPyramid>),
 }
 
+/// A network that is looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbedFpn {
+    /// `[N, H, W, classes]`.
+    pub logits: Value,
+    /// Of each level, the largest first: `[N, heads, L, HW]`, how much each token takes from each pixel, in all 1; and height and width
+    /// of the level's map. Empty if not asked for, and where there are no tokens.
+    pub attention: Vec<(Value, [usize; 2])>,
+}
+
 /// The scopes of the three parts.
 const PARTS: [&str; 3] = ["backbone", "pyramid", "head"];
 /// Channels of a level (Detectron2).
@@ -142,7 +152,29 @@ impl Fpn {
         Err(refusal(&self.name, problem))
     }
 
-    fn build(&self, b: &mut Builder<'_>, images: Value) -> Result<Value, GraphError> {
+    /// The network for evaluation; with where the tokens of every level look, if wanted.
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    pub fn probed(
+        &self,
+        graph: &mut Graph,
+        parameters: &mut Parameters,
+        images: Value,
+        wanted: bool,
+    ) -> Result<ProbedFpn, GraphError> {
+        let mut attention = Vec::new();
+        let b = &mut Builder { graph, parameters, mode: Mode::Evaluate };
+        let logits = self.build(b, images, wanted.then_some(&mut attention))?;
+        Ok(ProbedFpn { logits, attention })
+    }
+
+    fn build(
+        &self,
+        b: &mut Builder<'_>,
+        images: Value,
+        wanted: Option<&mut Vec<(Value, [usize; 2])>>,
+    ) -> Result<Value, GraphError> {
         self.check()?;
         let [_, height, width, _] = b.graph.tensor(images).shape.dims();
         let [backbone, pyramid, head] = PARTS;
@@ -155,7 +187,7 @@ impl Fpn {
                     laterals::outputs(b, &summed, self.channels)
                 }
                 Pyramid::Tokens(pyramid) => {
-                    let projected = pyramid.build(b, &laterals)?;
+                    let projected = pyramid.build(b, &laterals, wanted)?;
                     laterals::top_down(b, projected)
                 }
             }
@@ -193,6 +225,6 @@ impl Model for Fpn {
         images: Value,
         mode: Mode,
     ) -> Result<Value, GraphError> {
-        self.build(&mut Builder { graph, parameters, mode }, images)
+        self.build(&mut Builder { graph, parameters, mode }, images, None)
     }
 }

@@ -64,8 +64,14 @@ impl TokenPyramid {
         Self { tokens, layers: 1, vt }
     }
 
-    /// Levels `[N, H, W, C]`, the largest first → the same, each with its tokens projected onto it.
-    pub(super) fn build(&self, b: &mut Builder<'_>, levels: &[Value]) -> Result<Vec<Value>, GraphError> {
+    /// Levels `[N, H, W, C]`, the largest first → the same, each with its tokens projected onto it; and where every token looks if
+    /// `wanted`: `[N, heads, L, HW]` of each level, and its height and width.
+    pub(super) fn build(
+        &self,
+        b: &mut Builder<'_>,
+        levels: &[Value],
+        mut wanted: Option<&mut Vec<(Value, [usize; 2])>>,
+    ) -> Result<Vec<Value>, GraphError> {
         let of_level = |at: usize| Vt { tokens: self.tokens[at], ..self.vt };
         let scope = |at: usize| format!("level{}", at + 2);
         let mut maps = Vec::with_capacity(levels.len());
@@ -73,8 +79,11 @@ impl TokenPyramid {
             let [n, height, width, channels] = b.graph.tensor(level).shape.dims();
             let pixels = reshape(b, level, [n, height * width, channels])?;
             let map = Map { pixels, size: [height, width], tokens: None };
-            let tokens = b.scoped(scope(at), |b| tokenize(b, &of_level(at), map))?.tokens;
-            maps.push((pixels, tokens));
+            let tokenized = b.scoped(scope(at), |b| tokenize(b, &of_level(at), map))?;
+            if let (Some(wanted), Some(asked)) = (&mut wanted, tokenized.asked) {
+                wanted.push((asked.weights(b)?, map.size));
+            }
+            maps.push((pixels, tokenized.tokens));
         }
         let tokens: Vec<Value> = maps.iter().map(|&(_, tokens)| tokens).collect();
         let mut all = b.graph.apply_one(Concat { axis: 1 }, &tokens)?;

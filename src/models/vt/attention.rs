@@ -88,7 +88,7 @@ impl Asked {
     }
 
     /// The weights of that, written down: A = softmax over keys(q kᵀ scale), `[N, heads, Q, K]`.
-    pub(super) fn weights(self, b: &mut Builder<'_>) -> Result<Value, GraphError> {
+    pub(in crate::models) fn weights(self, b: &mut Builder<'_>) -> Result<Value, GraphError> {
         let Attend { heads, scale } = self.attend;
         b.scoped("attention", |b| {
             let query = if scale == 1.0 { self.query } else { scaled(b, self.query, scale)? };

@@ -35,6 +35,9 @@ pub enum Names {
     PyTorch,
 }
 
+/// The classifier of pixels, and the first convolution behind which it stands.
+const PREDICTOR: &str = "head/predictor/bias";
+const BACKBONE: &str = "backbone/stem/conv/weight";
 /// Height and width that ImageNet's networks are made for.
 const IMAGENET: usize = 224;
 
@@ -99,7 +102,7 @@ impl Weights {
             return about.network().map_err(|source| WeightsError::Network { file: file(), source });
         }
         let classes = self.classes().ok_or_else(|| {
-            let problem = "has no classifier of a network of ours (`fc.bias`)".to_owned();
+            let problem = "has no classifier of a network of ours (`fc.bias`, `head/predictor/bias`)".to_owned();
             WeightsError::Nameless { file: file(), problem }
         })?;
         let image = self.image();
@@ -131,11 +134,12 @@ impl Weights {
     /// How many classes the classifier tells apart, if there is one.
     #[must_use]
     pub fn classes(&self) -> Option<usize> {
-        let name = match self.names {
-            Names::Ours => &key(PARAMETERS, "head/bias"),
-            Names::PyTorch => "fc.bias",
+        // Of images, and of pixels, for which PyTorch's libraries have no name in common.
+        let names = match self.names {
+            Names::Ours => [key(PARAMETERS, "head/bias"), key(PARAMETERS, PREDICTOR)],
+            Names::PyTorch => ["fc.bias".to_owned(), PREDICTOR.to_owned()],
         };
-        match self.inner.tensors.get(name)?.shape[..] {
+        match names.iter().find_map(|name| self.inner.tensors.get(name))?.shape[..] {
             // As many bytes stand behind a size only where it is the only one.
             [classes] if classes > 0 => Some(classes),
             _ => None,
@@ -149,11 +153,12 @@ impl Weights {
         if let Some(about) = &self.about {
             return about.image;
         }
-        let (name, axis) = match self.names {
-            Names::Ours => (&key(PARAMETERS, "stem/conv/weight")[..], 2),
-            Names::PyTorch => ("conv1.weight", 1),
+        let places = match self.names {
+            Names::Ours => [(key(PARAMETERS, "stem/conv/weight"), 2), (key(PARAMETERS, BACKBONE), 2)],
+            Names::PyTorch => [("conv1.weight".to_owned(), 1), (BACKBONE.to_owned(), 2)],
         };
-        let channels = self.inner.tensors.get(name).and_then(|info| info.shape.get(axis).copied());
+        let found = places.iter().find_map(|(name, axis)| Some((self.inner.tensors.get(name)?, *axis)));
+        let channels = found.and_then(|(info, axis)| info.shape.get(axis).copied());
         [IMAGENET, IMAGENET, channels.filter(|channels| (1..=MOST_CHANNELS).contains(channels)).unwrap_or(3)]
     }
 
