@@ -4,7 +4,6 @@ use super::classifier::{InferError, Looks, Wanted, maps};
 use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::graph::{Graph, Tensor};
 use crate::models::{Model, Network, Parameters, Target};
-use crate::ops::Argmax;
 use crate::plan::{Layout, Options, Plan};
 use crate::train::weights::{Weights, declared};
 
@@ -151,8 +150,7 @@ fn graph(
     if wanted == Wanted::Tokens && probed.attention.is_empty() {
         return Err(no_tokens());
     }
-    let classes = graph.apply_one(Argmax, &[probed.logits])?;
-    graph.output(CLASSES, classes);
+    graph.output(CLASSES, probed.classes);
     let mut levels = Vec::with_capacity(probed.attention.len());
     for (at, &(weights, size)) in probed.attention.iter().enumerate() {
         graph.output(output(at), weights);

@@ -84,7 +84,7 @@ pub(super) const ENTRY: Entry = Entry {
 fn cases() -> Vec<Case> {
     let case = |classes: usize, most: usize| Case::new(MeanIou, &[&[classes, classes]]).labels(0, most).no_gradient();
     // Of few counts some classes have no label; of one, none at all.
-    let mut cases = vec![case(1, 1), case(1, 9), case(3, 1_000), case(11, 50_000), case(54, 1_000), case(300, 9)];
+    let mut cases = vec![case(1, 9), case(3, 1_000), case(11, 50_000), case(53, 1_000), case(300, 9)];
     cases.push(case(9, 1));
     cases.push(case(2, 2));
     cases.push(case(54, 80_000).real("semantic fpn evaluation"));

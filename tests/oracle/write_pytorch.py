@@ -352,6 +352,8 @@ def pointwise():
     counts = torch.randint(0, 100, (6, 6), generator=torch.Generator().manual_seed(54))
     case("confusion_matrix", "confusion_matrix", {"ignore": 4}, matrix, [numbers(2, 5, 7, 6, seed=55), labels, counts])
 
+    case("argmax", "argmax", {}, lambda logits: logits.argmax(-1), [numbers(2, 5, 7, 6, seed=55)])
+
     def shares(counts):
         counts = counts.double()
         hits, labeled = counts.diag(), counts.sum(1)

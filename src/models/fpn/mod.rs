@@ -25,6 +25,7 @@ use super::layers::refusal;
 use super::resnet::{Block, Stage, Stem, Trunk};
 use super::{Builder, Depth, IGNORED, Mode, Model, Network, Parameters, Target};
 use crate::graph::{Graph, GraphError, Value};
+use crate::ops::Argmax;
 
 /// Backbone, pyramid, head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,8 @@ pub enum Pyramid {
 pub struct ProbedFpn {
     /// `[N, H, W, classes]`.
     pub logits: Value,
+    /// u32 `[N, H, W]`: the class that each pixel is taken for.
+    pub classes: Value,
     /// Of each level, the largest first: `[N, heads, L, HW]`, how much each token takes from each pixel, in all 1; and height and width
     /// of the level's map. Empty if not asked for, and where there are no tokens.
     pub attention: Vec<(Value, [usize; 2])>,
@@ -166,7 +169,8 @@ impl Fpn {
         let mut attention = Vec::new();
         let b = &mut Builder { graph, parameters, mode: Mode::Evaluate };
         let logits = self.build(b, images, wanted.then_some(&mut attention))?;
-        Ok(ProbedFpn { logits, attention })
+        let classes = b.graph.apply_one(Argmax, &[logits])?;
+        Ok(ProbedFpn { logits, classes, attention })
     }
 
     fn build(
