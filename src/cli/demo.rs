@@ -13,7 +13,7 @@ use super::folder::Folder;
 use super::learning::{self, Course, RecomputeArgument, scaling, time_table, times, train};
 use super::machine::{Machine, MachineArgument};
 use super::train::WEIGHTS;
-use super::{Error, interrupt, speak};
+use super::{Error, interrupt, scenes, speak};
 
 /// Train a small VT-ResNet on the images that this program carries, and show what its visual tokens look at.
 ///
@@ -23,30 +23,49 @@ use super::{Error, interrupt, speak};
 pub(super) struct Arguments {
     /// The folder for results; made where it is not there.
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
+    /// Train a narrow FPN and a narrow VT-FPN instead, on scenes of several garments, whose pixels they tell apart.
+    ///
+    /// DIR receives `scenes.png` (test scenes, their classes, what both networks take them for, where visual tokens look), and of each
+    /// network the weights and `loss.svg`.
+    #[arg(long)]
+    segment: bool,
     /// Passes over the training images [default: what the recipe was tried with].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    epochs: Option<u64>,
+    pub(super) epochs: Option<u64>,
+    /// Train on the first N images only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    images: Option<u32>,
     /// Where initial weights, the order of images and their augmentation come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Compute in f16, and keep weights in f32 beside it (mixed precision).
     #[arg(long)]
-    f16: bool,
+    pub(super) f16: bool,
     #[command(flatten)]
-    recompute: RecomputeArgument,
+    pub(super) recompute: RecomputeArgument,
     /// One JSON document on standard output: `test_accuracy`, `baseline_accuracy`, `train_seconds`, `adapter`, and
-    /// `gpu_ms_by_kernel` of one training step.
+    /// `gpu_ms_by_kernel` of one training step; with --segment of each network `test_mean_iou`, `macs` and more.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
-    machine: MachineArgument,
+    pub(super) machine: MachineArgument,
+}
+
+impl Arguments {
+    /// How many images are trained on, if not all.
+    pub(super) fn images(&self) -> Option<usize> {
+        self.images.map(|images| images as usize)
+    }
 }
 
 /// Trains, evaluates, draws.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
+    if arguments.segment {
+        return scenes::run(arguments);
+    }
     let folder = Folder::prepare(&arguments.out)?;
-    let dataset = Dataset::load(None)?;
+    let dataset = Dataset::load(None)?.with_first(arguments.images());
     let model = VtResNet::demo(dataset.train.classes);
     let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
     settings.elem = learning::elem(arguments.f16);

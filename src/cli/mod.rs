@@ -20,6 +20,7 @@ mod png;
 mod presets;
 mod profile;
 mod progress;
+mod scenes;
 mod score;
 mod segment;
 mod sight;

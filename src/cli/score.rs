@@ -32,6 +32,6 @@ pub(super) fn tell(score: &Score, document: &mut Value) {
 }
 
 /// The mean intersection over union of who takes every pixel for class 0.
-fn background(test: &Images) -> f64 {
+pub(super) fn background(test: &Images) -> f64 {
     Segmented::of_constant(test, 0).mean_iou
 }

@@ -92,7 +92,7 @@ fn shares(mask: &[u32], classes: usize) -> Vec<(usize, f64)> {
 }
 
 /// PASCAL VOC's: the bits of the class, dealt out to red, green and blue from their highest bit on.
-pub(super) fn color(class: u32) -> [u8; 3] {
+pub(crate) fn color(class: u32) -> [u8; 3] {
     let mut color = [0; 3];
     for (bit, shift) in (0..8).map(|round| 7 - round).enumerate() {
         for (channel, part) in color.iter_mut().enumerate() {

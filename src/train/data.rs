@@ -65,6 +65,14 @@ impl Images {
         self.height.saturating_mul(self.width).saturating_mul(self.channels)
     }
 
+    /// The first of them, at most so many.
+    #[must_use]
+    pub fn first(mut self, count: usize) -> Self {
+        self.pixels.truncate(count.saturating_mul(self.elems_per_image()));
+        self.labels.truncate(count.saturating_mul(self.labels_per_image()));
+        self
+    }
+
     /// A number that tells these pixels and labels, in this order, from others.
     #[must_use]
     pub fn digest(&self) -> u64 {
@@ -144,6 +152,13 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// With fewer images to train on: the first, at most so many; all without a number.
+    #[must_use]
+    pub fn with_first(mut self, count: Option<usize>) -> Self {
+        self.train = self.train.first(count.unwrap_or(usize::MAX));
+        self
+    }
+
     /// Loads what `source` names (see [`Source`]); the embedded images where it is `None`.
     pub fn load(source: Option<&str>) -> Result<Self, DataError> {
         match source.map_or(Ok(Source::Embedded), Source::from_str)? {

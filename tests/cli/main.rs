@@ -11,6 +11,7 @@ mod bench;
 #[path = "../torchvision/drawn.rs"]
 mod drawn;
 mod model;
+mod segments;
 mod sight;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -11,10 +11,10 @@ use vistok::train::weights::{declared, export};
 use super::drawn;
 use super::{Outcome, document, has_adapter, output, refusal, text, vistok};
 
-type Made<T> = Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Made<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// ResNet-18's weights as torchvision's, in a folder.
-fn resnet18(folder: &Path) -> Made<PathBuf> {
+pub(crate) fn resnet18(folder: &Path) -> Made<PathBuf> {
     let path = folder.join("resnet18.safetensors");
     fs::write(&path, drawn::state_dict(&drawn::told("resnet18")?)?)?;
     Ok(path)
@@ -89,37 +89,6 @@ fn tokens_are_drawn_and_a_network_without_is_refused() -> Outcome {
     assert!(colors.len() > 1000, "a page of {} colors shows nothing", colors.len());
     let line = refusal(vistok(&tokens).arg(resnet18(folder.path())?))?;
     assert!(line.contains("resnet18 draws no visual tokens"), "{line}");
-    Ok(())
-}
-
-#[test]
-fn segments_are_as_large_as_their_picture_and_a_network_without_is_refused() -> Outcome {
-    if !has_adapter("segment") {
-        return Ok(());
-    }
-    let folder = tempfile::tempdir()?;
-    let (waves, out) = (drawn::beside("waves.jpg"), folder.path().join("mask.png"));
-    let weights = folder.path().join("fpn.safetensors");
-    let parameters = declared(Network::named("vt-fpn-small", 6)?.model(), [40, 60, 3])?;
-    export(&weights, &parameters, None, |parameter| Ok(parameter.initial(3)))?;
-    let segment = ["segment", text(&waves)?, "--out", text(&out)?, "--json", "--weights"];
-    let found = document(vistok(&segment).args([text(&weights)?, "--size", "40x40", "--resize", "40"]))?;
-    let (picture, mask) = (vistok::infer::Picture::open(&waves)?, vistok::infer::Picture::open(&out)?);
-    assert_eq!(mask.size, picture.size, "{found:#}");
-    let classes = found["classes"].as_array().ok_or("no classes")?;
-    let mut shares = Vec::new();
-    for class in classes {
-        let color: Vec<u8> = serde_json::from_value(class["color"].clone())?;
-        let counted = mask.pixels.chunks(3).filter(|pixel| **pixel == color[..]).count();
-        let share = class["share"].as_f64().ok_or("no share")?;
-        assert!((share - counted as f64 / (mask.size[0] * mask.size[1]) as f64).abs() < 1e-9, "{found:#}");
-        shares.push(share);
-    }
-    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9 && shares.is_sorted_by(|a, b| a >= b), "{shares:?}");
-    let line = refusal(vistok(&segment).arg(resnet18(folder.path())?))?;
-    assert!(line.contains("resnet18 has a class for an image"), "{line}");
-    let line = refusal(&mut vistok(&["classify", text(&waves)?, "--weights", text(&weights)?]))?;
-    assert!(line.contains("vt-fpn-small has a class for every pixel"), "{line}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Pictures of a run: how the loss fell, and where every visual token looks.
+//! Pictures of a run: how the loss fell, where every visual token looks, and what scenes were taken for.
 
 mod canvas;
 mod heat;
@@ -6,9 +6,11 @@ mod letters;
 mod looks;
 mod loss;
 mod page;
+mod scenes;
 mod sheet;
 
 pub(crate) use looks::Looks;
 pub(crate) use loss::loss_curve;
 pub(crate) use page::token_page;
+pub(crate) use scenes::scene_sheet;
 pub(crate) use sheet::token_sheet;

@@ -1,0 +1,73 @@
+//! `vistok segment`, and what `train`, `eval` and `demo` do with networks that segment.
+
+use std::collections::BTreeSet;
+
+use vistok::infer::Picture;
+use vistok::models::Network;
+use vistok::train::weights::{declared, export};
+
+use super::sight::resnet18;
+use super::{Outcome, document, drawn, has_adapter, refusal, text, vistok};
+
+#[test]
+fn segments_are_as_large_as_their_picture_and_a_network_without_is_refused() -> Outcome {
+    if !has_adapter("segment") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let (waves, out) = (drawn::beside("waves.jpg"), folder.path().join("mask.png"));
+    let weights = folder.path().join("fpn.safetensors");
+    let parameters = declared(Network::named("vt-fpn-small", 6)?.model(), [40, 60, 3])?;
+    export(&weights, &parameters, None, |parameter| Ok(parameter.initial(3)))?;
+    let segment = ["segment", text(&waves)?, "--out", text(&out)?, "--json", "--weights"];
+    let found = document(vistok(&segment).args([text(&weights)?, "--size", "40x40", "--resize", "40"]))?;
+    let (picture, mask) = (Picture::open(&waves)?, Picture::open(&out)?);
+    assert_eq!(mask.size, picture.size, "{found:#}");
+    let classes = found["classes"].as_array().ok_or("no classes")?;
+    let mut shares = Vec::new();
+    for class in classes {
+        let color: Vec<u8> = serde_json::from_value(class["color"].clone())?;
+        let counted = mask.pixels.chunks(3).filter(|pixel| **pixel == color[..]).count();
+        let share = class["share"].as_f64().ok_or("no share")?;
+        assert!((share - counted as f64 / (mask.size[0] * mask.size[1]) as f64).abs() < 1e-9, "{found:#}");
+        shares.push(share);
+    }
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9 && shares.is_sorted_by(|a, b| a >= b), "{shares:?}");
+    let line = refusal(vistok(&segment).arg(resnet18(folder.path())?))?;
+    assert!(line.contains("resnet18 has a class for an image"), "{line}");
+    let line = refusal(&mut vistok(&["classify", text(&waves)?, "--weights", text(&weights)?]))?;
+    assert!(line.contains("vt-fpn-small has a class for every pixel"), "{line}");
+    Ok(())
+}
+
+#[test]
+fn both_pyramids_learn_scenes_and_are_drawn_evaluated_and_shown_pictures() -> Outcome {
+    if !has_adapter("demo --segment") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    let found = document(&mut vistok(&["demo", "--segment", "--images", "60", "--out", text(&out)?, "--json"]))?;
+    let least = found["background_mean_iou"].as_f64().ok_or("no background")?;
+    assert!(least > 0.03 && least < 0.09, "{found:#}");
+    let sheet = Picture::open(&out.join("scenes.png"))?;
+    let colors: BTreeSet<&[u8]> = sheet.pixels.chunks(3).collect();
+    assert!(colors.len() > 1000 && colors.contains(&[192u8, 0, 0][..]), "a sheet of {} colors", colors.len());
+    for name in ["fpn-small", "vt-fpn-small"] {
+        let iou = found[name]["test_mean_iou"].as_f64().ok_or("no score")?;
+        assert!(iou > least && iou < 1.0, "{name} learned nothing in six steps: {found:#}");
+        let weights = out.join(format!("{name}.safetensors"));
+        let again = document(&mut vistok(&["eval", "--weights", text(&weights)?, "--json"]))?;
+        assert_eq!((again["test_mean_iou"].as_f64(), &again["model"]), (Some(iou), &name.into()), "{again:#}");
+    }
+    let [fpn, tokens] = ["fpn-small", "vt-fpn-small"].map(|name| found[name]["pyramid_macs"].as_u64());
+    assert!(tokens < fpn && tokens.is_some(), "{found:#}");
+    // What the run noted says how a picture is seen.
+    let mask = folder.path().join("mask.png");
+    let weights = out.join("vt-fpn-small.safetensors");
+    let waves = drawn::beside("waves.png");
+    let arguments = ["segment", text(&waves)?, "--weights", text(&weights)?, "--out", text(&mask)?, "--json"];
+    let found = document(&mut vistok(&arguments))?;
+    assert_eq!(Picture::open(&mask)?.size, Picture::open(&waves)?.size, "{found:#}");
+    Ok(())
+}
