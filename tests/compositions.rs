@@ -29,8 +29,10 @@ fn compositions_are_their_ops() {
         "conv2d_backward_x",
         "conv_norm",
         "cross_entropy_with_gradient",
+        "group_norm",
         "mean_rows",
         "repeat",
+        "resize",
     ];
     assert_eq!(composed, all, "ops that have a composition");
 }

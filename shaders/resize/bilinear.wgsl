@@ -1,14 +1,16 @@
-// y = the four pixels of x around a place, each weighted by how near it is. One lane an element of y, or four channels.
+// y = the four pixels of x around a place, each weighted by how near it is, + beside if ADDS = 1. One lane an element of y, or four channels.
+// Without it, its binding holds x, unread.
 // Sizes are constants of a build: lanes divide by them all the time.
 // needs width_1 | width_4
 // needs index
 // needs bilinear
-// constants WORKGROUP=256 HEIGHT=3 WIDTH=5 OUT_HEIGHT=7 OUT_WIDTH=4 COLUMNS=2
+// constants WORKGROUP=256 HEIGHT=3 WIDTH=5 OUT_HEIGHT=7 OUT_WIDTH=4 COLUMNS=2 ADDS=1
 
 struct Params { count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elems>;
-@group(0) @binding(2) var<storage, read_write> y: array<elems>;
+@group(0) @binding(2) var<storage, read> beside: array<elems>; // as y
+@group(0) @binding(3) var<storage, read_write> y: array<elems>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -33,7 +35,11 @@ fn main(
     let top_right = x[(top + right) * COLUMNS + column];
     let bottom_left = x[(bottom + w.first) * COLUMNS + column];
     let bottom_right = x[(bottom + right) * COLUMNS + column];
+    var other = floats();
+    if ADDS == 1u {
+        other = floats(beside[at]);
+    }
     let above = (1.0 - w.share) * floats(top_left) + w.share * floats(top_right);
     let below = (1.0 - w.share) * floats(bottom_left) + w.share * floats(bottom_right);
-    y[at] = elems((1.0 - h.share) * above + h.share * below);
+    y[at] = elems((1.0 - h.share) * above + h.share * below + other);
 }

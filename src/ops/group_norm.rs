@@ -9,7 +9,7 @@ use super::batch_norm_backward::{Behind, SLOPES, slope_x, sums};
 use super::batch_norm_fixed::merge_sums;
 use super::{Entry, Map, by_image};
 use crate::graph::{
-    ByImage, Case, Cost, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value,
+    ByImage, Case, Composition, Cost, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value,
 };
 use crate::kernel::recording::MAX_GROUPS;
 use crate::kernel::tuning::{self, Width};
@@ -142,6 +142,15 @@ impl Op for GroupNorm {
         let inputs = if self.relu { &inputs[..] } else { &inputs[..PLAIN] };
         let made = graph.apply(GroupNormBackward { groups: self.groups }, inputs)?;
         Ok(made.into_iter().map(Some).collect())
+    }
+
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        if !self.relu {
+            return Ok(None);
+        }
+        let made = graph.apply(Self { relu: false, ..*self }, inputs)?;
+        let y = graph.apply_one(Map::Relu, &made[..1])?;
+        Ok(Some([y].into_iter().chain(made[1..].iter().copied()).map(Some).collect()))
     }
 
     fn then(&self, next: &dyn Op, _: usize, _: usize) -> Option<Box<dyn Op>> {

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, by_image};
-use crate::graph::{ByImage, Case, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
+use super::{Add, Entry, by_image};
+use crate::graph::{
+    ByImage, Case, Composition, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value,
+};
 use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
 use crate::reference::{Array, Real};
 
@@ -18,7 +20,7 @@ pub enum ResizeMode {
     Bilinear,
 }
 
-/// x [N, H, W, C] → y [N, h, w, C], each image in another size, channel by channel.
+/// x [N, H, W, C], perhaps beside [N, h, w, C] → y [N, h, w, C]: each image in another size, channel by channel, and beside added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resize {
     /// h and w.
@@ -42,7 +44,7 @@ kernel! {
     /// One lane an element of y, or four channels.
     struct Nearest = "resize/nearest" {
         params { count: u32 }
-        read { x }
+        read { x, beside }
         write { y }
     }
 }
@@ -60,7 +62,7 @@ kernel! {
     /// One lane an element of y, or four channels.
     struct Bilinear = "resize/bilinear" {
         params { count: u32 }
-        read { x }
+        read { x, beside }
         write { y }
     }
 }
@@ -145,7 +147,9 @@ impl Op for Resize {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [x] = inputs else { return Err(format!("takes one input, not {}", inputs.len())) };
+        let ([x] | [x, _]) = inputs else {
+            return Err(format!("takes x and perhaps beside, not {} inputs", inputs.len()));
+        };
         let Some([n, height, width, channels]) = x.shape.rank() else {
             return Err(format!("x must be [N, height, width, channels] and is {}", x.shape));
         };
@@ -153,28 +157,45 @@ impl Op for Resize {
             return Err("x must be f32 or f16, not u32".to_owned());
         }
         check([[height, width], self.size])?;
-        Ok(vec![x.shaped([n, self.size[0], self.size[1], channels])])
+        let y = x.shaped([n, self.size[0], self.size[1], channels]);
+        match inputs.get(1).filter(|beside| **beside != y) {
+            Some(beside) => Err(format!("beside must be {y} as y and is {beside}")),
+            None => Ok(vec![y]),
+        }
     }
 
-    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
-        by_image(self, &[0])
+    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1][..inputs.len()])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let [_, height, width, channels] = io.input_dims(0);
         let (count, variant, grid) = self.build(io, [height, width], channels);
-        let (x, y) = (io.input(0), io.output(0));
+        let adds = io.inputs.len() > 1;
+        let variant = variant.constant("ADDS", adds.into());
+        let (x, beside, y) = (io.input(0), io.input(adds.into()), io.output(0));
         match self.mode {
-            ResizeMode::Nearest => out.dispatch(&Nearest { count, x, y }, variant, grid),
-            ResizeMode::Bilinear => out.dispatch(&Bilinear { count, x, y }, variant, grid),
+            ResizeMode::Nearest => out.dispatch(&Nearest { count, x, beside, y }, variant, grid),
+            ResizeMode::Bilinear => out.dispatch(&Bilinear { count, x, beside, y }, variant, grid),
         }
     }
 
+    fn composition(&self, inputs: &[Value], graph: &mut Graph) -> Composition {
+        let &[x, beside] = inputs else { return Ok(None) };
+        let resized = graph.apply_one(*self, &[x])?;
+        Ok(Some(vec![Some(graph.apply_one(Add, &[resized, beside])?)]))
+    }
+
+    fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
+        (inputs == 1 && next.downcast::<Add>().is_some()).then(|| Box::new(*self) as Box<dyn Op>)
+    }
+
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
-        let Some(dy) = grads[0] else { return Ok(vec![None]) };
+        let Some(dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
         let [_, height, width, _] = graph.tensor(node.inputs[0]).shape.dims();
         let backward = ResizeBackward { resize: *self, from: [height, width] };
-        Ok(vec![Some(graph.apply_one(backward, &[dy])?)])
+        let dx = graph.apply_one(backward, &[dy])?;
+        Ok([Some(dx), Some(dy)][..node.inputs.len()].to_vec())
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -186,9 +207,11 @@ impl Maths for Resize {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let [n, height, width, channels] = inputs[0].dims();
         vec![Array::from_fn(&[n, self.size[0], self.size[1], channels], |at| {
-            self.reads(at, [height, width], channels)
+            let resized: T = self
+                .reads(at, [height, width], channels)
                 .map(|(from, weight): (usize, T)| weight * inputs[0].data[from])
-                .sum()
+                .sum();
+            inputs.get(1).map_or(resized, |beside| resized + beside.data[at])
         })]
     }
 }
@@ -247,9 +270,9 @@ pub(super) const ENTRY: Entry = Entry {
     signatures: &[
         Signature::of::<Resize>(
             "resize",
-            "nearest: pixel i of h is pixel ⌊i H / h⌋; bilinear: it lies at max((i + ½) H / h − ½, 0), between the pixel before it and the next, if there is one; along the width alike",
+            "nearest: pixel i of h is pixel ⌊i H / h⌋; bilinear: it lies at max((i + ½) H / h − ½, 0), between the pixel before it and the next, if there is one; along the width alike; beside is added",
             &[("size", "[h, w]"), ("mode", "\"nearest\" or \"bilinear\"")],
-            [&[("x", "T [N, H, W, C]")], &[("y", "T [N, h, w, C]")]],
+            [&[("x", "T [N, H, W, C]"), ("beside?", "T [N, h, w, C]")], &[("y", "T [N, h, w, C]")]],
         ),
         Signature::of::<ResizeBackward>(
             "resize_backward",
@@ -279,6 +302,17 @@ fn cases() -> Vec<Case> {
         ]);
     }
     let (nearest, bilinear) = (ResizeMode::Nearest, ResizeMode::Bilinear);
+    let added = |mode: ResizeMode, size: [usize; 2], shape: [usize; 4]| {
+        Case::new(Resize { size, mode }, &[&shape, &[shape[0], size[0], size[1], shape[3]]])
+    };
+    for mode in [nearest, bilinear] {
+        cases.extend([
+            added(mode, [7, 3], [3, 4, 2, 5]),
+            added(mode, [8, 6], [2, 4, 3, 8]),
+            added(mode, [1, 1], [1, 1, 1, 1]),
+        ]);
+    }
+    cases.push(added(nearest, [100, 152], [2, 50, 76, 256]).real("fpn top-down, stride 8, with its sum"));
     cases.push(case(bilinear, [4, 4], &[256, 14, 14, 256]).real("pooling tokenizer, 14x14"));
     cases.push(case(nearest, [100, 152], &[2, 50, 76, 256]).real("fpn top-down, stride 8"));
     cases.push(case(bilinear, [200, 304], &[2, 100, 152, 128]).real("semantic fpn head, stride 4"));
