@@ -121,7 +121,7 @@ pub(crate) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
 pub enum Source {
     /// The 8,000 training and 1,000 test images that the crate carries.
     Embedded,
-    /// Scenes of several such garments each, with a label for every pixel ([`scenes`](super::scenes)).
+    /// Scenes of several such garments each, with a label for every pixel ([`scenes`]).
     Scenes,
     /// A folder with the four IDX files of Fashion-MNIST, each gzipped or not.
     FashionMnist(PathBuf),
