@@ -180,8 +180,9 @@ impl<'a> Batches<'a> {
         let (down, right) = (random.below(2 * reach + 1), random.below(2 * reach + 1));
         let Images { height, width, channels, .. } = *self.images;
         let (image, own) = (self.image(index), self.images.labels_of(index));
-        let each = self.images.target.ignored();
-        if each.is_none() {
+        // What a pixel without a label has; nothing where images have labels.
+        let without = self.images.target.ignored();
+        if without.is_none() {
             labels.extend(own.iter().copied().map(u32::from));
         }
         // Where output row or column `to` comes from; `None` beyond the border. Offsets run from 0 to 2 reach.
@@ -193,11 +194,11 @@ impl<'a> Batches<'a> {
                     (Some(row), Some(column)) => {
                         let at = (row * width + column) * channels;
                         pixels.extend(image[at..at + channels].iter().map(|&byte| self.table[usize::from(byte)]));
-                        labels.extend(each.map(|_| u32::from(own[row * width + column])));
+                        labels.extend(without.map(|_| u32::from(own[row * width + column])));
                     }
                     _ => {
                         pixels.extend(std::iter::repeat_n(self.table[0], channels));
-                        labels.extend(each);
+                        labels.extend(without);
                     }
                 }
             }

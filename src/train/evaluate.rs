@@ -40,17 +40,6 @@ pub struct Segmented {
     pub iou: Vec<Option<f64>>,
 }
 
-impl Score {
-    /// What it is called, and its number: the share of images that are right, or the mean intersection over union.
-    #[must_use]
-    pub const fn named(&self) -> (&'static str, f64) {
-        match self {
-            Self::Images { right } => ("accuracy", *right),
-            Self::Pixels(segmented) => ("mean_iou", segmented.mean_iou),
-        }
-    }
-}
-
 impl Segmented {
     /// Of counts `[label, prediction]`.
     fn of(counts: &[u64], classes: usize) -> Self {
@@ -75,7 +64,7 @@ impl Segmented {
     #[must_use]
     pub fn of_constant(images: &Images, class: u8) -> Self {
         let mut counts = vec![0; images.classes * images.classes];
-        let counted = images.labels.iter().filter(|&&label| u32::from(label) != IGNORED);
+        let counted = images.labels.iter().filter(|&&label| usize::from(label) < images.classes);
         counted.for_each(|&label| counts[usize::from(label) * images.classes + usize::from(class)] += 1);
         Self::of(&counts, images.classes)
     }

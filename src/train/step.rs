@@ -20,7 +20,7 @@ use crate::graph::{Draw, Fused, Graph, GraphError, Source, Tensor, Value, number
 use crate::kernel::Elem;
 use crate::models::parameters::{COPIES, PARAMETERS};
 use crate::models::{Mode, Model, Parameters, Target};
-use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale, MeanIou, Sgd, SgdMixed};
+use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale, Sgd, SgdMixed};
 use crate::reference::{Array, Random};
 
 /// The home of the optimizer's velocities.
@@ -30,7 +30,8 @@ pub const LOSS_SCALE: &str = "loss_scale";
 /// The scale at the start, as in PyTorch: the first steps may well be skipped.
 const FIRST_SCALE: f32 = 65_536.0;
 
-/// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]`, of pixels `[N, H, W]`, and `rate` `[1]`; output `loss` `[1]`, not scaled.
+/// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]`, of pixels `[N, H, W]`, and `rate` `[1]`; output `loss` `[1]`,
+/// not scaled.
 #[derive(Clone, Debug)]
 pub struct TrainingStep {
     /// The graph.
@@ -241,7 +242,8 @@ pub fn initialize(homes: &Homes, parameters: &Parameters, seed: u64) -> Result<(
     }
 }
 
-/// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`, of pixels `[N, H, W, classes]`. Fused.
+/// The graph that evaluates a model: input `images` of this shape `[N, H, W, C]`, output `logits` `[N, classes]`, of pixels
+/// `[N, H, W, classes]`. Fused.
 ///
 /// # Errors
 /// When the images do not fit the model, or `parameters` were made by another model.
@@ -253,8 +255,7 @@ pub fn evaluation(model: &dyn Model, parameters: &mut Parameters, images: [usize
 pub const SCORES: &str = "scores";
 
 /// [`evaluation`] that also scores: of a model that segments it has an input `labels` u32 `[N, H, W]` and counts every prediction in
-/// [`SCORES`], of which outputs `iou` `[classes]` and `mean_iou` `[1]` are made. Logits of pixels are large, and need not be read so.
-/// Of other models it is [`evaluation`] itself.
+/// [`SCORES`]. Logits of pixels are large, and need not be read so. Of other models it is [`evaluation`] itself.
 ///
 /// # Errors
 /// As [`evaluation`].
@@ -269,10 +270,7 @@ pub fn scored_evaluation(
         let labels = graph.input("labels", Tensor::new(target.labels(images), Elem::U32));
         let counts = Tensor::new([model.classes(); 2], Elem::U32);
         let counts = graph.stored(SCORES, "confusion", counts)?;
-        let counted = graph.apply_one(ConfusionMatrix { ignore: target.ignored() }, &[logits, labels, counts])?;
-        let scores = graph.apply(MeanIou, &[counted])?;
-        graph.output("iou", scores[0]);
-        graph.output("mean_iou", scores[1]);
+        graph.apply(ConfusionMatrix { ignore: target.ignored() }, &[logits, labels, counts])?;
     }
     Ok(graph.fused()?.graph)
 }

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 
+use safetensors::SafeTensors;
 use vistok::kernel::Elem;
 use vistok::models::Fpn;
 use vistok::models::fpn::{Head, Pyramid, TokenPyramid};
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::train::batches::{Augmentation, Batches};
 use vistok::train::data::{Images, Target};
+use vistok::train::step::SCORES;
 use vistok::train::{Score, Segmented, Settings, Trainer, scenes};
 
 use super::{Bench, Outcome, require, settings};
@@ -121,9 +123,15 @@ pub(crate) fn resumes(bench: &Bench) -> Outcome {
     let [network, _] = networks();
     let (straight, losses) = run(bench, &network, settings(8))?;
     let (half, _) = run(bench, &network, settings(4))?;
-    // What was counted on the way is no part of the run.
     half.score(&bars(9))?;
     half.save(&file)?;
+    // What was counted on the way is no part of the run.
+    let bytes = std::fs::read(&file)?;
+    let kept = SafeTensors::deserialize(&bytes)?;
+    require(
+        !kept.names().iter().any(|name| name.starts_with(SCORES)),
+        "scores are kept as if they were a run's state",
+    )?;
     let images = bars(16);
     let mut rest = Trainer::new(&bench.device, &bench.pipelines, &network, &images, settings(8))?;
     rest.resume(&file)?;
