@@ -1,12 +1,13 @@
 //! A network on a machine, ready to be shown pictures.
 
-use crate::gpu::{self, Device, Executor, Homes, Pipelines};
-use crate::graph::{Graph, GraphError, Tensor, Value};
+use crate::gpu::{self, Device, Homes, Pipelines};
+use crate::graph::GraphError;
 use crate::models::{Mode, Network, Parameters, Probe, Probed, Target};
-use crate::plan::{Layout, Options, Plan, PlanError};
-use crate::train::weights::{Weights, WeightsError, declared};
+use crate::plan::PlanError;
+use crate::train::weights::{Weights, WeightsError};
 
 use super::PictureError;
+use super::loaded::{Loaded, Shown};
 
 /// Why nothing was said of pictures.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +70,9 @@ pub enum Wanted {
 
 /// A network, planned and loaded.
 pub struct Classifier {
-    executor: Executor,
-    batch: usize,
-    image: [usize; 3],
+    loaded: Loaded,
     classes: usize,
-    /// Heads, tokens and pixels of the attention of each block that draws tokens.
-    blocks: Vec<[usize; 3]>,
+    /// Height and width of the map that tokens look at.
     map: [usize; 2],
 }
 
@@ -128,23 +126,14 @@ impl Classifier {
     /// # Errors
     /// When weights, network and images do not fit each other or the machine, or tokens are asked of a network without.
     pub fn new(
-        (device, pipelines): (&Device, &Pipelines),
+        on: (&Device, &Pipelines),
         (network, weights): (&Network, &Weights),
         (batch, image): (usize, [usize; 3]),
         wanted: Wanted,
     ) -> Result<Self, InferError> {
+        let (shown, map) = shown(network, (batch, image), wanted)?;
         let model = network.model();
-        if model.target() != Target::Images {
-            return Err(InferError::Segments { model: model.name().to_owned() });
-        }
-        // Before there is any memory: a wrong file is found out at once.
-        let parameters = declared(model, image)?;
-        weights.check(model.name(), &parameters)?;
-        let (graph, probed) = graph(network, (batch, image), wanted)?;
-        let layout = Layout::of(&[&graph], device.capabilities().offset_alignment)?;
-        let homes = Homes::new(device, &layout)?;
-        weights.load(&homes, model.name(), &parameters)?;
-        Self::on((device, pipelines), &homes, graph, (probed, image, model.classes()))
+        Ok(Self { loaded: shown.load(on, (model, weights))?, classes: model.classes(), map })
     }
 
     /// The same on homes that hold the weights already: those of a training run.
@@ -152,31 +141,19 @@ impl Classifier {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn sharing(
-        (device, pipelines): (&Device, &Pipelines),
+        on: (&Device, &Pipelines),
         (network, homes): (&Network, &Homes),
         (batch, image): (usize, [usize; 3]),
         wanted: Wanted,
     ) -> Result<Self, InferError> {
-        let (graph, probed) = graph(network, (batch, image), wanted)?;
-        Self::on((device, pipelines), homes, graph, (probed, image, network.model().classes()))
-    }
-
-    fn on(
-        (device, pipelines): (&Device, &Pipelines),
-        homes: &Homes,
-        graph: Graph,
-        (attention, image, classes): (Attention, [usize; 3], usize),
-    ) -> Result<Self, InferError> {
-        let plan = Plan::new(&graph, homes.layout(), device.capabilities(), Options::default())?;
-        let executor = Executor::new(device, pipelines, plan, homes)?;
-        let Attention { batch, blocks, map } = attention;
-        Ok(Self { executor, batch, image, classes, blocks, map })
+        let (shown, map) = shown(network, (batch, image), wanted)?;
+        Ok(Self { loaded: shown.share(on, homes)?, classes: network.model().classes(), map })
     }
 
     /// The most images that are seen at once.
     #[must_use]
     pub fn batch(&self) -> usize {
-        self.batch
+        self.loaded.batch
     }
 
     /// What the network says of images, one after the other in `numbers` `[N, H, W, C]`, at most a batch.
@@ -184,87 +161,43 @@ impl Classifier {
     /// # Errors
     /// When there are more than a batch, or no whole number of images, or the machine fails.
     pub fn see(&self, numbers: &[f32]) -> Result<Vec<Seen>, InferError> {
-        let each: usize = self.image.iter().product();
-        let count = numbers.len() / each;
-        if count > self.batch || count * each != numbers.len() {
-            return Err(InferError::Batch { numbers: numbers.len(), batch: self.batch, image: self.image });
-        }
-        let mut padded = numbers.to_vec();
-        padded.resize(self.batch * each, 0.0);
-        self.executor.write_f32(IMAGES, &padded)?;
-        self.executor.run()?;
-        let logits = self.executor.read_named(LOGITS)?;
-        let mut attention = Vec::with_capacity(self.blocks.len());
-        for (at, shape) in self.blocks.iter().enumerate() {
-            attention.push((shape, self.executor.read_named(&output(at))?));
-        }
-        let looks = |image: usize| {
-            let blocks = attention.iter().map(|(shape, weights)| {
-                let all = shape.iter().product::<usize>();
-                maps(&weights[image * all..(image + 1) * all], **shape)
-            });
-            (!self.blocks.is_empty()).then(|| Looks { size: self.map, blocks: blocks.collect() })
-        };
-        let images = logits.chunks_exact(self.classes).take(count).enumerate();
-        Ok(images.map(|(image, logits)| Seen { logits: logits.to_vec(), looks: looks(image) }).collect())
+        let count = self.loaded.show(numbers)?;
+        let logits = self.loaded.executor.read_named(LOGITS)?;
+        let images = logits.chunks_exact(self.classes).zip(self.loaded.looks(count)?);
+        let looks = |blocks: Vec<_>| (!blocks.is_empty()).then_some(Looks { size: self.map, blocks });
+        Ok(images.map(|(logits, blocks)| Seen { logits: logits.to_vec(), looks: looks(blocks) }).collect())
     }
 }
 
-const IMAGES: &str = "images";
 const LOGITS: &str = "logits";
 
-fn output(block: usize) -> String {
-    format!("attention{block}")
-}
-
-/// Batch, the shape of each block's attention, and height and width of the map that it looks at.
-struct Attention {
-    batch: usize,
-    blocks: Vec<[usize; 3]>,
-    map: [usize; 2],
-}
-
-/// The graph of what is wanted.
-fn graph(
+/// The graph of what is wanted, and height and width of the map that tokens look at.
+fn shown(
     network: &Network,
-    (batch, [height, width, channels]): (usize, [usize; 3]),
+    (batch, image): (usize, [usize; 3]),
     wanted: Wanted,
-) -> Result<(Graph, Attention), InferError> {
-    let mut graph = Graph::new();
-    let images = graph.input(IMAGES, Tensor::f32([batch, height, width, channels]));
-    let parameters = &mut Parameters::new();
+) -> Result<(Shown, [usize; 2]), InferError> {
+    let model = network.model();
+    if model.target() != Target::Images {
+        return Err(InferError::Segments { model: model.name().to_owned() });
+    }
+    let mut shown = Shown::new(batch, image);
+    let (images, parameters) = (shown.images, &mut Parameters::new());
     let Probed { logits, attention, size } = match (network, wanted) {
         (Network::VtResNet(network), Wanted::Tokens) => {
-            network.probed(&mut graph, parameters, images, Probe { attention: true, ..Probe::default() })?
+            network.probed(&mut shown.graph, parameters, images, Probe { attention: true, ..Probe::default() })?
         }
         _ => {
-            let logits = network.model().logits(&mut graph, parameters, images, Mode::Evaluate)?;
+            let logits = model.logits(&mut shown.graph, parameters, images, Mode::Evaluate)?;
             Probed { logits, attention: Vec::new(), size: [0; 2] }
         }
     };
     if wanted == Wanted::Tokens && attention.is_empty() {
-        return Err(InferError::NoTokens { model: network.model().name().to_owned() });
+        return Err(InferError::NoTokens { model: model.name().to_owned() });
     }
-    graph.output(LOGITS, logits);
-    let mut blocks = Vec::with_capacity(attention.len());
-    for (at, &weights) in attention.iter().enumerate() {
-        graph.output(output(at), weights);
-        blocks.push(shape(&graph, weights));
-    }
-    Ok((graph.fused()?.graph, Attention { batch, blocks, map: size }))
-}
-
-/// Heads, tokens and pixels.
-fn shape(graph: &Graph, attention: Value) -> [usize; 3] {
-    let [_, heads, tokens, pixels] = graph.tensor(attention).shape.dims();
-    [heads, tokens, pixels]
-}
-
-/// `[heads, tokens, pixels]` → for each token its pixels, the mean over heads.
-pub(super) fn maps(weights: &[f32], [heads, tokens, pixels]: [usize; 3]) -> Vec<Vec<f32>> {
-    let at = |head: usize, token: usize, pixel: usize| weights[(head * tokens + token) * pixels + pixel];
-    let mean = |token, pixel| (0..heads).map(|head| at(head, token, pixel)).sum::<f32>() / heads as f32;
-    (0..tokens).map(|token| (0..pixels).map(|pixel| mean(token, pixel)).collect()).collect()
+    shown.graph.output(LOGITS, logits);
+    attention.into_iter().for_each(|weights| shown.look_at(weights));
+    Ok((shown, size))
 }
 
 #[cfg(test)]
@@ -280,11 +213,5 @@ mod tests {
         assert!((sum - 1.0).abs() < 1e-12);
         assert_eq!(seen(&[f32::NAN, 1.0]).best(1)[0].class, 1);
         assert!(seen(&[]).best(5).is_empty());
-    }
-
-    #[test]
-    fn maps_are_means_over_heads() {
-        let weights: Vec<f32> = (0..12).map(|at| at as f32).collect();
-        assert_eq!(maps(&weights, [2, 3, 2]), [[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]);
     }
 }

@@ -8,6 +8,7 @@
 mod classifier;
 #[cfg(feature = "images")]
 mod decode;
+mod loaded;
 mod picture;
 mod resize;
 mod segmenter;
