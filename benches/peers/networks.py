@@ -10,9 +10,21 @@ COMPILED = {"compile": "reduce-overhead", "autotune": "max-autotune"}
 
 
 def network(torch, row):
-    """The network of a row: a ResNet by its name, a VT-ResNet by the words that vistok describes it in; or None."""
+    """The network of a row: a ResNet by its name, others by the words that vistok describes them in; or None."""
     told = row.get("network") or {}
-    return vt_resnet(torch, told) if told.get("family") == "vt-resnet" else resnet(torch, row["name"])
+    families = {"vt-resnet": vt_resnet, "fpn": fpn}
+    built = families[told["family"]](torch, told) if told.get("family") in families else resnet(torch, row["name"])
+    for name, parameter in built.named_parameters() if built else []:
+        if name.endswith(("filter", "mixing")):
+            torch.nn.init.normal_(parameter, std=0.02)
+    return built
+
+
+def fpn(torch, told):
+    """The oracle's feature pyramids, at their full width."""
+    import fpn as oracle  # needs torch, which may be missing
+
+    return oracle.Fpn(told) if told["trunk"]["block"] == "bottleneck_stride_first" else None
 
 
 def vt_resnet(torch, told):
@@ -32,9 +44,6 @@ def vt_resnet(torch, told):
             self.blocks = vt.blocks(told, trunk["stages"][-1]["channels"])
             pixels = told["features"] == "pixels"
             self.head = torch.nn.Linear(told["vt"]["channels" if pixels else "token_channels"], told["classes"])
-            for name, parameter in self.named_parameters():
-                if name.endswith(("filter", "mixing")):
-                    torch.nn.init.normal_(parameter, std=0.02)
 
         def forward(self, images):
             return self.head(vt.through(self.blocks, self.trunk(images), told).mean(2))
@@ -127,7 +136,8 @@ def models(torch, row):
         def prepare():
             mixed = way == "amp"
             built, images = prepared(kind if way == "pure" else torch.float32)
-            labels = torch.zeros(batch, dtype=torch.long, device="cuda")
+            of_pixels = [height, width] if getattr(built, "of_pixels", False) else []
+            labels = torch.zeros(batch, *of_pixels, dtype=torch.long, device="cuda")
             sgd = torch.optim.SGD(built.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
             scaler = torch.amp.GradScaler("cuda", enabled=mixed)
 

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// Where the trace goes.
     #[arg(long, value_name = "FILE", default_value = "trace.json")]
     out: PathBuf,
-    /// One JSON document on standard output: `kernels` and `steps`.
+    /// One JSON document on standard output: `kernels`, `parts` and `steps`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -35,6 +35,8 @@ pub(super) struct Arguments {
 
 /// Timed runs, of which the one with the median total is shown.
 const RUNS: usize = 5;
+/// What no part of the model has: losses, updates.
+const OUTSIDE: &str = "(outside)";
 /// The longest calls that the table shows.
 const LONGEST: usize = 15;
 
@@ -62,7 +64,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let profile = Profile { graph: &graph, executor: &executor, times: &times };
     files::replace(&arguments.out, profile.trace(began, &spans).to_string().as_bytes()).map_err(file_error)?;
     let (name, out) = (machine.name(), arguments.out.display());
-    let text = format!("{name}\n\n{}\n{}\nWritten:\n  {out}\n", profile.by_kernel(), profile.longest());
+    let [kernels, parts, longest] = [profile.by_kernel(), profile.by_part(), profile.longest()];
+    let text = format!("{name}\n\n{kernels}\n{parts}\n{longest}\nWritten:\n  {out}\n");
     speak::report(arguments.json, &text)?;
     match arguments.json {
         true => speak::say_json(&profile.json(name)),
@@ -152,6 +155,35 @@ impl Profile<'_> {
         format!("{}{} calls, {total} together\n", table.text(), self.times.len())
     }
 
+    /// The model's parts in the order in which they are first met, each with its calls and their time together.
+    fn parts(&self) -> Vec<(&str, usize, u64)> {
+        let mut parts: Vec<(&str, usize, u64)> = Vec::new();
+        for time in self.times {
+            let scope = &self.executor.plan().node_of(time.step).scope;
+            let name = match scope.split('/').next() {
+                None | Some("") => OUTSIDE,
+                Some(part) => part.trim_end_matches('\''), // gradients are made where values were
+            };
+            let at = parts.iter().position(|part| part.0 == name).unwrap_or_else(|| {
+                parts.push((name, 0, 0));
+                parts.len() - 1
+            });
+            parts[at].1 += 1;
+            parts[at].2 += time.nanoseconds;
+        }
+        parts
+    }
+
+    fn by_part(&self) -> String {
+        let right = ["calls", "time", "share"].map(|head| (head, Align::Right));
+        let mut table = Table::new(&[&[("part", Align::Left)], &right[..]].concat());
+        for (name, calls, nanoseconds) in self.parts() {
+            let share = format!("{:.1} %", 100.0 * nanoseconds as f64 / self.total());
+            table.row(vec![name.to_owned(), calls.to_string(), milliseconds(nanoseconds), share]);
+        }
+        table.text()
+    }
+
     /// The nodes that take longest, all their calls together.
     fn longest(&self) -> String {
         let columns =
@@ -186,7 +218,13 @@ impl Profile<'_> {
                 "node_multiply_adds": cost.multiply_adds, "node_bytes": cost.bytes,
             })
         });
-        json!({ "adapter": adapter, "kernels": kernels.collect::<Vec<_>>(), "steps": steps.collect::<Vec<_>>() })
+        let parts = self.parts().into_iter().map(
+            |(part, calls, time)| json!({ "part": part, "calls": calls, "milliseconds": time as f64 / 1e6 }),
+        );
+        json!({
+            "adapter": adapter, "kernels": kernels.collect::<Vec<_>>(), "parts": parts.collect::<Vec<_>>(),
+            "steps": steps.collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -33,18 +33,24 @@ struct Line {
 }
 
 fn entries(software: bool) -> Result<Vec<Entry>, Error> {
-    let small = presets::Sizes { image: [28, 28, 1], classes: 10 };
     let entry = |name: &str, forward, training| -> Result<Entry, Error> {
-        let sizes = if software { small } else { presets::IMAGENET };
+        let small = presets::Sizes { image: [28, 28, 1], classes: 10 };
+        let sizes = if software { small } else { presets::published(name) };
         Ok(Entry { network: Network::named(name, sizes.classes)?, image: sizes.image, forward, training })
     };
     match software {
-        true => Ok(vec![entry("resnet-small", &[4], &[4])?, entry("vt-resnet-demo", &[4], &[4])?]),
+        true => Ok(vec![
+            entry("resnet-small", &[4], &[4])?,
+            entry("vt-resnet-demo", &[4], &[4])?,
+            entry("vt-fpn-small", &[4], &[4])?,
+        ]),
         false => Ok(vec![
             entry("resnet18", &[1, 64], &[64])?,
             entry("resnet50", &[1, 64], &[32, 64])?,
             entry("vt-resnet18", &[1, 64], &[64])?,
             entry("vt-resnet50", &[1, 64], &[64])?,
+            entry("fpn-resnet50", &[4], &[4])?,
+            entry("vt-fpn-resnet50", &[4], &[4])?,
         ]),
     }
 }
