@@ -6,7 +6,8 @@ use std::error::Error;
 use std::path::Path;
 
 use vistok::gpu::{Device, OpenOptions, Pipelines};
-use vistok::infer::{Classifier, Picture, Seen, Transform, Wanted};
+use vistok::infer::{Classifier, Seen, Transform, Wanted};
+use vistok::picture::Picture;
 use vistok::models::Network;
 use vistok::train::weights::Weights;
 

@@ -57,6 +57,7 @@
 //! | [`verify`] | is it right? | tolerances outside its `tolerance.rs` |
 //! | [`models`] | what do people build? | kernels, plans |
 //! | [`train`] | how does it learn? | kernels; the optimizer is an op |
+//! | [`picture`] | what does a picture file hold? | networks |
 //! | [`infer`] | what does it say of a picture? | training, drawing |
 //! | [`mod@tune`] | which way of cutting is fastest here? | kernels, and heuristics about them |
 //! | [`mod@bench`] | how fast is it, and how fast could it be? | ops by name |
@@ -80,7 +81,7 @@
 //! |---|---|---|
 //! | `cli` | yes | the program `vistok`: arguments, progress bars, `--json`; includes `data` and `images` |
 //! | `plot` | yes | pictures: loss curves, and where the visual tokens look |
-//! | `images` | by `cli` | PNG and JPEG files as pictures, for [`infer`] |
+//! | `images` | by `cli` | PNG and JPEG files, for [`picture`] and what reads it |
 //! | `data` | by `cli` | gzipped IDX files, and the images that the demo carries |
 //!
 //! An application that only links the kernels sets `default-features = false`.
@@ -99,6 +100,7 @@ pub mod graph;
 pub mod infer;
 pub mod models;
 pub mod ops;
+pub mod picture;
 pub mod plan;
 pub mod reference;
 pub mod train;

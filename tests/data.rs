@@ -60,7 +60,7 @@ fn embedded_images_are_balanced() {
         }
     }
     // Published for the full 60,000: mean 0.2860, standard deviation 0.3530. A balanced subset lies close.
-    let Normalization { mean, std } = Normalization::of(&train);
+    let Normalization { mean, std } = Normalization::of(&train.pixels);
     assert!((mean - 0.286).abs() < 5e-3 && (std - 0.353).abs() < 5e-3, "{mean} {std}");
 }
 
@@ -177,7 +177,7 @@ proptest! {
     #[test]
     fn epochs_are_permutations(count in 1usize..40, size in 1usize..40, seed in any::<u64>()) {
         let images = images(count);
-        let normalization = Normalization::of(&images);
+        let normalization = Normalization::of(&images.pixels);
         let batches = match Batches::new(&images, normalization, size, seed, Augmentation::default()) {
             Ok(batches) => batches,
             Err(error) => {
@@ -200,7 +200,7 @@ fn a_batch_follows_from_seed_epoch_and_place() {
     let images = images(50);
     let augmentation = Augmentation { flip: true, shift: 2 };
     let batch = |seed, epoch, at| {
-        let batches = Batches::new(&images, Normalization::of(&images), 8, seed, augmentation).unwrap();
+        let batches = Batches::new(&images, Normalization::of(&images.pixels), 8, seed, augmentation).unwrap();
         let (mut pixels, mut labels) = (vec![f32::NAN; 3], vec![99]);
         batches.epoch(epoch).batch(at, &mut pixels, &mut labels).unwrap();
         (pixels, labels)
@@ -241,7 +241,7 @@ fn augmentation_flips_and_moves_whole_images() {
 fn evaluation_covers_every_image_once_and_pads_the_last_batch() {
     let images = images(10);
     let batches =
-        Batches::new(&images, Normalization::of(&images), 4, 0, Augmentation { flip: true, shift: 2 }).unwrap();
+        Batches::new(&images, Normalization::of(&images.pixels), 4, 0, Augmentation { flip: true, shift: 2 }).unwrap();
     let (mut pixels, mut labels, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for (at, real) in [4, 4, 2].into_iter().enumerate() {
         assert_eq!(batches.evaluation_batch(at, &mut pixels, &mut labels).unwrap(), real);
@@ -258,7 +258,7 @@ fn evaluation_covers_every_image_once_and_pads_the_last_batch() {
 #[test]
 fn normalized_pixels_have_mean_zero_and_deviation_one() {
     let images = images(40);
-    let batches = Batches::new(&images, Normalization::of(&images), 40, 0, Augmentation::default()).unwrap();
+    let batches = Batches::new(&images, Normalization::of(&images.pixels), 40, 0, Augmentation::default()).unwrap();
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     batches.evaluation_batch(0, &mut pixels, &mut labels).unwrap();
     let mean = pixels.iter().sum::<f32>() / pixels.len() as f32;

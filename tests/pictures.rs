@@ -8,7 +8,8 @@ mod drawn;
 use std::path::Path;
 
 use serde_json::Value;
-use vistok::infer::{Picture, Transform};
+use vistok::infer::Transform;
+use vistok::picture::Picture;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 

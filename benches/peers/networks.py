@@ -134,8 +134,9 @@ def models(torch, row):
 
     def training(way):
         def prepare():
-            mixed = way == "amp"
+            mixed = way in ("amp", *COMPILED)
             built, images = prepared(kind if way == "pure" else torch.float32)
+            stepped = torch.compile(built, mode=COMPILED[way]) if way in COMPILED else built
             of_pixels = [height, width] if getattr(built, "of_pixels", False) else []
             labels = torch.zeros(batch, *of_pixels, dtype=torch.long, device="cuda")
             sgd = torch.optim.SGD(built.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
@@ -144,7 +145,7 @@ def models(torch, row):
             def step():
                 sgd.zero_grad(set_to_none=True)
                 with torch.autocast("cuda", torch.float16, enabled=mixed):
-                    loss = torch.nn.functional.cross_entropy(built(images).float(), labels)
+                    loss = torch.nn.functional.cross_entropy(stepped(images).float(), labels)
                 scaler.scale(loss).backward()
                 scaler.step(sgd)
                 scaler.update()
@@ -166,5 +167,5 @@ def models(torch, row):
     if row["pass"] == "forward":
         yield from ((way, forward(way)) for way in ("eager", "graph", *COMPILED))
     else:
-        ways = ("pure", "amp", "tf32") if kind == torch.float16 else ("pure",)
+        ways = ("pure", "amp", "tf32", *COMPILED) if kind == torch.float16 else ("pure",)
         yield from ((way, training(way)) for way in ways)

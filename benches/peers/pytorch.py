@@ -7,7 +7,7 @@ Ops run in CUDA graphs, which is their time, and launched one by one ("eager"); 
 PyTorch's fused call ("sdpa"), both in CUDA graphs; f32 without TF32, channels last; what PyTorch has no call for gets no
 time. Models run forward launched one by one ("eager"), as a CUDA graph, and by torch.compile in two modes ("compile",
 "autotune"); their training is launched one by one, in the row's element type ("pure") and, beside f16, by autocast with
-scaled losses ("amp") and in f32 with TF32 ("tf32"). Of a model's ways the fastest is its time; all stand in `ways`, with
+scaled losses ("amp", and so compiled) and in f32 with TF32 ("tf32"). Of a model's ways the fastest is its time; all stand in `ways`, with
 the most memory that tensors took once it ran. The file is written after every row.
 """
 import argparse

@@ -91,7 +91,8 @@ impl ModelSubject<'_> {
             }
             Task::Training | Task::StemAgain => {
                 let again = match self.task {
-                    Task::StemAgain => Recompute::Blocks(vec!["stem".to_owned()]),
+                    // The first block of every model is its stem.
+                    Task::StemAgain => Recompute::Blocks(self.model.blocks().into_iter().take(1).collect()),
                     _ => Recompute::Nothing,
                 };
                 let options = StepOptions { elem: self.elem, recompute: again };

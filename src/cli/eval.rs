@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         Some(about) => (about.batch, about.image, about.normalization, Some(about.step)),
         None => {
             let test = &dataset.test;
-            (BATCH, [test.height, test.width, test.channels], Normalization::of(&dataset.train), None)
+            (BATCH, [test.height, test.width, test.channels], Normalization::of(&dataset.train.pixels), None)
         }
     };
     let [height, width, channels] = image;
@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let score = evaluator.score(&dataset.test, normalization)?;
     let (model, data, adapter) = (model.name(), &dataset.name, machine.name());
     let after = step.map_or_else(String::new, |step| format!(" after {step} steps"));
-    let text = format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, &dataset.test));
+    let text = format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, dataset.test.count()));
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let mut document = json!({

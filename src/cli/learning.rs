@@ -6,8 +6,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use vistok::gpu::KernelTime;
 use vistok::kernel::Elem;
-use vistok::train::data::Images;
-use vistok::train::{Ended, Recompute, Settings, Trainer};
+use vistok::train::{Ended, Recompute, Samples, Settings, Trainer};
 
 use super::Error;
 use super::machine::Machine;
@@ -45,7 +44,7 @@ pub(super) struct Course {
 /// Trains to the end. `kept` says what an interrupted run leaves behind.
 pub(super) fn train(
     trainer: &mut Trainer,
-    images: &Images,
+    images: &dyn Samples,
     (settings, stop): (&Settings, &AtomicBool),
     kept: &str,
 ) -> Result<Course, Error> {

@@ -39,6 +39,8 @@ const RUNS: usize = 5;
 const OUTSIDE: &str = "(outside)";
 /// The longest calls that the table shows.
 const LONGEST: usize = 15;
+/// The inputs of a call that the table shows: some ops take every gradient of a model.
+const SHOWN: usize = 4;
 
 /// What the CPU did: name, start and end.
 type Span = (&'static str, Instant, Instant);
@@ -106,15 +108,15 @@ impl Profile<'_> {
         self.times.iter().map(|time| time.nanoseconds as f64).sum::<f64>().max(1.0)
     }
 
-    /// Op, place and shapes of a step's node, and what the node costs.
-    fn node(&self, step: usize) -> (String, String, Cost) {
+    /// Op and place of a step's node, the shapes of its inputs, and what the node costs.
+    fn node(&self, step: usize) -> (String, Vec<String>, Cost) {
         let planned = self.executor.plan().node_of(step);
         let node = &self.graph.nodes()[planned.node];
         let tensors = |values: &[vistok::graph::Value]| -> Vec<Tensor> {
             values.iter().map(|&value| self.graph.tensor(value).clone()).collect()
         };
         let inputs = tensors(&node.inputs);
-        let shapes = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let shapes = inputs.iter().map(ToString::to_string).collect();
         (planned.label.clone(), shapes, node.op.cost(&inputs, &tensors(&node.outputs)))
     }
 
@@ -132,7 +134,7 @@ impl Profile<'_> {
             let step = &self.executor.plan().steps()[time.step];
             let (label, shapes, _) = self.node(time.step);
             let duration = time.nanoseconds as f64 / 1e3;
-            let args = json!({ "at": label, "inputs": shapes, "grid": step.grid.0, "build": step.variant.to_string() });
+            let args = json!({ "at": label, "inputs": shapes.join(", "), "grid": step.grid.0, "build": step.variant.to_string() });
             events.push(json!({ "ph": "X", "name": step.kernel.name, "pid": 2, "tid": 1, "ts": at, "dur": duration, "args": args }));
             at += duration;
         }
@@ -196,11 +198,15 @@ impl Profile<'_> {
         }
         nodes.sort_unstable_by_key(|&(time, step)| (std::cmp::Reverse(time), step));
         for (time, step) in nodes.into_iter().take(LONGEST).filter(|(time, _)| *time > 0) {
-            let (label, shapes, cost) = self.node(step);
+            let (label, mut shapes, cost) = self.node(step);
+            if shapes.len() > SHOWN {
+                let others = format!("and {} more", shapes.len() - SHOWN);
+                shapes.splice(SHOWN.., [others]);
+            }
             let rate = |amount: f64| format!("{:.1}", amount / time as f64);
             let flops =
                 if cost.multiply_adds > 0 { rate(2.0 * cost.multiply_adds as f64 / 1e3) } else { String::new() };
-            table.row(vec![label, shapes, milliseconds(time), flops, rate(cost.bytes as f64)]);
+            table.row(vec![label, shapes.join(", "), milliseconds(time), flops, rate(cost.bytes as f64)]);
         }
         table.text()
     }
@@ -214,7 +220,7 @@ impl Profile<'_> {
             let kernel = self.executor.plan().steps()[time.step].kernel.name;
             let milliseconds = time.nanoseconds as f64 / 1e6;
             json!({
-                "kernel": kernel, "at": label, "inputs": shapes, "milliseconds": milliseconds,
+                "kernel": kernel, "at": label, "inputs": shapes.join(", "), "milliseconds": milliseconds,
                 "node_multiply_adds": cost.multiply_adds, "node_bytes": cost.bytes,
             })
         });

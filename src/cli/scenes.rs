@@ -58,11 +58,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         files.push(file);
     }
     files.extend(draw(&machine, &all, &dataset.test, &folder)?);
-    let mut text = summary(&all, &dataset.test) + "\nWritten:\n";
+    let mut text = summary(&all, dataset.test.count()) + "\nWritten:\n";
     text.extend(files.iter().map(|file| format!("  {}\n", file.display())));
     speak::report(arguments.json, &text)?;
     if arguments.json {
-        let mut document = json!({ "adapter": adapter, "background_mean_iou": score::background(&dataset.test) });
+        let ground = all.first().map(|one| one.segmented.constant(0).mean_iou);
+        let mut document = json!({ "adapter": adapter, "background_mean_iou": ground });
         for Learned { network, segmented, course, multiply_adds: [all, pyramid], .. } in &all {
             let told = json!({ "train_seconds": course.seconds, "macs": all, "pyramid_macs": pyramid });
             document[network.name()] = told;
@@ -80,7 +81,7 @@ fn counted(network: &Fpn, scenes: &Images) -> Result<[u64; 2], Error> {
     Ok([count.multiply_adds(), pyramid])
 }
 
-fn summary(all: &[Learned], test: &Images) -> String {
+fn summary(all: &[Learned], count: usize) -> String {
     let right = |head| (head, Align::Right);
     let heads = ["mean IoU", "pixels right", "M multiply-adds", "of the pyramid", "trained in"].map(right);
     let mut table = Table::new(&[&[("network", Align::Left)][..], &heads].concat());
@@ -96,11 +97,12 @@ fn summary(all: &[Learned], test: &Images) -> String {
             format!("{:.1} s", course.seconds),
         ]);
     }
-    let ground = Segmented::of_constant(test, 0);
-    let mut ground_row = vec!["all background".to_owned(), percent(ground.mean_iou), percent(ground.right)];
-    ground_row.resize(heads.len() + 1, String::new());
-    table.row(ground_row);
-    format!("{} test scenes of garments that no training scene has\n\n{}", test.count(), table.text())
+    if let Some(ground) = all.first().map(|one| one.segmented.constant(0)) {
+        let mut row = vec!["all background".to_owned(), percent(ground.mean_iou), percent(ground.right)];
+        row.resize(heads.len() + 1, String::new());
+        table.row(row);
+    }
+    format!("{count} test scenes of garments that no training scene has\n\n{}", table.text())
 }
 
 #[cfg(feature = "plot")]

@@ -1,16 +1,15 @@
 //! How well a model does, in words and in JSON.
 
 use serde_json::{Value, json};
-use vistok::train::data::Images;
 use vistok::train::{Score, Segmented};
 
 /// A sentence without its end.
-pub(super) fn said(score: &Score, test: &Images) -> String {
-    let count = test.count();
+pub(super) fn said(score: &Score, count: usize) -> String {
     match score {
         Score::Images { right } => format!("{:.2} % of {count} test images right", 100.0 * right),
-        Score::Pixels(Segmented { mean_iou, right, .. }) => {
-            let [iou, right, least] = [*mean_iou, *right, background(test)].map(|share| 100.0 * share);
+        Score::Pixels(segmented) => {
+            let shares = [segmented.mean_iou, segmented.right, segmented.constant(0).mean_iou];
+            let [iou, right, least] = shares.map(|share| 100.0 * share);
             format!(
                 "mean intersection over union {iou:.2} % of {count} test images, {right:.2} % of their pixels right (all taken for \
                  background: {least:.2} %)"
@@ -23,15 +22,10 @@ pub(super) fn said(score: &Score, test: &Images) -> String {
 pub(super) fn tell(score: &Score, document: &mut Value) {
     match score {
         Score::Images { right } => document["test_accuracy"] = json!(right),
-        Score::Pixels(Segmented { mean_iou, right, iou }) => {
+        Score::Pixels(Segmented { mean_iou, right, iou, .. }) => {
             document["test_mean_iou"] = json!(mean_iou);
             document["test_pixel_accuracy"] = json!(right);
             document["test_iou"] = json!(iou);
         }
     }
-}
-
-/// The mean intersection over union of who takes every pixel for class 0.
-pub(super) fn background(test: &Images) -> f64 {
-    Segmented::of_constant(test, 0).mean_iou
 }

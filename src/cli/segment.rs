@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vistok::infer::{Picture, Segmentation, Segmenter, Wanted};
+use vistok::infer::{Segmentation, Segmenter, Wanted};
+use vistok::picture::Picture;
 use vistok::train::files::replace;
 
 use super::classify::labels;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use vistok::infer::{Picture, Transform};
+use vistok::infer::Transform;
+use vistok::picture::Picture;
 use vistok::models::Network;
 use vistok::train::weights::{Weights, declared};
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vistok::infer::{Classifier, Picture, Wanted};
+use vistok::infer::{Classifier, Wanted};
+use vistok::picture::Picture;
 use vistok::train::files::replace;
 
 use super::machine::Machine;

@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let seconds = course.seconds;
     let text = format!(
         "{} after {} steps, {seconds:.1} s; weights: {}\n",
-        score::said(&score, &dataset.test),
+        score::said(&score, dataset.test.count()),
         trainer.about().step,
         file.display(),
     ) + &scaling(&trainer)?;

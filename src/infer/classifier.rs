@@ -3,10 +3,10 @@
 use crate::gpu::{self, Device, Homes, Pipelines};
 use crate::graph::GraphError;
 use crate::models::{Mode, Network, Parameters, Probe, Probed, Target};
+use crate::picture::PictureError;
 use crate::plan::PlanError;
 use crate::train::weights::{Weights, WeightsError};
 
-use super::PictureError;
 use super::loaded::{Loaded, Shown};
 
 /// Why nothing was said of pictures.

@@ -3,18 +3,13 @@
 //! A picture is seen as torchvision's evaluation transform sees it: its shorter side is brought to a size, bit for bit as
 //! Pillow resizes, the middle is cut out, and each channel normalized.
 //!
-//! **Absent here**: training, kernels, and drawing.
+//! **Absent here**: training, kernels, files of pictures, and drawing.
 
 mod classifier;
-#[cfg(feature = "images")]
-mod decode;
 mod loaded;
-mod picture;
-mod resize;
 mod segmenter;
 mod transform;
 
 pub use classifier::{Classifier, InferError, Looks, Ranked, Seen, Wanted};
-pub use picture::{Picture, PictureError};
 pub use segmenter::{Segmentation, Segmenter};
 pub use transform::Transform;

@@ -1,7 +1,6 @@
 //! How a picture becomes what a network reads: torchvision's transform for evaluation.
 
-use super::resize::resize;
-use super::{Picture, PictureError};
+use crate::picture::{Picture, PictureError, resize};
 use crate::train::batches::Normalization;
 use crate::train::weights::Weights;
 

@@ -35,7 +35,7 @@ pub fn linear_baseline(train: &Images, test: &Images, seed: u64) -> Result<f64, 
         let (found, expected) = (describe(test), describe(train));
         return Err(DataError::Shape { what: "test images of the linear baseline".into(), found, expected });
     }
-    let normalization = Normalization::of(train);
+    let normalization = Normalization::of(&train.pixels);
     let batches = Batches::new(train, normalization, BATCH.min(train.count()), seed, Augmentation::default())?;
     let (elems, classes) = (train.elems_per_image(), train.classes);
     let mut model = Linear { weight: vec![0.0; classes * (elems + 1)], elems, classes };

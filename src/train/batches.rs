@@ -3,7 +3,10 @@
 //! Nothing here has a state that advances, so a training run that resumes at batch k of epoch e asks for exactly that
 //! batch and gets the bits that an uninterrupted run would have got.
 
-use super::data::{DataError, Images};
+use rayon::prelude::*;
+
+use super::data::DataError;
+use super::samples::{Samples, sizes};
 
 /// How pixels become floats: `(byte / 255 - mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,14 +18,14 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// Mean and standard deviation of all pixels of `images`: integer sums, hence exact and the same on every machine.
-    pub fn of(images: &Images) -> Self {
+    /// Mean and standard deviation of these pixels: integer sums, hence exact and the same on every machine.
+    pub fn of(pixels: &[u8]) -> Self {
         let (mut sum, mut squares) = (0u64, 0u64);
-        for &byte in &images.pixels {
+        for &byte in pixels {
             sum += u64::from(byte);
             squares += u64::from(byte) * u64::from(byte);
         }
-        let count = images.pixels.len().max(1) as f64;
+        let count = pixels.len().max(1) as f64;
         let mean = sum as f64 / count;
         let variance = (squares as f64 / count - mean * mean).max(0.0);
         let std = if variance > 0.0 { variance.sqrt() / 255.0 } else { 1.0 };
@@ -83,9 +86,9 @@ impl SplitMix64 {
 }
 
 /// Images cut into batches of `size`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Batches<'a> {
-    images: &'a Images,
+    samples: &'a dyn Samples,
     table: [f32; 256],
     size: usize,
     seed: u64,
@@ -94,19 +97,19 @@ pub struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     /// Batches of `size` images, in an order and with an augmentation that follow from `seed`.
-    /// Fails where `images` contradict themselves, or cannot fill one batch.
+    /// Fails where the images contradict themselves, or cannot fill one batch.
     pub fn new(
-        images: &'a Images,
+        samples: &'a dyn Samples,
         normalization: Normalization,
         size: usize,
         seed: u64,
         augmentation: Augmentation,
     ) -> Result<Self, DataError> {
-        images.check()?;
-        if size == 0 || size > images.count() {
-            return Err(DataError::BatchSize { size, images: images.count() });
+        samples.check()?;
+        if size == 0 || size > samples.count() {
+            return Err(DataError::BatchSize { size, images: samples.count() });
         }
-        Ok(Self { images, table: normalization.table(), size, seed, augmentation })
+        Ok(Self { samples, table: normalization.table(), size, seed, augmentation })
     }
 
     /// Images in a batch.
@@ -116,17 +119,17 @@ impl<'a> Batches<'a> {
 
     /// Batches in a training epoch; the images of a last, smaller one sit out, others in each epoch.
     pub fn count(&self) -> usize {
-        self.images.count() / self.size
+        self.samples.count() / self.size
     }
 
     /// Batches that cover every image once, the last one padded.
     pub fn evaluation_count(&self) -> usize {
-        self.images.count().div_ceil(self.size)
+        self.samples.count().div_ceil(self.size)
     }
 
     /// The batches of training epoch `epoch`, in their own order.
     pub fn epoch(&self, epoch: u64) -> Epoch<'_, 'a> {
-        let mut order: Vec<usize> = (0..self.images.count()).collect();
+        let mut order: Vec<usize> = (0..self.samples.count()).collect();
         SplitMix64::of(&[self.seed, epoch]).shuffle(&mut order);
         Epoch { batches: self, epoch, order }
     }
@@ -134,17 +137,7 @@ impl<'a> Batches<'a> {
     /// Writes images `indices`, normalized and as they are: `pixels` becomes `[indices, height, width, channels]`,
     /// `labels` `[indices]`, of pixels `[indices, height, width]`. Fails on an index beyond the images.
     pub fn batch(&self, indices: &[usize], pixels: &mut Vec<f32>, labels: &mut Vec<u32>) -> Result<(), DataError> {
-        if let Some(&at) = indices.iter().find(|&&index| index >= self.images.count()) {
-            let (found, expected) = (at.to_string(), format!("less than {}", self.images.count()));
-            return Err(DataError::Shape { what: "an index into the images".into(), found, expected });
-        }
-        pixels.clear();
-        labels.clear();
-        for &index in indices {
-            pixels.extend(self.image(index).iter().map(|&byte| self.table[usize::from(byte)]));
-            labels.extend(self.images.labels_of(index).iter().copied().map(u32::from));
-        }
-        Ok(())
+        self.write(indices, |_| None, pixels, labels)
     }
 
     /// Batch `at` of the images in their own order, without augmentation, as in [`Self::batch`]. The last batch is
@@ -159,55 +152,43 @@ impl<'a> Batches<'a> {
             return Err(DataError::NoSuchBatch { at, count: self.evaluation_count() });
         }
         let first = at * self.size;
-        let indices: Vec<usize> = (first..self.images.count().min(first + self.size)).collect();
+        let indices: Vec<usize> = (first..self.samples.count().min(first + self.size)).collect();
         self.batch(&indices, pixels, labels)?;
-        pixels.resize(self.size * self.images.elems_per_image(), 0.0);
-        labels.resize(self.size * self.images.labels_per_image(), self.images.target.ignored().unwrap_or(0));
+        let [numbers, each] = sizes(self.samples);
+        pixels.resize(self.size * numbers, 0.0);
+        labels.resize(self.size * each, self.samples.target().ignored().unwrap_or(0));
         Ok(indices.len())
     }
 
-    fn image(&self, index: usize) -> &[u8] {
-        let elems = self.images.elems_per_image();
-        &self.images.pixels[index * elems..(index + 1) * elems]
-    }
-
-    /// Appends image `index` and its labels, flipped and moved as its generator of (seed, epoch, index) decides. Pixels that come in
-    /// from the border have no label.
-    fn push_augmented(&self, index: usize, epoch: u64, pixels: &mut Vec<f32>, labels: &mut Vec<u32>) {
-        let mut random = SplitMix64::of(&[self.seed, epoch, index as u64]);
-        let flip = self.augmentation.flip && random.below(2) == 1;
-        let reach = usize::from(self.augmentation.shift);
-        let (down, right) = (random.below(2 * reach + 1), random.below(2 * reach + 1));
-        let Images { height, width, channels, .. } = *self.images;
-        let (image, own) = (self.image(index), self.images.labels_of(index));
-        // What a pixel without a label has; nothing where images have labels.
-        let without = self.images.target.ignored();
-        if without.is_none() {
-            labels.extend(own.iter().copied().map(u32::from));
-        }
-        // Where output row or column `to` comes from; `None` beyond the border. Offsets run from 0 to 2 reach.
-        let from = |to: usize, offset: usize, size: usize| (to + offset).checked_sub(reach).filter(|&at| at < size);
-        for row in 0..height {
-            for column in 0..width {
-                let column = if flip { width - 1 - column } else { column };
-                match (from(row, down, height), from(column, right, width)) {
-                    (Some(row), Some(column)) => {
-                        let at = (row * width + column) * channels;
-                        pixels.extend(image[at..at + channels].iter().map(|&byte| self.table[usize::from(byte)]));
-                        labels.extend(without.map(|_| u32::from(own[row * width + column])));
-                    }
-                    _ => {
-                        pixels.extend(std::iter::repeat_n(self.table[0], channels));
-                        labels.extend(without);
-                    }
-                }
-            }
-        }
+    /// Images and their labels one behind the other, made on all cores; of several that fail the first is told.
+    fn write(
+        &self,
+        indices: &[usize],
+        chance: impl Fn(usize) -> Option<(SplitMix64, Augmentation)> + Sync,
+        pixels: &mut Vec<f32>,
+        labels: &mut Vec<u32>,
+    ) -> Result<(), DataError> {
+        let [numbers, each] = sizes(self.samples);
+        pixels.resize(indices.len() * numbers, 0.0);
+        labels.resize(indices.len() * each, 0);
+        let places = pixels.par_chunks_exact_mut(numbers).zip(labels.par_chunks_exact_mut(each));
+        let made: Vec<Result<(), DataError>> = indices
+            .par_iter()
+            .zip(places)
+            .map(|(&index, (pixels, labels))| {
+                let (mut bytes, mut own) = (vec![0; numbers], vec![0; each]);
+                self.samples.sample(index, chance(index), &mut bytes, &mut own)?;
+                pixels.iter_mut().zip(bytes).for_each(|(number, byte)| *number = self.table[usize::from(byte)]);
+                labels.iter_mut().zip(own).for_each(|(label, own)| *label = own.into());
+                Ok(())
+            })
+            .collect();
+        made.into_iter().collect()
     }
 }
 
 /// One shuffled pass over the images.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Epoch<'b, 'a> {
     batches: &'b Batches<'a>,
     epoch: u64,
@@ -225,14 +206,8 @@ impl Epoch<'_, '_> {
     pub fn batch(&self, at: usize, pixels: &mut Vec<f32>, labels: &mut Vec<u32>) -> Result<(), DataError> {
         let count = self.batches.count();
         let indices = self.indices(at).ok_or(DataError::NoSuchBatch { at, count })?;
-        if self.batches.augmentation == Augmentation::default() {
-            return self.batches.batch(indices, pixels, labels);
-        }
-        pixels.clear();
-        labels.clear();
-        for &index in indices {
-            self.batches.push_augmented(index, self.epoch, pixels, labels);
-        }
-        Ok(())
+        let Batches { seed, augmentation, .. } = *self.batches;
+        let chance = |index| (SplitMix64::of(&[seed, self.epoch, index as u64]), augmentation);
+        self.batches.write(indices, |index| Some(chance(index)), pixels, labels)
     }
 }

@@ -1,7 +1,8 @@
 //! How well a model tells the classes of images, or of their pixels.
 
 use super::batches::{Augmentation, Batches, Normalization};
-use super::data::{IGNORED, Images, Target};
+use super::data::{IGNORED, Target};
+use super::samples::{Samples, sizes};
 use super::error::TrainError;
 use super::step::SCORES;
 use crate::gpu::{Device, Executor, Homes, Pipelines};
@@ -38,6 +39,8 @@ pub struct Segmented {
     pub right: f64,
     /// Of each class: pixels of both label and prediction over pixels of either; `None` where no label is of it.
     pub iou: Vec<Option<f64>>,
+    /// Of each class: pixels whose label is of it.
+    pub labeled: Vec<u64>,
 }
 
 impl Segmented {
@@ -57,16 +60,16 @@ impl Segmented {
             mean_iou: present.iter().sum::<f64>() / present.len().max(1) as f64,
             right: right as f64 / counts.iter().sum::<u64>().max(1) as f64,
             iou,
+            labeled: (0..classes).map(|label| (0..classes).map(|class| count(label, class)).sum()).collect(),
         }
     }
 
-    /// Of a model that takes every pixel for this class: what any other has to beat.
+    /// On the same images, of a model that takes every pixel for this class: what any other has to beat.
     #[must_use]
-    pub fn of_constant(images: &Images, class: u8) -> Self {
-        let mut counts = vec![0; images.classes * images.classes];
-        let counted = images.labels.iter().filter(|&&label| usize::from(label) < images.classes);
-        counted.for_each(|&label| counts[usize::from(label) * images.classes + usize::from(class)] += 1);
-        Self::of(&counts, images.classes)
+    pub fn constant(&self, class: usize) -> Self {
+        let classes = self.labeled.len();
+        let count = |at: usize| if at % classes == class { self.labeled[at / classes] } else { 0 };
+        Self::of(&(0..classes * classes).map(count).collect::<Vec<u64>>(), classes)
     }
 }
 
@@ -104,15 +107,15 @@ impl Evaluator {
     ///
     /// # Errors
     /// When the images are of another shape or number of classes, the model tells classes of pixels, or the machine fails.
-    pub fn predictions(&self, images: &Images, normalization: Normalization) -> Result<Vec<usize>, TrainError> {
+    pub fn predictions(&self, images: &dyn Samples, normalization: Normalization) -> Result<Vec<usize>, TrainError> {
         if self.target != Target::Images {
             let (found, expected) = ("a class an image".to_owned(), "a class a pixel".to_owned());
             return Err(TrainError::Mismatch { what: "what is asked for", found, expected });
         }
         let mut predictions = Vec::with_capacity(images.count());
-        self.batches(images, normalization, |_, real| {
+        self.batches(images, normalization, |_, labels| {
             let logits = self.executor.read_named("logits")?;
-            predictions.extend(logits.chunks_exact(self.classes).take(real).map(best));
+            predictions.extend(logits.chunks_exact(self.classes).take(labels.len()).map(best));
             Ok(())
         })?;
         Ok(predictions)
@@ -122,27 +125,32 @@ impl Evaluator {
     ///
     /// # Errors
     /// When the images are of another shape or number of classes, or the machine fails.
-    pub fn score(&self, images: &Images, normalization: Normalization) -> Result<Score, TrainError> {
+    pub fn score(&self, images: &dyn Samples, normalization: Normalization) -> Result<Score, TrainError> {
         if self.target == Target::Pixels {
             return Ok(Score::Pixels(self.segmented(images, normalization)?));
         }
-        let predictions = self.predictions(images, normalization)?;
-        let right = predictions.iter().zip(&images.labels).filter(|(found, label)| **found == usize::from(**label));
-        Ok(Score::Images { right: right.count() as f64 / predictions.len().max(1) as f64 })
+        let mut right = 0;
+        self.batches(images, normalization, |_, labels| {
+            let logits = self.executor.read_named("logits")?;
+            let found = logits.chunks_exact(self.classes).map(best);
+            right += found.zip(labels).filter(|(found, label)| *found == **label as usize).count();
+            Ok(())
+        })?;
+        Ok(Score::Images { right: right as f64 / images.count().max(1) as f64 })
     }
 
     /// The share of images, or of labeled pixels, whose prediction is their label.
     ///
     /// # Errors
     /// As [`score`](Self::score).
-    pub fn accuracy(&self, images: &Images, normalization: Normalization) -> Result<f64, TrainError> {
+    pub fn accuracy(&self, images: &dyn Samples, normalization: Normalization) -> Result<f64, TrainError> {
         match self.score(images, normalization)? {
             Score::Images { right } | Score::Pixels(Segmented { right, .. }) => Ok(right),
         }
     }
 
     /// Counts on the GPU, read before a number could pass 2^32.
-    fn segmented(&self, images: &Images, normalization: Normalization) -> Result<Segmented, TrainError> {
+    fn segmented(&self, images: &dyn Samples, normalization: Normalization) -> Result<Segmented, TrainError> {
         let homes = self.executor.homes();
         let cells = self.classes * self.classes;
         let clear = || homes.write_bytes(SCORES, "confusion", &vec![0; 4 * cells]);
@@ -161,29 +169,30 @@ impl Evaluator {
         Ok(Segmented::of(&counts, self.classes))
     }
 
-    /// Runs every batch; `seen` is told its number and how many of its images are real.
+    /// Runs every batch; `seen` is told its number and the labels of those of its images that are real.
     fn batches(
         &self,
-        images: &Images,
+        images: &dyn Samples,
         normalization: Normalization,
-        mut seen: impl FnMut(usize, usize) -> Result<(), crate::gpu::Error>,
+        mut seen: impl FnMut(usize, &[u32]) -> Result<(), crate::gpu::Error>,
     ) -> Result<(), TrainError> {
         let [size, height, width, channels] = self.images;
         fits(images, [height, width, channels], (self.classes, self.target))?;
         // A batch larger than all images is one padded batch of them.
         let size_of_data = size.min(images.count());
         let batches = Batches::new(images, normalization, size_of_data, 0, Augmentation::default())?;
+        let [numbers, each] = sizes(images);
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         for at in 0..batches.evaluation_count() {
             let real = batches.evaluation_batch(at, &mut pixels, &mut labels)?;
-            pixels.resize(size * images.elems_per_image(), 0.0);
+            pixels.resize(size * numbers, 0.0);
             self.executor.write_f32("images", &pixels)?;
             if self.target == Target::Pixels {
-                labels.resize(size * images.labels_per_image(), IGNORED);
+                labels.resize(size * each, IGNORED);
                 self.executor.write_u32("labels", &labels)?;
             }
             self.executor.run()?;
-            seen(at, real)?;
+            seen(at, &labels[..real * each])?;
         }
         Ok(())
     }
@@ -201,22 +210,26 @@ fn best(row: &[f32]) -> usize {
 }
 
 /// That images are of this shape `[H, W, C]`, and have so many classes of images or of pixels.
-pub(super) fn fits(images: &Images, shape: [usize; 3], (classes, target): (usize, Target)) -> Result<(), TrainError> {
-    let found = [images.height, images.width, images.channels];
+pub(super) fn fits(
+    images: &dyn Samples,
+    shape: [usize; 3],
+    (classes, target): (usize, Target),
+) -> Result<(), TrainError> {
+    let found = images.image();
     if found != shape {
         let (found, expected) = (format!("{found:?}"), format!("{shape:?}"));
         return Err(TrainError::Mismatch { what: "height, width and channels of the images", found, expected });
     }
-    if images.target != target {
+    if images.target() != target {
         let said = |target| match target {
             Target::Images => "each image".to_owned(),
             Target::Pixels => "each pixel".to_owned(),
         };
-        let (found, expected) = (said(images.target), said(target));
+        let (found, expected) = (said(images.target()), said(target));
         return Err(TrainError::Mismatch { what: "what has a label", found, expected });
     }
-    if images.classes != classes {
-        let (found, expected) = (images.classes.to_string(), classes.to_string());
+    if images.classes() != classes {
+        let (found, expected) = (images.classes().to_string(), classes.to_string());
         return Err(TrainError::Mismatch { what: "classes of the images", found, expected });
     }
     Ok(())
@@ -234,10 +247,11 @@ mod tests {
 
     #[test]
     fn classes_without_labels_do_not_count() {
-        let labels = vec![0, 0, 1, 0, 255, 1];
-        let (pixels, target) = (vec![0; 6], Target::Pixels);
-        let images = Images { height: 2, width: 3, channels: 1, pixels, labels, target, classes: 3 };
-        let Segmented { mean_iou, right, iou } = Segmented::of_constant(&images, 0);
-        assert_eq!((mean_iou, right, iou), (0.3, 0.6, vec![Some(0.6), Some(0.0), None]));
+        // Three pixels of class 0, two of class 1, none of class 2.
+        let found = Segmented::of(&[2, 0, 1, 1, 1, 0, 0, 0, 0], 3);
+        assert_eq!((found.iou, found.right), (vec![Some(0.5), Some(0.5), None], 0.6));
+        let least = Segmented::of(&[2, 0, 1, 1, 1, 0, 0, 0, 0], 3).constant(0);
+        let expected = (0.3, 0.6, vec![Some(0.6), Some(0.0), None], vec![3, 2, 0]);
+        assert_eq!((least.mean_iou, least.right, least.iou, least.labeled), expected);
     }
 }

@@ -1,8 +1,9 @@
 //! How the demos are trained: settings that were tried on the 8,000 embedded images, and on scenes of them.
 
 use super::batches::Augmentation;
-use super::data::{Images, Target};
+use super::data::Target;
 use super::recompute::Recompute;
+use super::samples::Samples;
 use super::schedule::Schedule;
 use super::trainer::Settings;
 use crate::kernel::Elem;
@@ -17,15 +18,15 @@ const RATE: f64 = 0.05;
 const DECAY: f64 = 5e-3;
 /// The same of scenes, each of which has as much to learn from as many images.
 const SCENES: usize = 10;
-const EPOCHS_OF_SCENES: u64 = 2;
+const EPOCHS_OF_SCENES: u64 = 6;
 const RATE_OF_SCENES: f64 = 0.2;
 const DECAY_OF_SCENES: f64 = 5e-4;
 
 /// SGD with momentum 0.9, a cosine from 0.05 after 50 steps of warm-up, images mirrored at random; moving them as well
-/// costs accuracy in so few epochs. `None`: 5 epochs in batches of 50. Of scenes 2 in batches of 10, from 0.2.
+/// costs accuracy in so few epochs. `None`: 5 epochs in batches of 50. Of scenes 6 in batches of 10, from 0.2.
 #[must_use]
-pub fn demo(train: &Images, epochs: Option<u64>, seed: u64) -> Settings {
-    let (batch, usual, peak, weight_decay) = match train.target {
+pub fn demo(train: &dyn Samples, epochs: Option<u64>, seed: u64) -> Settings {
+    let (batch, usual, peak, weight_decay) = match train.target() {
         Target::Images => (BATCH, EPOCHS, RATE, DECAY),
         Target::Pixels => (SCENES, EPOCHS_OF_SCENES, RATE_OF_SCENES, DECAY_OF_SCENES),
     };

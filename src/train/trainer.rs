@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::batches::{Augmentation, Batches, Normalization};
+use super::batches::{Augmentation, Batches};
 use super::checkpoint::{self, About, Checkpoint, CheckpointError};
-use super::data::{Images, Target, digest};
+use super::data::{Target, digest};
 use super::error::TrainError;
 use super::evaluate::{Evaluator, Score, fits};
 use super::feed::Feed;
 use super::recompute::Recompute;
+use super::samples::Samples;
 use super::schedule::Schedule;
 use super::step::{
     LOSS_SCALE, StepOptions, TrainingStep, initialize, scored_evaluation, training_step_in, training_step_with,
@@ -117,10 +118,10 @@ impl Trainer {
         device: &Device,
         pipelines: &Pipelines,
         model: &dyn Model,
-        train: &Images,
+        train: &dyn Samples,
         settings: Settings,
     ) -> Result<Self, TrainError> {
-        let image = [train.height, train.width, train.channels];
+        let image = train.image();
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
         let options = StepOptions { elem: settings.elem, recompute: settings.recompute.clone() };
@@ -144,7 +145,7 @@ impl Trainer {
             options: model.description(),
             classes: model.classes(),
             image,
-            normalization: Normalization::of(train),
+            normalization: train.normalization()?,
             batch: settings.batch,
             seed: settings.seed,
             step: 0,
@@ -192,7 +193,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Evaluator::score`].
-    pub fn score(&self, images: &Images) -> Result<Score, TrainError> {
+    pub fn score(&self, images: &dyn Samples) -> Result<Score, TrainError> {
         self.evaluator.score(images, self.about.normalization)
     }
 
@@ -200,7 +201,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Evaluator::accuracy`].
-    pub fn accuracy(&self, images: &Images) -> Result<f64, TrainError> {
+    pub fn accuracy(&self, images: &dyn Samples) -> Result<f64, TrainError> {
         self.evaluator.accuracy(images, self.about.normalization)
     }
 
@@ -266,7 +267,7 @@ impl Trainer {
     /// or a checkpoint cannot be written; the last two name the step and what is kept.
     pub fn train(
         &mut self,
-        images: &Images,
+        images: &dyn Samples,
         stop: &AtomicBool,
         mut report: impl FnMut(&Report),
     ) -> Result<Ended, TrainError> {

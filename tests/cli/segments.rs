@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vistok::infer::Picture;
+use vistok::picture::Picture;
 use vistok::models::Network;
 use vistok::train::weights::{declared, export};
 

@@ -82,7 +82,7 @@ fn tokens_are_drawn_and_a_network_without_is_refused() -> Outcome {
     let tokens = ["tokens", text(&waves)?, "--size", "28x28", "--out", text(&out)?, "--weights"];
     let found = document(vistok(&tokens).args([text(&demo)?, "--json"]))?;
     assert_eq!((&found["map"], &found["tokens"]), (&[7, 7][..].into(), &[8, 8][..].into()), "{found:#}");
-    let page = vistok::infer::Picture::open(&out)?;
+    let page = vistok::picture::Picture::open(&out)?;
     // Two blocks of a line of eight maps, and the picture above them.
     assert!(page.size[0] > 4 * 144 && page.size[1] > 8 * 144, "{:?}", page.size);
     let colors: std::collections::BTreeSet<&[u8]> = page.pixels.chunks(3).collect();

@@ -7,7 +7,8 @@ use std::io::Read;
 
 use safetensors::tensor::TensorView;
 use vistok::gpu::OpenOptions;
-use vistok::infer::{Picture, Transform};
+use vistok::infer::Transform;
+use vistok::picture::Picture;
 use vistok::kernel::Capabilities;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::{Network, Parameters, ResNet, by_name};

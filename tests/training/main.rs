@@ -227,7 +227,7 @@ fn takes_part(bench: &Bench) -> Outcome {
     let plan = Plan::new(&step.graph, &layout, machine, Options::default())?;
     let executor = Executor::new(&bench.device, &bench.pipelines, plan, &homes)?;
     let images = noise(8);
-    let table = Normalization::of(&images).table();
+    let table = Normalization::of(&images.pixels).table();
     let pixels: Vec<f32> = images.pixels.iter().map(|&byte| table[usize::from(byte)]).collect();
     executor.write_f32("images", &pixels)?;
     executor.write_u32("labels", &images.labels.iter().map(|&label| label.into()).collect::<Vec<u32>>())?;

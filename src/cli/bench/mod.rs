@@ -81,3 +81,11 @@ impl Arguments {
         }
     }
 }
+
+/// In place of a time; why stands below the table.
+const NOT_RUN: &str = "not run";
+
+/// What was not run, and why: a line each.
+fn reasons<'a>(reasons: impl Iterator<Item = (String, &'a String)>) -> String {
+    reasons.map(|(what, reason)| format!("\n{NOT_RUN}: {}: {reason}\n", what.trim_end())).collect()
+}

@@ -147,7 +147,7 @@ fn text(lines: &[Line], peer: Option<&Peer>) -> String {
     let mut table = Table::new(&columns);
     for line in lines {
         let cells = match &line.measured {
-            Err(reason) => vec![format!("not run: {reason}")],
+            Err(_) => vec![super::NOT_RUN.to_owned()],
             Ok(one) => {
                 let milliseconds = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1e3);
                 let seconds = one.throughput.as_secs_f64();
@@ -171,5 +171,6 @@ fn text(lines: &[Line], peer: Option<&Peer>) -> String {
         table.row(cells.iter().cloned().chain(blanks).chain(beside).collect());
     }
     let ratios = lines.iter().filter_map(|line| Some((line.peer?, line.throughput()?)));
-    table.text() + &peer.map(|peer| peer.summary(ratios)).unwrap_or_default()
+    let reasons = lines.iter().filter_map(|line| Some((line.key.join(" "), line.measured.as_ref().err()?)));
+    table.text() + &super::reasons(reasons) + &peer.map(|peer| peer.summary(ratios)).unwrap_or_default()
 }

@@ -171,7 +171,7 @@ impl Line {
 
     fn time_cell(&self) -> String {
         match (&self.measured, self.median()) {
-            (Err(reason), _) => format!("not run: {reason}"),
+            (Err(_), _) => super::NOT_RUN.to_owned(),
             (_, None) => "no timestamps".to_owned(),
             (_, Some(time)) => format!("{:.3} ms", time.as_secs_f64() * 1e3),
         }
@@ -223,5 +223,7 @@ fn counts(lines: &[Line], peer: Option<&Peer>) -> String {
 
 fn summary(lines: &[Line], peer: Option<&Peer>) -> String {
     let ratios = lines.iter().filter_map(|line| Some((line.peer?, line.median()?)));
-    peer.map(|peer| peer.summary(ratios)).unwrap_or_default()
+    let reasons =
+        lines.iter().filter_map(|line| Some((names(&line.subject).join(" "), line.measured.as_ref().err()?)));
+    super::reasons(reasons) + &peer.map(|peer| peer.summary(ratios)).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The page of `vistok tokens`: one picture, and over it where each token of each block looks.
 
-use vistok::infer::{Looks, Picture};
+use vistok::infer::Looks;
+use vistok::picture::Picture;
 
 use super::canvas::{Anchor, Canvas, Color, Pen};
 use super::heat::{overlay, sample, scale};

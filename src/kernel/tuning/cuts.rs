@@ -39,6 +39,7 @@ const SCALAR: &[Cut] = &[
     cut([128, 64, 16], [8, 4], true, 2, [37.0, 0.9, 4.0]),
     cut([64, 64, 16], [4, 4], true, 4, [31.0, 0.45, 3.0]),
     cut([32, 32, 16], [4, 4], false, 8, [15.0, 0.3, 1.5]),
+    cut([32, 16, 16], [4, 4], false, 16, [12.0, 0.3, 1.5]),
 ];
 const SIXTEEN: &[Cut] = &[
     cut([128, 128, 32], [2, 2], true, 2, [250.0, 0.85, 4.0]),
@@ -140,6 +141,12 @@ impl Cut {
 
     fn count(&self, sums: &Sums) -> usize {
         sums.extent[0].div_ceil(self.tile[0]) * sums.extent[1].div_ceil(self.tile[1]) * sums.groups
+    }
+
+    /// Multiply-adds of whole tiles.
+    pub(super) fn products(&self, sums: &Sums) -> f64 {
+        let steps = sums.depth.div_ceil(self.tile[2]);
+        (self.count(sums) * steps * self.tile.iter().product::<usize>()) as f64
     }
 
     /// Microseconds for these sums in so many slices: rounds of workgroups, each as long as its multiprocessors are busy, but

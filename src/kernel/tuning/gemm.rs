@@ -105,9 +105,11 @@ impl Tiles {
             Some(tiles) => cut.tiles(engine, tiles.ahead).is_like(&tiles),
             None => cut.tiles(engine, false).fits(machine) && cut.serves(machine) && cut.takes(sums),
         };
-        let each = table.iter().filter(serves).map(|cut| (cut, cut.best(sums)));
+        // A processor works on few tiles at a time: what it takes are all the products, those beyond the edges among them.
+        let takes = |cut: &Cut| if machine.software { (1, cut.products(sums)) } else { cut.best(sums) };
+        let each = table.iter().filter(serves).map(|cut| (cut, takes(cut)));
         let best = each.min_by(|one, other| one.1.1.total_cmp(&other.1.1));
-        let slices = if machine.software { 1 } else { best.map_or(1, |(_, (slices, _))| slices) };
+        let slices = best.map_or(1, |(_, (slices, _))| slices);
         let turns = best.map_or(told.map_or(0, |tiles| tiles.turns), |(cut, _)| cut.turns(sums));
         match told {
             Some(tiles) if tiles.slices == 0 => Self { slices, turns, ..tiles },

@@ -94,20 +94,20 @@ impl Fpn {
         Self::of("vt-fpn", depth, Pyramid::Tokens(Box::new(tokens)), classes)
     }
 
-    /// `fpn-small`, for gray scenes of 96x96: three levels of 24 channels at strides 4, 8 and 16.
+    /// `fpn-small`, for gray scenes of 96x96: three levels of 16 channels at strides 4, 8 and 16.
     #[must_use]
     pub fn small(classes: usize) -> Self {
         let stage = |channels, stride| Stage { channels, blocks: 1, stride };
         Self {
             name: "fpn-small".to_owned(),
             trunk: Trunk {
-                stem: Stem::Small { kernel: 5, channels: 16, stride: 2, pool: true },
+                stem: Stem::Small { kernel: 3, channels: 8, stride: 2, pool: true },
                 block: Block::Basic,
                 stages: vec![stage(16, 1), stage(32, 2), stage(64, 2)],
             },
             pyramid: Pyramid::Convolutions,
-            channels: 24,
-            head: Head { channels: 24, groups: 6 },
+            channels: 16,
+            head: Head { channels: 16, groups: 4 },
             classes,
         }
     }

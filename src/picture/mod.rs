@@ -1,4 +1,17 @@
-//! A picture in memory, and why a file is none.
+//! Pictures of 8 bits a channel: PNG and JPEG files, other sizes, and masks that say the class of every pixel.
+//!
+//! **Absent here**: networks, and the numbers that they read.
+
+#[cfg(feature = "images")]
+mod decode;
+#[cfg(feature = "images")]
+mod mask;
+mod resize;
+
+#[cfg(feature = "images")]
+pub use mask::Mask;
+
+pub(crate) use resize::resize;
 
 use std::io;
 
@@ -33,6 +46,16 @@ pub enum PictureError {
         reason: String,
         /// The most pixels along each side, and in all.
         most: String,
+    },
+    /// No mask of classes.
+    #[error(
+        "{file} is no mask of classes ({reason}): a mask is a gray or indexed PNG of at most 8 bits, whose numbers are classes"
+    )]
+    Mask {
+        /// The file.
+        file: String,
+        /// What the decoder saw.
+        reason: String,
     },
     /// It cannot be seen so.
     #[error(
@@ -69,7 +92,7 @@ impl Picture {
     }
 
     /// The middle, cut out. Where it is no whole number of pixels from the border, the even one, as Python rounds.
-    pub(super) fn middle(&self, [height, width]: [usize; 2]) -> Self {
+    pub(crate) fn middle(&self, [height, width]: [usize; 2]) -> Self {
         let from = |size: usize, cut: usize| {
             let twice = size.saturating_sub(cut);
             // Half of it, ties to even: 1.5 and 2.5 are both 2.

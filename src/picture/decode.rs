@@ -9,9 +9,9 @@ use image::{DynamicImage, ImageReader, Limits};
 use super::{Picture, PictureError};
 
 /// The most pixels along a side.
-const MOST_LONG: u32 = 16_384;
+pub(super) const MOST_LONG: u32 = 16_384;
 /// The most bytes that decoding may take.
-const MOST_DECODED: u64 = 512 << 20;
+pub(super) const MOST_DECODED: u64 = 512 << 20;
 /// The most bytes of a file.
 const MOST_BYTES: u64 = 256 << 20;
 

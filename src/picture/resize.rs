@@ -36,7 +36,7 @@ fn windows(from: usize, to: usize) -> Vec<Window> {
 }
 
 /// The picture in another height and width: rows first, in between rounded to 8 bits, then columns.
-pub(super) fn resize(picture: &Picture, [height, width]: [usize; 2]) -> Picture {
+pub(crate) fn resize(picture: &Picture, [height, width]: [usize; 2]) -> Picture {
     let [old_height, old_width] = picture.size;
     let channels = picture.channels;
     let wide = match old_width == width {
