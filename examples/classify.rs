@@ -7,8 +7,8 @@ use std::path::Path;
 
 use vistok::gpu::{Device, OpenOptions, Pipelines};
 use vistok::infer::{Classifier, Seen, Transform, Wanted};
-use vistok::picture::Picture;
 use vistok::models::Network;
+use vistok::picture::Picture;
 use vistok::train::weights::Weights;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,6 +1,13 @@
 //! Images, batches and the linear baseline: what is read, what is refused, and that batches can be resumed. No GPU.
 #![cfg(feature = "data")]
 
+#[cfg(feature = "images")]
+#[path = "data/folder.rs"]
+mod folder;
+#[cfg(feature = "images")]
+#[path = "data/masked.rs"]
+mod masked;
+
 use std::io::Write as _;
 use std::path::Path;
 
@@ -51,7 +58,7 @@ fn images(count: usize) -> Images {
 
 #[test]
 fn embedded_images_are_balanced() {
-    let Dataset { train, test, .. } = Dataset::load(None).unwrap();
+    let Dataset { train, test, .. } = Dataset::embedded().unwrap();
     for (part, per_class) in [(&train, 800), (&test, 100)] {
         part.check().unwrap();
         assert_eq!((part.height, part.width, part.channels, part.classes), (28, 28, 1, 10));
@@ -78,7 +85,7 @@ fn sources_parse_or_say_what_is_expected() {
 fn a_folder_is_read_gzipped_or_not() {
     let dir = tempfile::tempdir().unwrap();
     write_small_set(dir.path());
-    let set = Dataset::load(Some(&format!("fashion-mnist:{}", dir.path().display()))).unwrap();
+    let set = Dataset::fashion_mnist(dir.path()).unwrap();
     assert_eq!(set.train, set.test);
     assert_eq!((set.train.count(), &set.train.labels[..], set.train.pixels[11]), (3, &[0, 9, 5][..], 11));
 }

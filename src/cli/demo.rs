@@ -65,9 +65,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         return scenes::run(arguments);
     }
     let folder = Folder::prepare(&arguments.out)?;
-    let dataset = Dataset::load(None)?.with_first(arguments.images());
+    let dataset = Dataset::embedded()?.with_first(arguments.images());
     let model = VtResNet::demo(dataset.train.classes);
-    let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
+    let mut settings = recipe::demo(&dataset.train, (arguments.epochs, None), arguments.seed);
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
     let stop = interrupt::stop_flag();

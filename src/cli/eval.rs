@@ -7,11 +7,10 @@ use serde_json::json;
 use vistok::gpu::Homes;
 use vistok::models::{Parameters, Target};
 use vistok::plan::Layout;
-use vistok::train::Evaluator;
-use vistok::train::batches::Normalization;
-use vistok::train::data::Dataset;
+use vistok::train::data::Source;
 use vistok::train::step::scored_evaluation;
 use vistok::train::weights::Weights;
+use vistok::train::{Evaluator, Split, View};
 
 use super::machine::{Machine, MachineArgument};
 use super::{Error, score, sight, speak};
@@ -25,10 +24,10 @@ pub(super) struct Arguments {
     /// The model [default: what the weights say, or the only one that has such tensors].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// `embedded`, `scenes`, or `fashion-mnist:DIR`, the folder with the four IDX files [default: embedded, scenes for models that
-    /// segment].
+    /// `embedded`, `scenes`, `fashion-mnist:DIR` with the four IDX files, or `folder:DIR` with pictures and masks (see `train`)
+    /// [default: embedded, scenes for models that segment].
     #[arg(long, value_name = "DATA")]
-    data: Option<String>,
+    data: Option<Source>,
     /// One JSON document on standard output: `test_accuracy`; of models that segment `test_mean_iou` and more.
     #[arg(long)]
     json: bool,
@@ -44,15 +43,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let file = Weights::open(&arguments.weights)?;
     let network = sight::network(&file, arguments.model.as_deref())?;
     let model = network.model();
-    let scenes = (model.target() == Target::Pixels).then_some("scenes");
-    let dataset = Dataset::load(arguments.data.as_deref().or(scenes))?;
+    let usual = if model.target() == Target::Pixels { Source::Scenes } else { Source::Embedded };
+    let [height, width, _] = file.image();
+    let view = View { size: [height, width], scale: [1.0; 2] };
+    let Split { train, test, name: data } = Split::open(arguments.data.as_ref().unwrap_or(&usual), view)?;
     // What no run has noted is as it would be for one that learned these images.
     let (batch, image, normalization, step) = match file.about() {
         Some(about) => (about.batch, about.image, about.normalization, Some(about.step)),
-        None => {
-            let test = &dataset.test;
-            (BATCH, [test.height, test.width, test.channels], Normalization::of(&dataset.train.pixels), None)
-        }
+        None => (BATCH, test.image(), train.normalization()?, None),
     };
     let [height, width, channels] = image;
     let mut parameters = Parameters::new();
@@ -64,14 +62,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         file.load(&homes, model.name(), &parameters)?;
         Ok(Evaluator::new(&machine.device, &machine.pipelines, &graph, &homes)?)
     })?;
-    let score = evaluator.score(&dataset.test, normalization)?;
-    let (model, data, adapter) = (model.name(), &dataset.name, machine.name());
+    let score = evaluator.score(&*test, normalization)?;
+    let (model, adapter) = (model.name(), machine.name());
     let after = step.map_or_else(String::new, |step| format!(" after {step} steps"));
-    let text = format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, dataset.test.count()));
+    let text = format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, test.count()));
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let mut document = json!({
-            "test_images": dataset.test.count(),
+            "test_images": test.count(),
             "model": model,
             "steps": step,
             "adapter": adapter,

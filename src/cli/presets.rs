@@ -29,6 +29,11 @@ pub(crate) fn published(model: &str) -> Sizes {
     default(model, if of_pixels { COCO_STUFF } else { IMAGENET })
 }
 
+/// Height and width at which a model is shown pictures in training: the demo's for narrow ones.
+pub(crate) fn view(model: &str) -> [usize; 2] {
+    if model.ends_with("-small") { [96, 96] } else { [512, 512] }
+}
+
 /// The demo's sizes for its model, `others` for the others.
 pub(crate) fn default(model: &str, others: Sizes) -> Sizes {
     if model.ends_with("-demo") { Sizes { image: [28, 28, 1], classes: 10 } } else { others }

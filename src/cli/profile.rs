@@ -224,9 +224,10 @@ impl Profile<'_> {
                 "node_multiply_adds": cost.multiply_adds, "node_bytes": cost.bytes,
             })
         });
-        let parts = self.parts().into_iter().map(
-            |(part, calls, time)| json!({ "part": part, "calls": calls, "milliseconds": time as f64 / 1e6 }),
-        );
+        let parts = self
+            .parts()
+            .into_iter()
+            .map(|(part, calls, time)| json!({ "part": part, "calls": calls, "milliseconds": time as f64 / 1e6 }));
         json!({
             "adapter": adapter, "kernels": kernels.collect::<Vec<_>>(), "parts": parts.collect::<Vec<_>>(),
             "steps": steps.collect::<Vec<_>>(),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vistok::infer::Transform;
-use vistok::picture::Picture;
 use vistok::models::Network;
+use vistok::picture::Picture;
 use vistok::train::weights::{Weights, declared};
 
 use super::machine::MachineArgument;

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
+use vistok::models::{Model, Target};
 use vistok::train::checkpoint::Checkpoint;
-use vistok::train::data::Dataset;
-use vistok::train::{Resumed, Trainer, recipe};
+use vistok::train::data::Source;
+use vistok::train::{Resumed, Schedule, Split, Trainer, View, recipe};
 
 use super::folder::Folder;
 use super::learning::{self, RecomputeArgument, kept, scaling, train};
@@ -20,9 +21,28 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// `embedded`, or `fashion-mnist:DIR` with the four IDX files, gzipped or not; for models that segment `scenes`, made of the
-    /// embedded garments.
+    /// embedded garments, or `folder:DIR`.
+    ///
+    /// A folder has `classes.txt`, a name a line; pictures (PNG, JPEG) in `train/images` and `test/images`; and of each in `train/masks`
+    /// or `test/masks` a gray or indexed PNG of its name and size, whose numbers are classes, and 255 none.
     #[arg(long, value_name = "DATA")]
-    data: String,
+    data: Source,
+    /// What to learn [default: what the model does].
+    #[arg(long, value_enum)]
+    task: Option<Task>,
+    /// Height and width of what the network sees of a picture in a folder [default: 96x96 for the small models, 512x512 for others].
+    #[arg(long, value_name = "HxW", value_parser = presets::size)]
+    size: Option<[usize; 2]>,
+    /// How large a picture in a folder is seen: its shorter side becomes so many times that of --size, drawn anew each time between
+    /// these two; then a part is cut out.
+    #[arg(long, value_name = "LEAST:MOST", value_parser = scale)]
+    scale: Option<[f64; 2]>,
+    /// Images in a batch [default: 50, of models that segment 10].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// The learning rate at its highest [default: 0.05, of models that segment 0.2].
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<f64>,
     /// The folder for the weights; made where it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -30,9 +50,9 @@ pub(super) struct Arguments {
     /// tried with].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
-    /// The model.
-    #[arg(long, value_name = "NAME", default_value = "vt-resnet-demo")]
-    model: String,
+    /// The model [default: vt-resnet-demo, or vt-fpn-small for --task segment].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// Where initial weights, the order of images and their augmentation come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -55,16 +75,74 @@ pub(super) struct Arguments {
     machine: MachineArgument,
 }
 
+/// What a model tells the class of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Task {
+    /// Of each image.
+    Classify,
+    /// Of each pixel.
+    Segment,
+}
+
+/// Scales where --scale does not say: some pictures smaller than the view, most larger.
+const SCALE: [f64; 2] = [0.75, 2.0];
+
+/// Two numbers with a colon between them.
+fn scale(text: &str) -> Result<[f64; 2], String> {
+    let two = text.split_once(':').and_then(|(least, most)| Some([least.parse().ok()?, most.parse().ok()?]));
+    two.ok_or_else(|| "a scale is two numbers, such as 0.75:2".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "a learning rate is a number above 0, such as 0.05".to_owned())
+}
+
+impl Arguments {
+    fn model(&self) -> &str {
+        let usual = if self.task == Some(Task::Segment) { "vt-fpn-small" } else { "vt-resnet-demo" };
+        self.model.as_deref().unwrap_or(usual)
+    }
+
+    /// The images, as the model is to see them.
+    fn split(&self) -> Result<Split, Error> {
+        let in_folder = matches!(self.data, Source::Folder(_));
+        if !in_folder && (self.size.is_some() || self.scale.is_some()) {
+            let reason = "--size and --scale are for pictures in a folder (--data folder:DIR); these have one size";
+            return Err(Error::Refused(reason.to_owned()));
+        }
+        let size = self.size.unwrap_or_else(|| presets::view(self.model()));
+        Ok(Split::open(&self.data, View { size, scale: self.scale.unwrap_or(SCALE) })?)
+    }
+
+    /// The model, which does what it is to learn.
+    fn network(&self, classes: usize) -> Result<Box<dyn Model>, Error> {
+        let model = presets::model(self.model(), classes)?;
+        let does = if model.target() == Target::Pixels { Task::Segment } else { Task::Classify };
+        match self.task {
+            Some(task) if task != does => {
+                let [name, asked] = [model.name().to_owned(), format!("{task:?}").to_lowercase()];
+                Err(Error::Refused(format!("{name} does not {asked}: give a --model that does, or another --task")))
+            }
+            _ => Ok(model),
+        }
+    }
+}
+
 /// Trains.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
     let file = folder.file(WEIGHTS);
-    let dataset = Dataset::load(Some(&arguments.data))?;
-    let model = presets::model(&arguments.model, dataset.train.classes)?;
-    let mut settings = recipe::demo(&dataset.train, arguments.epochs, arguments.seed);
+    let Split { train: images, test, name: data } = arguments.split()?;
+    let model = arguments.network(images.classes())?;
+    let batch = arguments.batch.map(|batch| batch as usize);
+    let mut settings = recipe::demo(&*images, (arguments.epochs, batch), arguments.seed);
+    if let (Some(rate), Schedule::Cosine { peak, .. }) = (arguments.rate, &mut settings.schedule) {
+        *peak = rate;
+    }
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
-    let pass = (dataset.train.count() / settings.batch.max(1)) as u64;
+    let pass = (images.count() / settings.batch.max(1)) as u64;
     settings.checkpoint = Some((file.clone(), arguments.checkpoint_every.unwrap_or(pass)));
     let exists = file.try_exists().unwrap_or(true);
     if !arguments.resume && exists {
@@ -82,21 +160,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         let mut device = machine.device.clone();
         tiles.clone().into_iter().for_each(|tiles| device.set_choices(tiles));
         let (device, pipelines) = (&device, &machine.pipelines);
-        let mut trainer = Trainer::new(device, pipelines, &*model, &dataset.train, settings.clone())?;
+        let mut trainer = Trainer::new(device, pipelines, &*model, &*images, settings.clone())?;
         let resumed = if arguments.resume && exists { Some(trainer.resume(&file)?) } else { None };
         Ok((trainer, resumed))
     })?;
-    let (name, data, adapter) = (model.name(), &dataset.name, machine.name());
-    speak::note(&format!("{name} on {adapter}: {} images of {data}", dataset.train.count()));
+    let (name, adapter) = (model.name(), machine.name());
+    speak::note(&format!("{name} on {adapter}: {} images of {data}", images.count()));
     if arguments.resume {
         speak::note(&from(resumed, &trainer));
     }
-    let course = train(&mut trainer, &dataset.train, (&settings, stop), &kept(&file, "--resume"))?;
-    let score = trainer.score(&dataset.test)?;
+    let course = train(&mut trainer, &*images, (&settings, stop), &kept(&file, "--resume"))?;
+    let score = trainer.score(&*test)?;
     let seconds = course.seconds;
     let text = format!(
         "{} after {} steps, {seconds:.1} s; weights: {}\n",
-        score::said(&score, dataset.test.count()),
+        score::said(&score, test.count()),
         trainer.about().step,
         file.display(),
     ) + &scaling(&trainer)?;

@@ -84,7 +84,12 @@ mod tests {
     fn what_is_no_mask_is_refused_by_name() {
         let color = written([1, 1], ColorType::Rgb, BitDepth::Eight, &[1, 2, 3]);
         let deep = written([1, 1], ColorType::Grayscale, BitDepth::Sixteen, &[1, 2]);
-        let cut = written([64, 64], ColorType::Grayscale, BitDepth::Eight, &(0..64 * 64).map(|at| (at * 7 % 251) as u8).collect::<Vec<_>>());
+        let cut = written(
+            [64, 64],
+            ColorType::Grayscale,
+            BitDepth::Eight,
+            &(0..64 * 64).map(|at| (at * 7 % 251) as u8).collect::<Vec<_>>(),
+        );
         let bytes = std::fs::read(cut.path()).expect("bytes");
         std::fs::write(cut.path(), &bytes[..bytes.len() / 2]).expect("half of it");
         for (file, words) in [(&color, "Rgb of 8 bits"), (&deep, "of 16 bits"), (&cut, "mask")] {

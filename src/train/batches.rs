@@ -20,12 +20,16 @@ pub struct Normalization {
 impl Normalization {
     /// Mean and standard deviation of these pixels: integer sums, hence exact and the same on every machine.
     pub fn of(pixels: &[u8]) -> Self {
-        let (mut sum, mut squares) = (0u64, 0u64);
-        for &byte in pixels {
-            sum += u64::from(byte);
-            squares += u64::from(byte) * u64::from(byte);
-        }
-        let count = pixels.len().max(1) as f64;
+        let mut counts = [0; 256];
+        pixels.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+        Self::of_counts(&counts)
+    }
+
+    /// The same of so many pixels of each brightness.
+    pub fn of_counts(counts: &[u64; 256]) -> Self {
+        let sum_of = |of: fn(u64) -> u64| (0u64..).zip(counts).map(|(byte, count)| of(byte) * count).sum::<u64>();
+        let (sum, squares) = (sum_of(|byte| byte), sum_of(|byte| byte * byte));
+        let count = counts.iter().sum::<u64>().max(1) as f64;
         let mean = sum as f64 / count;
         let variance = (squares as f64 / count - mean * mean).max(0.0);
         let std = if variance > 0.0 { variance.sqrt() / 255.0 } else { 1.0 };

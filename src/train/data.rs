@@ -116,7 +116,7 @@ pub(crate) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Where a [`Dataset`] comes from; parsed from `embedded`, `scenes` or `fashion-mnist:DIR`.
+/// Where images come from; parsed from `embedded`, `scenes`, `fashion-mnist:DIR` or `folder:DIR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The 8,000 training and 1,000 test images that the crate carries.
@@ -125,6 +125,8 @@ pub enum Source {
     Scenes,
     /// A folder with the four IDX files of Fashion-MNIST, each gzipped or not.
     FashionMnist(PathBuf),
+    /// A folder of pictures and masks ([`masked`](super::masked)).
+    Folder(PathBuf),
 }
 
 impl FromStr for Source {
@@ -135,6 +137,7 @@ impl FromStr for Source {
             None if text == "embedded" => Ok(Self::Embedded),
             None if text == "scenes" => Ok(Self::Scenes),
             Some(("fashion-mnist", dir)) if !dir.is_empty() => Ok(Self::FashionMnist(dir.into())),
+            Some(("folder", dir)) if !dir.is_empty() => Ok(Self::Folder(dir.into())),
             _ => Err(DataError::Source { found: text.into() }),
         }
     }
@@ -157,15 +160,6 @@ impl Dataset {
     pub fn with_first(mut self, count: Option<usize>) -> Self {
         self.train = self.train.first(count.unwrap_or(usize::MAX));
         self
-    }
-
-    /// Loads what `source` names (see [`Source`]); the embedded images where it is `None`.
-    pub fn load(source: Option<&str>) -> Result<Self, DataError> {
-        match source.map_or(Ok(Source::Embedded), Source::from_str)? {
-            Source::Embedded => Self::embedded(),
-            Source::Scenes => Self::scenes(),
-            Source::FashionMnist(dir) => Self::fashion_mnist(&dir),
-        }
     }
 
     /// The balanced subset of Fashion-MNIST that the crate carries (`assets/fashion-mnist`).

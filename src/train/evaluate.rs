@@ -2,8 +2,8 @@
 
 use super::batches::{Augmentation, Batches, Normalization};
 use super::data::{IGNORED, Target};
-use super::samples::{Samples, sizes};
 use super::error::TrainError;
+use super::samples::{Samples, sizes};
 use super::step::SCORES;
 use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::graph::Graph;

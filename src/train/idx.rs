@@ -2,13 +2,16 @@
 
 use std::io::{self, Read};
 
+use crate::picture::PictureError;
+
 /// Why data could not be used: names the file, what was found, what was expected, and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A `--data` argument that names no known kind of data.
     #[error(
-        "data `{found}` is not known: expected `embedded`, `scenes`, or `fashion-mnist:DIR`, DIR holding the four IDX files"
+        "data `{found}` is not known: expected `embedded`, `scenes`, `fashion-mnist:DIR`, DIR holding the four IDX files, or \
+         `folder:DIR`, DIR holding pictures and masks"
     )]
     Source {
         /// The argument as given.
@@ -25,6 +28,20 @@ pub enum DataError {
         /// The file's name without `.gz`.
         name: String,
     },
+    /// A folder of pictures and masks is not as it should be.
+    #[error(
+        "{path}: {problem} (a folder for segmentation has classes.txt, a name a line, and train/images, train/masks, test/images and \
+         test/masks; a mask is a PNG of its picture's name and size)"
+    )]
+    Folder {
+        /// The file or folder.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A picture or a mask cannot be read.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// The operating system or the decompressor refused; `source` says why.
     #[error("cannot read {file}: {source}; check its permissions, or fetch it again if it is damaged")]
     Read {
@@ -34,7 +51,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// The crate was built without the feature that the request needs.
-    #[error("{what} needs the feature `data`: build with --features data, or give plain IDX files")]
+    #[error("{what} needs the feature `data`: build with --features data (pictures: images), or give plain IDX files")]
     Feature {
         /// What was asked for.
         what: String,

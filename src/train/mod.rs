@@ -11,6 +11,8 @@ mod evaluate;
 mod feed;
 pub mod files;
 pub mod idx;
+#[cfg(feature = "images")]
+pub mod masked;
 pub mod recipe;
 mod recompute;
 mod samples;
@@ -23,6 +25,6 @@ pub mod weights;
 pub use error::TrainError;
 pub use evaluate::{Evaluator, Score, Segmented};
 pub use recompute::Recompute;
-pub use samples::Samples;
+pub use samples::{Samples, Split, View};
 pub use schedule::Schedule;
 pub use trainer::{Ended, Report, Resumed, Settings, Trainer};

@@ -25,12 +25,12 @@ const DECAY_OF_SCENES: f64 = 5e-4;
 /// SGD with momentum 0.9, a cosine from 0.05 after 50 steps of warm-up, images mirrored at random; moving them as well
 /// costs accuracy in so few epochs. `None`: 5 epochs in batches of 50. Of scenes 6 in batches of 10, from 0.2.
 #[must_use]
-pub fn demo(train: &dyn Samples, epochs: Option<u64>, seed: u64) -> Settings {
-    let (batch, usual, peak, weight_decay) = match train.target() {
+pub fn demo(train: &dyn Samples, (epochs, batch): (Option<u64>, Option<usize>), seed: u64) -> Settings {
+    let (usual_batch, usual, peak, weight_decay) = match train.target() {
         Target::Images => (BATCH, EPOCHS, RATE, DECAY),
         Target::Pixels => (SCENES, EPOCHS_OF_SCENES, RATE_OF_SCENES, DECAY_OF_SCENES),
     };
-    let batch = batch.min(train.count().max(1));
+    let batch = batch.unwrap_or(usual_batch).min(train.count().max(1));
     let steps = epochs.unwrap_or(usual).saturating_mul((train.count() / batch) as u64);
     Settings {
         elem: Elem::F32,

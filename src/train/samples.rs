@@ -1,7 +1,9 @@
 //! What batches are made of: images of one shape with labels, from memory or from files.
 
+use std::path::Path;
+
 use super::batches::{Augmentation, Normalization, SplitMix64};
-use super::data::{DataError, Images, Target};
+use super::data::{DataError, Dataset, Images, Source, Target};
 
 /// Labeled images of one shape, made one at a time: what a network learns from, or is tried on.
 pub trait Samples: Send + Sync {
@@ -44,6 +46,53 @@ pub trait Samples: Send + Sync {
         pixels: &mut [u8],
         labels: &mut [u8],
     ) -> Result<(), DataError>;
+}
+
+/// Images to train on and images to test on.
+pub struct Split {
+    /// Images to train on.
+    pub train: Box<dyn Samples>,
+    /// Images never trained on.
+    pub test: Box<dyn Samples>,
+    /// What to call them in reports.
+    pub name: String,
+}
+
+impl Split {
+    /// What `source` names; of pictures in a folder `view` is what a network sees.
+    ///
+    /// # Errors
+    /// When files are missing or damaged; the error names them.
+    pub fn open(source: &Source, view: View) -> Result<Self, DataError> {
+        let Dataset { train, test, name } = match source {
+            Source::Embedded => Dataset::embedded()?,
+            Source::Scenes => Dataset::scenes()?,
+            Source::FashionMnist(dir) => Dataset::fashion_mnist(dir)?,
+            Source::Folder(dir) => return Self::folder(dir, view),
+        };
+        Ok(Self { train: Box::new(train), test: Box::new(test), name })
+    }
+
+    #[cfg(feature = "images")]
+    fn folder(dir: &Path, view: View) -> Result<Self, DataError> {
+        let [train, test] = super::masked::MaskedPictures::open(dir, view)?;
+        Ok(Self { train: Box::new(train), test: Box::new(test), name: format!("pictures in {}", dir.display()) })
+    }
+
+    #[cfg(not(feature = "images"))]
+    fn folder(dir: &Path, _: View) -> Result<Self, DataError> {
+        Err(DataError::Feature { what: format!("pictures in {}", dir.display()) })
+    }
+}
+
+/// What a network sees of a picture that lies in a folder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    /// Height and width.
+    pub size: [usize; 2],
+    /// In training a picture's shorter side becomes so many times that of the view, drawn between these two; of what is larger than the
+    /// view a part is cut out. To be tried on, it is seen whole.
+    pub scale: [f64; 2],
 }
 
 /// Numbers of an image, and labels of one.

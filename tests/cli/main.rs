@@ -10,6 +10,8 @@ mod bench;
 #[allow(dead_code, reason = "other tests draw more")]
 #[path = "../torchvision/drawn.rs"]
 mod drawn;
+#[path = "../data/folder.rs"]
+mod folder;
 mod model;
 mod segments;
 mod sight;

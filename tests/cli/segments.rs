@@ -1,9 +1,10 @@
 //! `vistok segment`, and what `train`, `eval` and `demo` do with networks that segment.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use vistok::picture::Picture;
 use vistok::models::Network;
+use vistok::picture::Picture;
 use vistok::train::weights::{declared, export};
 
 use super::sight::resnet18;
@@ -69,5 +70,39 @@ fn both_pyramids_learn_scenes_and_are_drawn_evaluated_and_shown_pictures() -> Ou
     let arguments = ["segment", text(&waves)?, "--weights", text(&weights)?, "--out", text(&mask)?, "--json"];
     let found = document(&mut vistok(&arguments))?;
     assert_eq!(Picture::open(&mask)?.size, Picture::open(&waves)?.size, "{found:#}");
+    Ok(())
+}
+
+#[test]
+fn a_folder_is_learned_continued_and_evaluated() -> Outcome {
+    if !has_adapter("train --task segment") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    crate::folder::draw(folder.path(), [6, 3])?;
+    let (data, out) = (format!("folder:{}", text(folder.path())?), folder.path().join("run"));
+    let train = |out: &Path, task: &str, more: [&str; 2]| {
+        let mut command = vistok(&["train", "--task", task, "--data", &data, "--size", "32x48", "--scale"]);
+        command.args(more).args(["--batch", "3", "--rate", "0.05", "--epochs", "20", "--out"]).arg(out);
+        command
+    };
+    let found = document(&mut train(&out, "segment", ["0.7:1.5", "--json"]))?;
+    let iou = found["test_mean_iou"].as_f64().ok_or("no score")?;
+    assert!(iou > 0.4 && found["test_iou"].as_array().is_some_and(|all| all.len() == 3), "{found:#}");
+    let weights = out.join("model.safetensors");
+    let again = document(&mut vistok(&["eval", "--weights", text(&weights)?, "--data", &data, "--json"]))?;
+    assert_eq!((again["test_mean_iou"].as_f64(), &again["model"]), (Some(iou), &"vt-fpn-small".into()), "{again:#}");
+    // Done already, and of no other pictures.
+    let resumed = document(train(&out, "segment", ["0.7:1.5", "--json"]).arg("--resume"))?;
+    assert_eq!(resumed["test_mean_iou"].as_f64(), Some(iou), "{resumed:#}");
+    let line = refusal(&mut train(&out, "segment", ["0.7:2", "--resume"]))?;
+    assert!(line.contains("images"), "{line}");
+    let other = folder.path().join("other");
+    let line = refusal(&mut train(&other, "classify", ["1:1", "--json"]))?;
+    assert!(line.contains("what has a label: each pixel"), "{line}");
+    // A picture that is damaged is named, whenever it is met.
+    std::fs::write(folder.path().join("train/images/004.png"), b"no picture")?;
+    let line = refusal(&mut train(&other, "segment", ["1:1", "--json"]))?;
+    assert!(line.contains("004.png is no picture"), "{line}");
     Ok(())
 }

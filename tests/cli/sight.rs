@@ -107,7 +107,7 @@ fn weights_go_to_pytorch_and_come_back() -> Outcome {
 
 /// A fifth of the program's images as the four files of a folder, so that a run takes seconds.
 fn fewer_images(folder: &Path) -> Made<String> {
-    let Dataset { train, test, .. } = Dataset::load(None)?;
+    let Dataset { train, test, .. } = Dataset::embedded()?;
     for (part, images) in [("train", train), ("t10k", test)] {
         let kept = || (0..images.count()).step_by(5);
         let count = kept().count() as u32;

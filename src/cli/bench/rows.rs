@@ -223,7 +223,6 @@ fn counts(lines: &[Line], peer: Option<&Peer>) -> String {
 
 fn summary(lines: &[Line], peer: Option<&Peer>) -> String {
     let ratios = lines.iter().filter_map(|line| Some((line.peer?, line.median()?)));
-    let reasons =
-        lines.iter().filter_map(|line| Some((names(&line.subject).join(" "), line.measured.as_ref().err()?)));
+    let reasons = lines.iter().filter_map(|line| Some((names(&line.subject).join(" "), line.measured.as_ref().err()?)));
     super::reasons(reasons) + &peer.map(|peer| peer.summary(ratios)).unwrap_or_default()
 }

@@ -1,0 +1,249 @@
+//! Pictures in a folder, each with a mask of classes: read as they are needed, scaled, cropped and mirrored.
+//!
+//! ```text
+//! DIR/classes.txt               the classes' names, one a line; a mask's 0 is the first, its 255 is no class
+//! DIR/train/images/NAME.jpg     or .png: pictures to train on
+//! DIR/train/masks/NAME.png      gray or indexed, as large as the picture
+//! DIR/test/images/, masks/      pictures that are never trained on
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::batches::{Augmentation, Normalization, SplitMix64};
+use super::data::{DataError, IGNORED, Target, digest};
+use super::samples::{Samples, View, no_such};
+use crate::picture::{Mask, Picture, resize};
+
+/// Red, green and blue.
+const CHANNELS: usize = 3;
+/// Pictures from which mean and deviation are taken, spread over all.
+const MEASURED: usize = 64;
+/// How many times as long as wide a picture may be.
+const MOST_LONG: usize = 64;
+/// Scales between which one may be drawn.
+const SCALES: [f64; 2] = [0.1, 10.0];
+
+/// One part of a folder.
+#[derive(Debug)]
+pub struct MaskedPictures {
+    /// Picture and mask.
+    files: Vec<[PathBuf; 2]>,
+    view: View,
+    classes: usize,
+    normalization: Normalization,
+    digest: u64,
+}
+
+/// The names of a folder's classes.
+///
+/// # Errors
+/// When there is no `classes.txt`, or it names none, or more than masks can tell apart.
+pub fn classes(dir: &Path) -> Result<Vec<String>, DataError> {
+    let file = dir.join("classes.txt");
+    let text = fs::read_to_string(&file).map_err(|source| of_folder(&file, &source))?;
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect();
+    match names.len() {
+        1..=255 => Ok(names),
+        count => Err(refused(&file, format!("it names {count} classes, and masks tell 1 to 255 apart"))),
+    }
+}
+
+impl MaskedPictures {
+    /// The parts `train` and `test` of a folder. Names are read, and the pictures that mean and deviation are taken from; the others
+    /// when they are needed.
+    ///
+    /// # Errors
+    /// When a file is missing or no such file, or the view is none.
+    pub fn open(dir: &Path, view: View) -> Result<[Self; 2], DataError> {
+        let [least, most] = view.scale;
+        if view.size.contains(&0) || !(SCALES[0] <= least && least <= most && most <= SCALES[1]) {
+            let found = format!("{} x {} pixels at {least} to {most} times", view.size[0], view.size[1]);
+            let expected = format!("some pixels, at {} to {} times, the smaller first", SCALES[0], SCALES[1]);
+            return Err(DataError::Shape { what: "what is seen of a picture".into(), found, expected });
+        }
+        let classes = classes(dir)?.len();
+        let [train, test] = ["train", "test"].map(|part| pairs(&dir.join(part)));
+        let train = train?;
+        let step = train.len().div_ceil(MEASURED).max(1);
+        let mut counts = [0u64; 256];
+        for [picture, _] in train.iter().step_by(step) {
+            Picture::open(picture)?.pixels.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+        }
+        let normalization = Normalization::of_counts(&counts);
+        let part = |files: Vec<[PathBuf; 2]>| {
+            let digest = digest_of(&files, view, classes)?;
+            Ok::<_, DataError>(Self { files, view, classes, normalization, digest })
+        };
+        Ok([part(train)?, part(test?)?])
+    }
+
+    fn read(&self, index: usize) -> Result<(Picture, Mask), DataError> {
+        let [picture, mask] = self.files.get(index).ok_or_else(|| no_such(index, self.files.len()))?;
+        let (seen, told) = (Picture::open(picture)?, Mask::open(mask)?);
+        let [height, width] = seen.size;
+        if told.size != seen.size {
+            let [rows, columns] = told.size;
+            let problem = format!("it is {rows} x {columns} pixels, and its picture {height} x {width}");
+            return Err(refused(mask, problem));
+        }
+        if height.min(width) * MOST_LONG < height.max(width) {
+            return Err(refused(picture, format!("it is {height} x {width}, too long for its width: cut out a part")));
+        }
+        let wrong = |&class: &u8| usize::from(class) >= self.classes && u32::from(class) != IGNORED;
+        match told.classes.iter().position(|class| wrong(class)) {
+            None => Ok((seen, told)),
+            Some(at) => {
+                let (file, found) = (mask.display().to_string(), told.classes[at]);
+                Err(DataError::Label { file, at, found, most: self.classes - 1 })
+            }
+        }
+    }
+
+    /// How large a picture becomes, where its first row and column come to lie, and whether it is mirrored.
+    fn place(&self, size: [usize; 2], chance: Option<(SplitMix64, Augmentation)>) -> Place {
+        let view = self.view.size;
+        let times = |factor: f64| size.map(|side| ((side as f64 * factor).round() as usize).max(1));
+        let Some((mut random, augmentation)) = chance else {
+            let factor = (view[0] as f64 / size[0] as f64).min(view[1] as f64 / size[1] as f64);
+            let size = times(factor);
+            let first = [0, 1].map(|axis| (view[axis] as i64 - size[axis] as i64) / 2);
+            return Place { size, first, mirrored: false };
+        };
+        let [least, most] = self.view.scale;
+        let drawn = random.below(1 << 20) as f64 / f64::from((1 << 20) - 1);
+        let shorter = view[0].min(view[1]) as f64 / size[0].min(size[1]) as f64;
+        let size = times(shorter * (least + (most - least) * drawn));
+        let first = [0, 1].map(|axis| {
+            let room = view[axis].abs_diff(size[axis]);
+            let part = random.below(room + 1) as i64;
+            if size[axis] > view[axis] { -part } else { part }
+        });
+        Place { size, first, mirrored: augmentation.flip && random.below(2) == 1 }
+    }
+}
+
+/// Where a picture comes to lie in a view.
+struct Place {
+    size: [usize; 2],
+    first: [i64; 2],
+    mirrored: bool,
+}
+
+impl Samples for MaskedPictures {
+    fn count(&self) -> usize {
+        self.files.len()
+    }
+
+    fn image(&self) -> [usize; 3] {
+        [self.view.size[0], self.view.size[1], CHANNELS]
+    }
+
+    fn target(&self) -> Target {
+        Target::Pixels
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn normalization(&self) -> Result<Normalization, DataError> {
+        Ok(self.normalization)
+    }
+
+    fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn check(&self) -> Result<(), DataError> {
+        Ok(()) // each picture is checked when it is read
+    }
+
+    fn sample(
+        &self,
+        index: usize,
+        chance: Option<(SplitMix64, Augmentation)>,
+        pixels: &mut [u8],
+        labels: &mut [u8],
+    ) -> Result<(), DataError> {
+        let (picture, mask) = self.read(index)?;
+        let Place { size, first, mirrored } = self.place(picture.size, chance);
+        let resized = resize(&picture, size);
+        let from = |axis: usize, at: usize| at * picture.size[axis] / size[axis];
+        let [height, width] = self.view.size;
+        pixels.fill((255.0 * self.normalization.mean).round() as u8);
+        labels.fill(IGNORED as u8);
+        let inside =
+            |axis: usize, at: usize| usize::try_from(at as i64 - first[axis]).ok().filter(|&place| place < size[axis]);
+        for at in 0..height * width {
+            let column = if mirrored { width - 1 - at % width } else { at % width };
+            let Some((row, column)) = inside(0, at / width).zip(inside(1, column)) else { continue };
+            let there = (row * size[1] + column) * CHANNELS;
+            pixels[at * CHANNELS..][..CHANNELS].copy_from_slice(&resized.pixels[there..][..CHANNELS]);
+            labels[at] = mask.classes[from(0, row) * picture.size[1] + from(1, column)];
+        }
+        Ok(())
+    }
+}
+
+/// Pictures and their masks in the order of their names.
+fn pairs(part: &Path) -> Result<Vec<[PathBuf; 2]>, DataError> {
+    let [images, masks] = ["images", "masks"].map(|name| part.join(name));
+    let stem = |path: &Path| path.file_stem().map(ToOwned::to_owned);
+    let pictures = listed(&images, &["png", "jpg", "jpeg"])?;
+    let mut told: BTreeMap<_, _> = listed(&masks, &["png"])?.into_iter().map(|mask| (stem(&mask), mask)).collect();
+    if pictures.is_empty() {
+        return Err(refused(&images, "there are no pictures".to_owned()));
+    }
+    let mut pairs = Vec::with_capacity(pictures.len());
+    for picture in pictures {
+        match told.remove(&stem(&picture)) {
+            Some(mask) => pairs.push([picture, mask]),
+            None => return Err(refused(&picture, format!("it has no mask of its name in {}", masks.display()))),
+        }
+    }
+    match told.values().next() {
+        None => Ok(pairs),
+        Some(mask) => Err(refused(mask, format!("it has no picture of its name in {}", images.display()))),
+    }
+}
+
+/// The files of a folder with one of these endings, by name; hidden ones do not count.
+fn listed(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    let failed = |source: io::Error| of_folder(dir, &source);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        match ending.is_some_and(|ending| endings.contains(&&*ending)) {
+            true if !hidden => files.push(path),
+            false if !hidden => return Err(refused(&path, format!("here are files ending in {}", endings.join(", ")))),
+            _ => {}
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Names and sizes, and how they are seen: what changes without it is a picture of the same size to the byte.
+fn digest_of(files: &[[PathBuf; 2]], view: View, classes: usize) -> Result<u64, DataError> {
+    let mut told = format!("{view:?} {classes}");
+    for file in files.iter().flatten() {
+        let bytes = fs::metadata(file).map_err(|source| of_folder(file, &source))?.len();
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        told += &format!(" {name} {bytes}");
+    }
+    Ok(digest(told.bytes()))
+}
+
+fn of_folder(path: &Path, source: &io::Error) -> DataError {
+    refused(path, source.to_string())
+}
+
+fn refused(path: &Path, problem: String) -> DataError {
+    DataError::Folder { path: path.display().to_string(), problem }
+}
