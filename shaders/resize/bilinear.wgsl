@@ -1,7 +1,7 @@
-// y = the four pixels of x around a place, each weighted by how near it is, + beside if ADDS = 1. One lane an element of y, or four channels.
+// y = the four pixels of x around a place, each weighted by how near it is, + beside if ADDS = 1. One lane an element of y, or two or four channels.
 // Without it, its binding holds x, unread.
 // Sizes are constants of a build: lanes divide by them all the time.
-// needs width_1 | width_4
+// needs width_1 | width_2 | width_4
 // needs index
 // needs bilinear
 // constants WORKGROUP=256 HEIGHT=3 WIDTH=5 OUT_HEIGHT=7 OUT_WIDTH=4 COLUMNS=2 ADDS=1

@@ -1,6 +1,6 @@
 // dx[h, w] = the sum of dy over the pixels that were made from this one.
-// One lane a pixel's channel, or four: it asks which pixels read it, so that nothing is added twice at once.
-// needs width_1 | width_4
+// One lane a pixel's channel, or two or four: it asks which pixels read it, so that nothing is added twice at once.
+// needs width_1 | width_2 | width_4
 // needs index
 // constants WORKGROUP=256 HEIGHT=3 WIDTH=5 OUT_HEIGHT=7 OUT_WIDTH=4 COLUMNS=2
 

@@ -59,6 +59,7 @@ pieces! {
     "tile_scalar",
     "untallied",
     "width_1",
+    "width_2",
     "width_4",
     "windows",
 }

@@ -41,7 +41,7 @@ pub struct ResizeBackward {
 }
 
 kernel! {
-    /// One lane an element of y, or four channels.
+    /// One lane an element of y, or two or four channels.
     struct Nearest = "resize/nearest" {
         params { count: u32 }
         read { x, beside }
@@ -50,7 +50,7 @@ kernel! {
 }
 
 kernel! {
-    /// One lane a pixel's channel, or four.
+    /// One lane a pixel's channel, or two or four.
     struct NearestBackward = "resize/nearest_backward" {
         params { count: u32 }
         read { dy }
@@ -59,7 +59,7 @@ kernel! {
 }
 
 kernel! {
-    /// One lane an element of y, or four channels.
+    /// One lane an element of y, or two or four channels.
     struct Bilinear = "resize/bilinear" {
         params { count: u32 }
         read { x, beside }
@@ -68,7 +68,7 @@ kernel! {
 }
 
 kernel! {
-    /// One lane a pixel's channel, or four.
+    /// One lane a pixel's channel, or two or four.
     struct BilinearBackward = "resize/bilinear_backward" {
         params { count: u32 }
         read { dy }
@@ -118,7 +118,7 @@ impl Resize {
 
     /// The build for images of these sizes, and its grid over `count` elements.
     fn build(self, io: &Io<'_>, from: [usize; 2], channels: usize) -> (u32, Variant, Grid) {
-        let (lanes, lane) = (tuning::lanes(io.machine), tuning::width(channels));
+        let (lanes, lane) = (tuning::lanes(io.machine), tuning::width_of_pairs(channels));
         let columns = channels / lane.elements();
         let count = io.outputs[0].shape.count() / lane.elements();
         let variant = Variant::of(io.elem(0)).piece(lane.piece()).constant("WORKGROUP", lanes);
@@ -299,6 +299,7 @@ fn cases() -> Vec<Case> {
             case(mode, [13, 1], &[2, 1, 6, 3]),
             case(mode, [11, 17], &[1, 4, 5, 33]),
             case(mode, [2, 9], &[1, 31, 2, 1]),
+            case(mode, [9, 5], &[2, 4, 6, 6]),
         ]);
     }
     let (nearest, bilinear) = (ResizeMode::Nearest, ResizeMode::Bilinear);
@@ -316,6 +317,7 @@ fn cases() -> Vec<Case> {
     cases.push(case(bilinear, [4, 4], &[256, 14, 14, 256]).real("pooling tokenizer, 14x14"));
     cases.push(case(nearest, [100, 152], &[2, 50, 76, 256]).real("fpn top-down, stride 8"));
     cases.push(case(bilinear, [200, 304], &[2, 100, 152, 128]).real("semantic fpn head, stride 4"));
+    cases.push(case(bilinear, [800, 1216], &[2, 200, 304, 54]).real("semantic fpn logits"));
     cases
 }
 

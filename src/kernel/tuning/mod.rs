@@ -21,6 +21,8 @@ pub fn lanes(capabilities: &Capabilities) -> u32 {
 pub enum Width {
     /// One.
     One,
+    /// Two, side by side.
+    Two,
     /// Four, side by side.
     Four,
 }
@@ -31,6 +33,7 @@ impl Width {
     pub const fn elements(self) -> usize {
         match self {
             Self::One => 1,
+            Self::Two => 2,
             Self::Four => 4,
         }
     }
@@ -40,6 +43,7 @@ impl Width {
     pub const fn piece(self) -> &'static str {
         match self {
             Self::One => "width_1",
+            Self::Two => "width_2",
             Self::Four => "width_4",
         }
     }
@@ -49,6 +53,15 @@ impl Width {
 #[must_use]
 pub const fn width(columns: usize) -> Width {
     if columns.is_multiple_of(4) { Width::Four } else { Width::One }
+}
+
+/// As [`width`], for kernels that know pairs: 54 classes have no fours.
+#[must_use]
+pub const fn width_of_pairs(columns: usize) -> Width {
+    match width(columns) {
+        Width::One if columns.is_multiple_of(2) => Width::Two,
+        width => width,
+    }
 }
 
 /// How a tensor is shared out among lanes that take each element by itself (`shaders/lib/flat.wgsl`).

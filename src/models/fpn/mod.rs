@@ -218,8 +218,14 @@ impl Model for Fpn {
     }
 
     fn blocks(&self) -> Vec<String> {
-        let [backbone, ..] = PARTS;
-        self.trunk.blocks().into_iter().map(|block| format!("{backbone}/{block}")).collect()
+        let [backbone, pyramid, _] = PARTS;
+        let of_trunk = self.trunk.blocks().into_iter().map(|block| format!("{backbone}/{block}"));
+        // What the norm behind a projector reads is as large as the level.
+        let of_pyramid = match &self.pyramid {
+            Pyramid::Convolutions => Vec::new(),
+            Pyramid::Tokens(tokens) => tokens.blocks(),
+        };
+        of_trunk.chain(of_pyramid.into_iter().map(|block| format!("{pyramid}/{block}"))).collect()
     }
 
     fn logits(

@@ -64,6 +64,11 @@ impl TokenPyramid {
         Self { tokens, layers: 1, vt }
     }
 
+    /// The scopes of what may be made again for a backward pass: each level's projector.
+    pub(super) fn blocks(&self) -> Vec<String> {
+        (0..self.tokens.len()).map(|at| format!("{}/projector", level_scope(at))).collect()
+    }
+
     /// Levels `[N, H, W, C]`, the largest first → the same, each with its tokens projected onto it; and where every token looks if
     /// `wanted`: `[N, heads, L, HW]` of each level, and its height and width.
     pub(super) fn build(
@@ -73,13 +78,12 @@ impl TokenPyramid {
         mut wanted: Option<&mut Vec<(Value, [usize; 2])>>,
     ) -> Result<Vec<Value>, GraphError> {
         let of_level = |at: usize| Vt { tokens: self.tokens[at], ..self.vt };
-        let scope = |at: usize| format!("level{}", at + 2);
         let mut maps = Vec::with_capacity(levels.len());
         for (at, &level) in levels.iter().enumerate() {
             let [n, height, width, channels] = b.graph.tensor(level).shape.dims();
             let pixels = reshape(b, level, [n, height * width, channels])?;
             let map = Map { pixels, size: [height, width], tokens: None };
-            let tokenized = b.scoped(scope(at), |b| tokenize(b, &of_level(at), map))?;
+            let tokenized = b.scoped(level_scope(at), |b| tokenize(b, &of_level(at), map))?;
             if let (Some(wanted), Some(asked)) = (&mut wanted, tokenized.asked) {
                 wanted.push((asked.weights(b)?, map.size));
             }
@@ -91,13 +95,19 @@ impl TokenPyramid {
             all = b.scoped(format!("layer{layer}"), |b| transform(b, &self.vt, all))?;
         }
         let tokens = split(b.graph, all, 1, &self.tokens)?;
-        let mut projected = Vec::with_capacity(levels.len());
-        for (at, (&(pixels, _), &tokens)) in maps.iter().zip(&tokens).enumerate() {
-            let pixels = b.scoped(scope(at), |b| project(b, &of_level(at), pixels, tokens))?;
+        let mut projected = levels.to_vec();
+        // The smallest first: when the largest is projected, the maps of the others are not kept any more.
+        for (at, (&(pixels, _), &tokens)) in maps.iter().zip(&tokens).enumerate().rev() {
+            let pixels = b.scoped(level_scope(at), |b| project(b, &of_level(at), pixels, tokens))?;
             let [n, _, channels] = b.graph.tensor(pixels).shape.dims();
             let [height, width] = size(b, levels[at]);
-            projected.push(reshape(b, pixels, [n, height, width, channels])?);
+            projected[at] = reshape(b, pixels, [n, height, width, channels])?;
         }
         Ok(projected)
     }
+}
+
+/// The scope of a level; the largest, of the second stage, is the first.
+fn level_scope(at: usize) -> String {
+    format!("level{}", at + 2)
 }
