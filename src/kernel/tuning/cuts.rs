@@ -71,6 +71,8 @@ const PASS: f64 = 2.5;
 const BYTES: f64 = 2.5e6;
 /// Rows of a tile at most on software adapters.
 const SOFTWARE: usize = 32;
+/// Columns of a tile that only software adapters take.
+const NARROW: usize = 16;
 /// Slices that are thought of first; others fill whole rounds of workgroups.
 const SLICES: [usize; 5] = [1, 2, 4, 8, 16];
 /// Rounds that are filled so.
@@ -103,9 +105,9 @@ impl Cut {
     }
 
     /// Whether a machine would ever take it: on software adapters small tiles keep sums in registers, and large ones of fragments
-    /// compile for minutes.
+    /// compile for minutes. What serves only there was not measured on a GPU.
     pub(super) fn serves(&self, machine: &Capabilities) -> bool {
-        !machine.software || self.tile[0] <= SOFTWARE
+        if machine.software { self.tile[0] <= SOFTWARE } else { self.tile[1] > NARROW }
     }
 
     /// Whether sums can be met so at all, and are not much shorter than what registers are held for.

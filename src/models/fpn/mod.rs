@@ -112,11 +112,12 @@ impl Fpn {
         }
     }
 
-    /// `vt-fpn-small`: the same with 8 tokens of 64 channels a level in place of the pyramid's 3x3 convolutions.
+    /// `vt-fpn-small`: the same with 8 tokens of 64 channels a level in place of the pyramid's 3x3 convolutions. Where the large ones have
+    /// groups of 16 channels, its 16 channels are one.
     #[must_use]
     pub fn small_visual_tokens(classes: usize) -> Self {
         let small = Self::small(classes);
-        let tokens = TokenPyramid::counted(vec![8; small.trunk.stages.len()], 64, small.channels, 4);
+        let tokens = TokenPyramid::counted(vec![8; small.trunk.stages.len()], 64, small.channels, 1);
         Self { name: "vt-fpn-small".to_owned(), pyramid: Pyramid::Tokens(Box::new(tokens)), ..small }
     }
 
