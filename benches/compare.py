@@ -28,6 +28,8 @@ STEPS = [
     ("models", "peer", 180, None, ["--ways", "eager,graph,pure,amp", "--enough", "1500"]),
     ("vt models", "ours", 60, ["models", " vt-resnet50 "], []),
     ("vt models", "peer", 120, None, ["--ways", "eager,graph,pure,amp,tf32", "--enough", "1000"]),
+    ("fpn models", "ours", 60, ["models", "fpn-resnet50 4x800x1216x3 f16"], []),
+    ("fpn models", "peer", 90, None, ["--ways", "eager,graph,pure,amp", "--enough", "600"]),
     ("vt", "ours", 60, ["vt", "f16"], []),
     ("vt", "peer", 150, None, ["--rounds", "5", "--ways", "eager,graph,sdpa"]),
     ("gemm", "ours", 40, ["gemm"], []),
@@ -48,6 +50,8 @@ COMPILED = [
     ("resnet50", "forward", "f16", 1),
     ("vt-resnet50", "forward", "f16", 1),
     ("vt-resnet50", "forward", "f16", 64),
+    ("fpn-resnet50", "forward", "f16", 4),
+    ("vt-fpn-resnet50", "forward", "f16", 4),
 ]
 
 
@@ -104,7 +108,7 @@ class Comparison:
         """The document that the peer measures the rows of."""
         if suite != "compile":
             return self.latest.get(suite)
-        documents = [self.latest[models] for models in ("models", "vt models") if models in self.latest]
+        documents = [self.latest[models] for models in ("models", "vt models", "fpn models") if models in self.latest]
         rows = [row for document in documents for row in document["rows"]
                 if (row["name"], row["pass"], row["element"], row["images"][0]) in COMPILED]
         return {**documents[0], "rows": rows} if rows else None
@@ -122,7 +126,8 @@ class Comparison:
 
 
 def family(suite):
-    families = {"layers f16": "layers", "layers f32": "layers", "vt models": "models", "compile": "models"}
+    families = {"layers f16": "layers", "layers f32": "layers", "vt models": "models", "fpn models": "models",
+                "compile": "models"}
     return families.get(suite, suite)
 
 
@@ -194,7 +199,7 @@ def main():
     arguments.add_argument("--minutes", type=float, default=8.0)
     arguments.add_argument("--commit")
     arguments.add_argument("--steps", default="models,vt,gemm,layers,memory-bound,compile",
-                           help="the suites to run; compile needs models, of which `vt models` are those with visual tokens")
+                           help="the suites to run; compile needs models, of which `vt models` and `fpn models` are two")
     arguments.add_argument("--peer", default=None, help="a program in place of python3 benches/peers/pytorch.py")
     arguments = arguments.parse_args()
     arguments.peer = [arguments.peer] if arguments.peer else [sys.executable, str(HERE / "peers" / "pytorch.py")]

@@ -10,7 +10,8 @@ PORTABLE = [
     ("training", 32, "f16", 358.0, "meganeura 0.3, f32 without batch norm", 15),
     ("training", 32, "f32", 358.0, "meganeura 0.3, f32 without batch norm", 15),
 ]
-NETWORKS = {"resnet50": "ResNet-50", "vt-resnet50": "VT-ResNet-50"}
+NETWORKS = {"resnet50": "ResNet-50", "vt-resnet50": "VT-ResNet-50",
+            "fpn-resnet50": "FPN on ResNet-50, 800x1216", "vt-fpn-resnet50": "VT-FPN on ResNet-50, 800x1216"}
 # What share of its floor attention on a map is to reach.
 FLOORS = {"COCO-stuff, level 2": 0.8, "COCO-stuff, level 3": 0.8, "COCO-stuff, level 4": 0.6, "LIP, level 2": 0.6}
 # The peer's ways that torch.compile made.
@@ -117,10 +118,14 @@ class Goals:
         self.against("vt-resnet50", "forward", 64, "f16", 1.0, COMPILED, "torch.compile")
         self.against("vt-resnet50", "forward", 64, "f32", 0.0, ["eager", "graph"], "strict f32, the best way (no goal)")
         self.training("vt-resnet50", "f16", 1.5, ["amp", "tf32"], "the better of AMP and TF32", "amp")
+        for network in ["fpn-resnet50", "vt-fpn-resnet50"]:
+            self.against(network, "forward", 4, "f16", 1.0, ["eager"], "eager")
+            self.against(network, "forward", 4, "f16", 1.0, COMPILED, "torch.compile")
+            self.training(network, "f16", 1.0, ["pure", "amp"], "the best of AMP and pure f16", batch=4)
 
-    def training(self, network, element, wanted, names, said, memory=None):
+    def training(self, network, element, wanted, names, said, memory=None, batch=64):
         """The time of a training step and its memory, the latter against `memory`'s, or the fastest way's."""
-        row, ways, best = self.against(network, "training", 64, element, wanted, names, said)
+        row, ways, best = self.against(network, "training", batch, element, wanted, names, said)
         self.memory(f"memory of that step, {element}", row, ways, memory or best, wanted)
         if network == "resnet50":
             again, _ = self.networks(network, "training, stem again", 64, element)

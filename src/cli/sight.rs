@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vistok::infer::Transform;
-use vistok::models::Network;
+use vistok::models::{Network, Target};
 use vistok::picture::Picture;
 use vistok::train::weights::{Weights, declared};
 
@@ -49,6 +49,10 @@ impl SightArgument {
                 Some(about) => Transform::whole([crop[0], crop[1], about.image[2]], about.normalization),
                 None => Transform::imagenet(crop, transform.channels),
             };
+        }
+        if network.model().target() == Target::Pixels && weights.about().is_some() {
+            // Nothing is cut out: a picture is seen as large as those were that the run was tried on.
+            transform.resize = transform.crop[0].min(transform.crop[1]);
         }
         transform.resize = self.resize.unwrap_or(transform.resize);
         let parameters = declared(network.model(), transform.image())?;

@@ -61,7 +61,8 @@ impl Transform {
     /// # Errors
     /// When the picture is empty or far longer than wide, or less is left by the resize than is to be seen.
     pub fn view(&self, picture: &Picture) -> Result<Picture, PictureError> {
-        Ok(self.resized(picture)?.middle(self.crop).in_channels(self.channels))
+        let least = self.crop[0].max(self.crop[1]);
+        Ok(self.resized(picture, least)?.middle(self.crop).in_channels(self.channels))
     }
 
     /// All of a picture, its shorter side brought to [`resize`](Self::resize): for networks that see any size, and segment.
@@ -69,11 +70,11 @@ impl Transform {
     /// # Errors
     /// As [`view`](Self::view).
     pub fn whole_view(&self, picture: &Picture) -> Result<Picture, PictureError> {
-        Ok(self.resized(picture)?.in_channels(self.channels))
+        Ok(self.resized(picture, 1)?.in_channels(self.channels))
     }
 
-    /// In three channels, before anything is cut off.
-    fn resized(&self, picture: &Picture) -> Result<Picture, PictureError> {
+    /// In three channels, before anything is cut off; its shorter side has `least` pixels or more.
+    fn resized(&self, picture: &Picture, least: usize) -> Result<Picture, PictureError> {
         let &Self { resize: shorter, crop, channels, .. } = self;
         let size = picture.size;
         let refuse = |reason| PictureError::Transform { size, resize: shorter, crop, reason };
@@ -82,7 +83,7 @@ impl Transform {
         if short == 0 || picture.pixels.len() != height * width * picture.channels {
             return Err(refuse("it has no pixels, or not as many as it says"));
         }
-        if crop.contains(&0) || crop[0].max(crop[1]) > shorter {
+        if crop.contains(&0) || least > shorter {
             return Err(refuse("what is seen must have pixels, and no more than the resize leaves (--resize, --size)"));
         }
         if ![1, 3].contains(&channels) {

@@ -94,7 +94,7 @@ impl MaskedPictures {
             return Err(refused(picture, format!("it is {height} x {width}, too long for its width: cut out a part")));
         }
         let wrong = |&class: &u8| usize::from(class) >= self.classes && u32::from(class) != IGNORED;
-        match told.classes.iter().position(|class| wrong(class)) {
+        match told.classes.iter().position(wrong) {
             None => Ok((seen, told)),
             Some(at) => {
                 let (file, found) = (mask.display().to_string(), told.classes[at]);
