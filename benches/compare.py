@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ours and PyTorch on one GPU, by turns, and which goals are reached: one JSON file, one Markdown table.
 
-Usage: compare.py VISTOK OUT_FOLDER [--minutes 8] [--commit C] [--steps models,vt,gemm,layers,memory-bound,compile]
+Usage: compare.py VISTOK OUT_FOLDER [--minutes 11] [--commit C] [--steps models,vt,gemm,layers,memory-bound,compile]
 
 Needs the compiled program, Python's standard library, and for the peer's side torch. Each suite is measured by ours, by
 PyTorch, and where that is quick by ours again, since clocks move. Tiles that `vistok tune` found are used. Every step has a
@@ -196,7 +196,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("vistok")
     arguments.add_argument("out")
-    arguments.add_argument("--minutes", type=float, default=8.0)
+    arguments.add_argument("--minutes", type=float, default=11.0)
     arguments.add_argument("--commit")
     arguments.add_argument("--steps", default="models,vt,gemm,layers,memory-bound,compile",
                            help="the suites to run; compile needs models, of which `vt models` and `fpn models` are two")

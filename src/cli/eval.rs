@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// `embedded`, `scenes`, `fashion-mnist:DIR` with the four IDX files, or `folder:DIR` with pictures and masks (see `train`)
     /// [default: embedded, scenes for models that segment].
     #[arg(long, value_name = "DATA")]
-    data: Option<Source>,
+    data: Option<String>,
     /// One JSON document on standard output: `test_accuracy`; of models that segment `test_mean_iou` and more.
     #[arg(long)]
     json: bool,
@@ -44,13 +44,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let network = sight::network(&file, arguments.model.as_deref())?;
     let model = network.model();
     let usual = if model.target() == Target::Pixels { Source::Scenes } else { Source::Embedded };
+    let source = arguments.data.as_deref().map_or(Ok(usual), str::parse)?;
     let [height, width, _] = file.image();
     let view = View { size: [height, width], scale: [1.0; 2] };
-    let Split { train, test, name: data } = Split::open(arguments.data.as_ref().unwrap_or(&usual), view)?;
+    let (test, data) = Split::open_test(&source, view)?;
     // What no run has noted is as it would be for one that learned these images.
     let (batch, image, normalization, step) = match file.about() {
         Some(about) => (about.batch, about.image, about.normalization, Some(about.step)),
-        None => (BATCH, test.image(), train.normalization()?, None),
+        None => (BATCH, test.image(), Split::open(&source, view)?.train.normalization()?, None),
     };
     let [height, width, channels] = image;
     let mut parameters = Parameters::new();

@@ -8,11 +8,12 @@ pub(super) fn said(score: &Score, count: usize) -> String {
     match score {
         Score::Images { right } => format!("{:.2} % of {count} test images right", 100.0 * right),
         Score::Pixels(segmented) => {
-            let shares = [segmented.mean_iou, segmented.right, segmented.constant(0).mean_iou];
+            let most = (0..segmented.labeled.len()).rev().max_by_key(|&class| segmented.labeled[class]).unwrap_or(0);
+            let shares = [segmented.mean_iou, segmented.right, segmented.constant(most).mean_iou];
             let [iou, right, least] = shares.map(|share| 100.0 * share);
             format!(
                 "mean intersection over union {iou:.2} % of {count} test images, {right:.2} % of their pixels right (all taken for \
-                 background: {least:.2} %)"
+                 class {most}, the most frequent: {least:.2} %)"
             )
         }
     }

@@ -16,7 +16,7 @@ use super::{Error, speak};
 
 /// Write the class of every pixel of a picture as a picture of colors, as large as it.
 ///
-/// The whole image is seen, its shorter side brought to --resize. Class k has the color that PASCAL VOC gives it: class 0 is black.
+/// The whole image is seen, within --size or its shorter side brought to --resize. Class k has the color that PASCAL VOC gives it: class 0 is black.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The image, PNG or JPEG.
@@ -37,11 +37,13 @@ pub(super) struct Arguments {
 
 /// Segments and draws.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let Sight { weights, network, transform } = arguments.sight.prepare()?;
-    let classes = network.model().classes();
+    let sight = arguments.sight.prepare()?;
+    let classes = sight.network.model().classes();
     let labels = arguments.labels.as_deref().map(|file| labels(file, classes)).transpose()?;
     let file = arguments.image.display();
     let picture = Picture::open(&arguments.image)?;
+    let transform = arguments.sight.for_whole(&sight, picture.size);
+    let Sight { weights, network, .. } = sight;
     let view = transform.whole_view(&picture).map_err(|error| Error::Refused(format!("{file}: {error}")))?;
     let image = [view.size[0], view.size[1], view.channels];
     let (machine, segmenter) = Machine::prepare(&arguments.sight.machine, |machine| {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vistok::infer::Transform;
-use vistok::models::{Network, Target};
+use vistok::models::Network;
 use vistok::picture::Picture;
 use vistok::train::weights::{Weights, declared};
 
@@ -24,7 +24,7 @@ pub(crate) struct SightArgument {
     #[arg(long, value_name = "HxW", value_parser = presets::size)]
     size: Option<[usize; 2]>,
     /// To how many pixels the shorter side of an image is brought, before its middle is cut out [default: of weights from
-    /// PyTorch 8/7 of --size, 256 for 224; of our own --size].
+    /// PyTorch 8/7 of --size, 256 for 224; of our own --size; segmented, the whole image within --size].
     #[arg(long, value_name = "N")]
     resize: Option<usize>,
     #[command(flatten)]
@@ -50,14 +50,18 @@ impl SightArgument {
                 None => Transform::imagenet(crop, transform.channels),
             };
         }
-        if network.model().target() == Target::Pixels && weights.about().is_some() {
-            // Nothing is cut out: a picture is seen as large as those were that the run was tried on.
-            transform.resize = transform.crop[0].min(transform.crop[1]);
-        }
         transform.resize = self.resize.unwrap_or(transform.resize);
         let parameters = declared(network.model(), transform.image())?;
         weights.check(network.model().name(), &parameters)?;
         Ok(Sight { weights, network, transform })
+    }
+
+    /// The transform for a whole picture of this height and width: as large as those were that a run of ours was tried on, unless
+    /// --resize says otherwise.
+    pub(crate) fn for_whole(&self, sight: &Sight, size: [usize; 2]) -> Transform {
+        let transform = sight.transform.clone();
+        let ours = self.resize.is_none() && sight.weights.about().is_some();
+        if ours { transform.fitting(size) } else { transform }
     }
 }
 

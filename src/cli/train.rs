@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// A folder has `classes.txt`, a name a line; pictures (PNG, JPEG) in `train/images` and `test/images`; and of each in `train/masks`
     /// or `test/masks` a gray or indexed PNG of its name and size, whose numbers are classes, and 255 none.
     #[arg(long, value_name = "DATA")]
-    data: Source,
+    data: String,
     /// What to learn [default: what the model does].
     #[arg(long, value_enum)]
     task: Option<Task>,
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HxW", value_parser = presets::size)]
     size: Option<[usize; 2]>,
     /// How large a picture in a folder is seen: its shorter side becomes so many times that of --size, drawn anew each time between
-    /// these two; then a part is cut out.
+    /// these two, 0.1 to 10; then a part is cut out [default: 0.5:2].
     #[arg(long, value_name = "LEAST:MOST", value_parser = scale)]
     scale: Option<[f64; 2]>,
     /// Images in a batch [default: 50, of models that segment 10].
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     /// tried with].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
-    /// The model [default: vt-resnet-demo, or vt-fpn-small for --task segment].
+    /// The model [default: vt-resnet-demo; vt-fpn-small for scenes, folders and --task segment].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Where initial weights, the order of images and their augmentation come from.
@@ -84,8 +84,8 @@ enum Task {
     Segment,
 }
 
-/// Scales where --scale does not say: some pictures smaller than the view, most larger.
-const SCALE: [f64; 2] = [0.75, 2.0];
+/// Scales where --scale does not say: from a wide picture seen whole to parts of one.
+const SCALE: [f64; 2] = [0.5, 2.0];
 
 /// Two numbers with a colon between them.
 fn scale(text: &str) -> Result<[f64; 2], String> {
@@ -99,25 +99,26 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 impl Arguments {
-    fn model(&self) -> &str {
-        let usual = if self.task == Some(Task::Segment) { "vt-fpn-small" } else { "vt-resnet-demo" };
+    fn model(&self, source: &Source) -> &str {
+        let segmented = matches!(source, Source::Folder(_) | Source::Scenes).then_some(Task::Segment);
+        let usual = if self.task.or(segmented) == Some(Task::Segment) { "vt-fpn-small" } else { "vt-resnet-demo" };
         self.model.as_deref().unwrap_or(usual)
     }
 
     /// The images, as the model is to see them.
-    fn split(&self) -> Result<Split, Error> {
-        let in_folder = matches!(self.data, Source::Folder(_));
+    fn split(&self, source: &Source) -> Result<Split, Error> {
+        let in_folder = matches!(source, Source::Folder(_));
         if !in_folder && (self.size.is_some() || self.scale.is_some()) {
             let reason = "--size and --scale are for pictures in a folder (--data folder:DIR); these have one size";
             return Err(Error::Refused(reason.to_owned()));
         }
-        let size = self.size.unwrap_or_else(|| presets::view(self.model()));
-        Ok(Split::open(&self.data, View { size, scale: self.scale.unwrap_or(SCALE) })?)
+        let size = self.size.unwrap_or_else(|| presets::view(self.model(source)));
+        Ok(Split::open(source, View { size, scale: self.scale.unwrap_or(SCALE) })?)
     }
 
     /// The model, which does what it is to learn.
-    fn network(&self, classes: usize) -> Result<Box<dyn Model>, Error> {
-        let model = presets::model(self.model(), classes)?;
+    fn network(&self, source: &Source, classes: usize) -> Result<Box<dyn Model>, Error> {
+        let model = presets::model(self.model(source), classes)?;
         let does = if model.target() == Target::Pixels { Task::Segment } else { Task::Classify };
         match self.task {
             Some(task) if task != does => {
@@ -133,8 +134,9 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
     let file = folder.file(WEIGHTS);
-    let Split { train: images, test, name: data } = arguments.split()?;
-    let model = arguments.network(images.classes())?;
+    let source: Source = arguments.data.parse()?;
+    let Split { train: images, test, name: data } = arguments.split(&source)?;
+    let model = arguments.network(&source, images.classes())?;
     let batch = arguments.batch.map(|batch| batch as usize);
     let mut settings = recipe::demo(&*images, (arguments.epochs, batch), arguments.seed);
     if let (Some(rate), Schedule::Cosine { peak, .. }) = (arguments.rate, &mut settings.schedule) {

@@ -1,6 +1,6 @@
 //! How a picture becomes what a network reads: torchvision's transform for evaluation.
 
-use crate::picture::{Picture, PictureError, resize};
+use crate::picture::{MOST_RESIZED, Picture, PictureError, resize};
 use crate::train::batches::Normalization;
 use crate::train::weights::Weights;
 
@@ -68,9 +68,18 @@ impl Transform {
     /// All of a picture, its shorter side brought to [`resize`](Self::resize): for networks that see any size, and segment.
     ///
     /// # Errors
-    /// As [`view`](Self::view).
+    /// When the picture is empty or far longer than wide, or would become too large.
     pub fn whole_view(&self, picture: &Picture) -> Result<Picture, PictureError> {
         Ok(self.resized(picture, 1)?.in_channels(self.channels))
+    }
+
+    /// The same at the size at which a picture of this height and width lies whole within the crop: as [`masked`](crate::train::masked)
+    /// pictures are tried on.
+    #[must_use]
+    pub fn fitting(self, size: [usize; 2]) -> Self {
+        let factor = [0, 1].map(|axis| self.crop[axis] as f64 / size[axis].max(1) as f64);
+        let shorter = size[0].min(size[1]) as f64 * factor[0].min(factor[1]);
+        Self { resize: (shorter.round() as usize).max(1), ..self }
     }
 
     /// In three channels, before anything is cut off; its shorter side has `least` pixels or more.
@@ -90,10 +99,14 @@ impl Transform {
             return Err(refuse("the network reads neither one channel nor three, and pictures have no others"));
         }
         // As torchvision computes it: a whole number, rounded down.
-        let longer = (shorter as u64 * long as u64 / short as u64) as usize;
-        if longer > MOST_LONG * shorter {
+        let longer = (shorter as u128 * long as u128 / short as u128) as u64;
+        if long > MOST_LONG.saturating_mul(short) {
             return Err(refuse("it is too long for its width: cut out a part"));
         }
+        if longer.saturating_mul(shorter as u64) > MOST_RESIZED {
+            return Err(refuse("it would have more than 2^27 pixels then: take a smaller --resize"));
+        }
+        let longer = longer as usize;
         let resized = if height <= width { [shorter, longer] } else { [longer, shorter] };
         Ok(resize(&picture.in_channels(3), resized))
     }

@@ -22,11 +22,7 @@ impl Picture {
     /// # Errors
     /// When the file cannot be read, is of another format, cut off, or too large.
     pub fn open(path: &Path) -> Result<Self, PictureError> {
-        let failed = |source: io::Error| PictureError::File { file: path.display().to_string(), source };
-        let mut bytes = Vec::new();
-        // One byte more shows that there are more.
-        File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
-        Self::decode(&path.display().to_string(), &bytes)
+        Self::decode(&path.display().to_string(), &bytes_of(path)?)
     }
 
     /// The same of the bytes of a file that errors call `file`.
@@ -54,4 +50,12 @@ impl Picture {
         let size = [image.height(), image.width()].map(|size| size as usize);
         Ok(Self { size, channels: 3, pixels: image.into_raw() })
     }
+}
+
+/// The bytes of a file; of one that is too large so many that it shows.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, PictureError> {
+    let failed = |source: io::Error| PictureError::File { file: path.display().to_string(), source };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(bytes)
 }

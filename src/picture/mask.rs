@@ -1,13 +1,12 @@
 //! Masks of classes in PNG files: the number of a pixel's class is its gray value, or its place in the palette.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Cursor};
 use std::path::Path;
 
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use super::PictureError;
-use super::decode::{MOST_DECODED, MOST_LONG};
+use super::decode::{MOST_DECODED, MOST_LONG, bytes_of};
 
 /// The class of every pixel of a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +23,17 @@ impl Mask {
     /// # Errors
     /// When the file cannot be read, is no such PNG, cut off, or too large.
     pub fn open(path: &Path) -> Result<Self, PictureError> {
-        let file = || path.display().to_string();
-        let refuse = |reason: String| PictureError::Mask { file: file(), reason };
-        let opened = File::open(path).map_err(|source| PictureError::File { file: file(), source })?;
-        let mut decoder = Decoder::new_with_limits(BufReader::new(opened), Limits { bytes: MOST_DECODED as usize });
+        Self::decode(&path.display().to_string(), &bytes_of(path)?)
+    }
+
+    /// The same of the bytes of a file that errors call `file`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn decode(file: &str, bytes: &[u8]) -> Result<Self, PictureError> {
+        let refuse = |reason: String| PictureError::Mask { file: file.to_owned(), reason };
+        let reader = BufReader::new(Cursor::new(bytes));
+        let mut decoder = Decoder::new_with_limits(reader, Limits { bytes: MOST_DECODED as usize });
         decoder.set_transformations(Transformations::IDENTITY);
         let mut reader = decoder.read_info().map_err(|error| refuse(error.to_string()))?;
         let info = reader.info();

@@ -11,7 +11,7 @@ mod resize;
 #[cfg(feature = "images")]
 pub use mask::Mask;
 
-pub(crate) use resize::resize;
+pub(crate) use resize::{MOST_RESIZED, resize};
 
 use std::io;
 

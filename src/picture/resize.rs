@@ -5,6 +5,9 @@ use super::Picture;
 /// Bits behind the point of Pillow's weights: 32, less 8 of a channel and 2 of headroom.
 const BITS: u32 = 32 - 8 - 2;
 
+/// The most pixels that a picture is enlarged to: 400 MB of colors.
+pub(crate) const MOST_RESIZED: u64 = 1 << 27;
+
 /// Where the weights of one number of the result begin, and the weights.
 struct Window {
     from: usize,

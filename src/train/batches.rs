@@ -11,7 +11,7 @@ use super::samples::{Samples, sizes};
 /// How pixels become floats: `(byte / 255 - mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalization {
-    /// Mean of `byte / 255` over the training images.
+    /// Mean of `byte / 255` over the training images, or a sample of them.
     pub mean: f32,
     /// Standard deviation of the same; 1 where all pixels are equal.
     pub std: f32,
@@ -110,6 +110,16 @@ impl<'a> Batches<'a> {
         augmentation: Augmentation,
     ) -> Result<Self, DataError> {
         samples.check()?;
+        let [height, width, channels] = samples.image();
+        if height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels)).is_none_or(|numbers| numbers == 0)
+        {
+            let found = format!("{height} x {width} x {channels}");
+            return Err(DataError::Shape {
+                what: "images".into(),
+                found,
+                expected: "no 0, and a number of numbers".into(),
+            });
+        }
         if size == 0 || size > samples.count() {
             return Err(DataError::BatchSize { size, images: samples.count() });
         }
@@ -182,6 +192,13 @@ impl<'a> Batches<'a> {
             .map(|(&index, (pixels, labels))| {
                 let (mut bytes, mut own) = (vec![0; numbers], vec![0; each]);
                 self.samples.sample(index, chance(index), &mut bytes, &mut own)?;
+                let ignored = self.samples.target().ignored();
+                let most = self.samples.classes().saturating_sub(1);
+                let wrong = |&label: &u8| usize::from(label) > most && ignored != Some(label.into());
+                if let Some(at) = own.iter().position(wrong) {
+                    let file = format!("labels of image {index}");
+                    return Err(DataError::Label { file, at, found: own[at], most });
+                }
                 pixels.iter_mut().zip(bytes).for_each(|(number, byte)| *number = self.table[usize::from(byte)]);
                 labels.iter_mut().zip(own).for_each(|(label, own)| *label = own.into());
                 Ok(())

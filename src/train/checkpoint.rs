@@ -139,7 +139,8 @@ impl About {
         let unsaid = |key: &&str, value: &str| *key == "options" && value.is_empty();
         let differ =
             there.iter().filter(|(key, value)| counts(key) && !unsaid(key, value) && here.get(*key) != Some(*value));
-        differ.map(|(key, value)| format!("{key} is {value} there and {} here", here[key])).collect()
+        let more = |key: &str| if key == "images" { " (which images they are, or how they are shown)" } else { "" };
+        differ.map(|(key, value)| format!("{key} is {value} there and {} here{}", here[key], more(key))).collect()
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {

@@ -125,7 +125,7 @@ pub enum Source {
     Scenes,
     /// A folder with the four IDX files of Fashion-MNIST, each gzipped or not.
     FashionMnist(PathBuf),
-    /// A folder of pictures and masks ([`masked`](super::masked)).
+    /// A folder of pictures and masks (`train::masked`).
     Folder(PathBuf),
 }
 
@@ -188,7 +188,7 @@ impl Dataset {
     /// The crate was built without the feature `data`: always [`DataError::Feature`].
     #[cfg(not(feature = "data"))]
     pub fn embedded() -> Result<Self, DataError> {
-        Err(DataError::Feature { what: "the embedded Fashion-MNIST".into() })
+        Err(DataError::Feature { what: "the embedded Fashion-MNIST".into(), feature: "data" })
     }
 
     /// The four IDX files `train-images-idx3-ubyte` and so on in `dir`, each with `.gz` (looked for first) or without.
@@ -250,7 +250,7 @@ fn gunzip_file(reader: BufReader<File>, _file: &str) -> Result<Box<dyn Read>, Da
 
 #[cfg(not(feature = "data"))]
 fn gunzip_file(_reader: BufReader<File>, file: &str) -> Result<Box<dyn Read>, DataError> {
-    Err(DataError::Feature { what: format!("{file} (gzip)") })
+    Err(DataError::Feature { what: format!("{file} (gzip)"), feature: "data" })
 }
 
 /// Decompresses one gzip member; bytes after it are an error, where the decoder alone would pass them over.

@@ -51,10 +51,12 @@ pub enum DataError {
         source: io::Error,
     },
     /// The crate was built without the feature that the request needs.
-    #[error("{what} needs the feature `data`: build with --features data (pictures: images), or give plain IDX files")]
+    #[error("{what} needs the feature `{feature}`: build with --features {feature}")]
     Feature {
         /// What was asked for.
         what: String,
+        /// The feature.
+        feature: &'static str,
     },
     /// The file does not open with the magic number of its kind.
     #[error("{file} opens with {found:#010x}, not {expected:#010x}: it is not an IDX file of {what}")]

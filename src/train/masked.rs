@@ -15,10 +15,12 @@ use std::path::{Path, PathBuf};
 use super::batches::{Augmentation, Normalization, SplitMix64};
 use super::data::{DataError, IGNORED, Target, digest};
 use super::samples::{Samples, View, no_such};
-use crate::picture::{Mask, Picture, resize};
+use crate::picture::{MOST_RESIZED, Mask, Picture, resize};
 
 /// Red, green and blue.
 const CHANNELS: usize = 3;
+/// What stands beside a picture that is smaller than the view: the mean of ImageNet's.
+const BESIDE: u8 = 114;
 /// Pictures from which mean and deviation are taken, spread over all.
 const MEASURED: usize = 64;
 /// How many times as long as wide a picture may be.
@@ -33,19 +35,20 @@ pub struct MaskedPictures {
     files: Vec<[PathBuf; 2]>,
     view: View,
     classes: usize,
-    normalization: Normalization,
     digest: u64,
 }
 
 /// The names of a folder's classes.
 ///
 /// # Errors
-/// When there is no `classes.txt`, or it names none, or more than masks can tell apart.
+/// When there is no `classes.txt`, or it names none, or more than masks can tell apart, or leaves a line blank between two names.
 pub fn classes(dir: &Path) -> Result<Vec<String>, DataError> {
     let file = dir.join("classes.txt");
     let text = fs::read_to_string(&file).map_err(|source| of_folder(&file, &source))?;
-    let names: Vec<String> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect();
+    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    if let Some(at) = names.iter().position(String::is_empty) {
+        return Err(refused(&file, format!("line {} is blank: which class has number {at}?", at + 1)));
+    }
     match names.len() {
         1..=255 => Ok(names),
         count => Err(refused(&file, format!("it names {count} classes, and masks tell 1 to 255 apart"))),
@@ -53,32 +56,23 @@ pub fn classes(dir: &Path) -> Result<Vec<String>, DataError> {
 }
 
 impl MaskedPictures {
-    /// The parts `train` and `test` of a folder. Names are read, and the pictures that mean and deviation are taken from; the others
-    /// when they are needed.
+    /// The part `train` or `test` of a folder. Names are read; pictures when they are needed.
     ///
     /// # Errors
     /// When a file is missing or no such file, or the view is none.
-    pub fn open(dir: &Path, view: View) -> Result<[Self; 2], DataError> {
+    pub fn open(dir: &Path, part: &str, view: View) -> Result<Self, DataError> {
         let [least, most] = view.scale;
-        if view.size.contains(&0) || !(SCALES[0] <= least && least <= most && most <= SCALES[1]) {
-            let found = format!("{} x {} pixels at {least} to {most} times", view.size[0], view.size[1]);
-            let expected = format!("some pixels, at {} to {} times, the smaller first", SCALES[0], SCALES[1]);
+        let [height, width] = view.size;
+        let pixels = (height as u64).saturating_mul(width as u64);
+        if !(1..=MOST_RESIZED).contains(&pixels) || !(SCALES[0] <= least && least <= most && most <= SCALES[1]) {
+            let found = format!("{height} x {width} pixels at {least} to {most} times");
+            let expected = format!("1 to 2^27 pixels, at {} to {} times, the smaller first", SCALES[0], SCALES[1]);
             return Err(DataError::Shape { what: "what is seen of a picture".into(), found, expected });
         }
         let classes = classes(dir)?.len();
-        let [train, test] = ["train", "test"].map(|part| pairs(&dir.join(part)));
-        let train = train?;
-        let step = train.len().div_ceil(MEASURED).max(1);
-        let mut counts = [0u64; 256];
-        for [picture, _] in train.iter().step_by(step) {
-            Picture::open(picture)?.pixels.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
-        }
-        let normalization = Normalization::of_counts(&counts);
-        let part = |files: Vec<[PathBuf; 2]>| {
-            let digest = digest_of(&files, view, classes)?;
-            Ok::<_, DataError>(Self { files, view, classes, normalization, digest })
-        };
-        Ok([part(train)?, part(test?)?])
+        let files = pairs(&dir.join(part))?;
+        let digest = digest_of(&files, view, classes);
+        Ok(Self { files, view, classes, digest })
     }
 
     fn read(&self, index: usize) -> Result<(Picture, Mask), DataError> {
@@ -151,7 +145,12 @@ impl Samples for MaskedPictures {
     }
 
     fn normalization(&self) -> Result<Normalization, DataError> {
-        Ok(self.normalization)
+        let step = self.files.len().div_ceil(MEASURED).max(1);
+        let mut counts = [0u64; 256];
+        for [picture, _] in self.files.iter().step_by(step) {
+            Picture::open(picture)?.pixels.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+        }
+        Ok(Normalization::of_counts(&counts))
     }
 
     fn digest(&self) -> u64 {
@@ -171,10 +170,15 @@ impl Samples for MaskedPictures {
     ) -> Result<(), DataError> {
         let (picture, mask) = self.read(index)?;
         let Place { size, first, mirrored } = self.place(picture.size, chance);
+        if size[0] as u64 * size[1] as u64 > MOST_RESIZED {
+            let problem = format!("it would become {} x {} pixels: take a smaller --scale or --size", size[0], size[1]);
+            return Err(refused(&self.files[index][0], problem));
+        }
         let resized = resize(&picture, size);
-        let from = |axis: usize, at: usize| at * picture.size[axis] / size[axis];
+        // Where the middle of a pixel lies, as pixels were resized.
+        let from = |axis: usize, at: usize| (2 * at + 1) * picture.size[axis] / (2 * size[axis]);
         let [height, width] = self.view.size;
-        pixels.fill((255.0 * self.normalization.mean).round() as u8);
+        pixels.fill(BESIDE);
         labels.fill(IGNORED as u8);
         let inside =
             |axis: usize, at: usize| usize::try_from(at as i64 - first[axis]).ok().filter(|&place| place < size[axis]);
@@ -229,15 +233,13 @@ fn listed(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-/// Names and sizes, and how they are seen: what changes without it is a picture of the same size to the byte.
-fn digest_of(files: &[[PathBuf; 2]], view: View, classes: usize) -> Result<u64, DataError> {
+/// Names, and how they are seen; what is in the files is not compared, so that a damaged one may be mended.
+fn digest_of(files: &[[PathBuf; 2]], view: View, classes: usize) -> u64 {
     let mut told = format!("{view:?} {classes}");
     for file in files.iter().flatten() {
-        let bytes = fs::metadata(file).map_err(|source| of_folder(file, &source))?.len();
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        told += &format!(" {name} {bytes}");
+        told += &format!(" {}", file.file_name().unwrap_or_default().to_string_lossy());
     }
-    Ok(digest(told.bytes()))
+    digest(told.bytes())
 }
 
 fn of_folder(path: &Path, source: &io::Error) -> DataError {

@@ -30,8 +30,8 @@ pub fn demo(train: &dyn Samples, (epochs, batch): (Option<u64>, Option<usize>), 
         Target::Images => (BATCH, EPOCHS, RATE, DECAY),
         Target::Pixels => (SCENES, EPOCHS_OF_SCENES, RATE_OF_SCENES, DECAY_OF_SCENES),
     };
-    let batch = batch.unwrap_or(usual_batch).min(train.count().max(1));
-    let steps = epochs.unwrap_or(usual).saturating_mul((train.count() / batch) as u64);
+    let batch = batch.unwrap_or(usual_batch.min(train.count().max(1)));
+    let steps = epochs.unwrap_or(usual).saturating_mul((train.count() / batch.max(1)) as u64);
     Settings {
         elem: Elem::F32,
         recompute: Recompute::Nothing,

@@ -19,7 +19,7 @@ pub trait Samples: Send + Sync {
     /// Number of classes.
     fn classes(&self) -> usize;
 
-    /// Mean and standard deviation of their pixels.
+    /// Mean and standard deviation of their pixels, or of a sample of them.
     ///
     /// # Errors
     /// When an image cannot be read.
@@ -68,21 +68,38 @@ impl Split {
             Source::Embedded => Dataset::embedded()?,
             Source::Scenes => Dataset::scenes()?,
             Source::FashionMnist(dir) => Dataset::fashion_mnist(dir)?,
-            Source::Folder(dir) => return Self::folder(dir, view),
+            Source::Folder(dir) => {
+                let [train, test] = [part(dir, "train", view)?, part(dir, "test", view)?];
+                return Ok(Self { train, test, name: of_folder(dir) });
+            }
         };
         Ok(Self { train: Box::new(train), test: Box::new(test), name })
     }
 
-    #[cfg(feature = "images")]
-    fn folder(dir: &Path, view: View) -> Result<Self, DataError> {
-        let [train, test] = super::masked::MaskedPictures::open(dir, view)?;
-        Ok(Self { train: Box::new(train), test: Box::new(test), name: format!("pictures in {}", dir.display()) })
+    /// The images to test on alone, and what to call them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_test(source: &Source, view: View) -> Result<(Box<dyn Samples>, String), DataError> {
+        match source {
+            Source::Folder(dir) => Ok((part(dir, "test", view)?, of_folder(dir))),
+            _ => Self::open(source, view).map(|split| (split.test, split.name)),
+        }
     }
+}
 
-    #[cfg(not(feature = "images"))]
-    fn folder(dir: &Path, _: View) -> Result<Self, DataError> {
-        Err(DataError::Feature { what: format!("pictures in {}", dir.display()) })
-    }
+fn of_folder(dir: &Path) -> String {
+    format!("pictures in {}", dir.display())
+}
+
+#[cfg(feature = "images")]
+fn part(dir: &Path, name: &str, view: View) -> Result<Box<dyn Samples>, DataError> {
+    Ok(Box::new(super::masked::MaskedPictures::open(dir, name, view)?))
+}
+
+#[cfg(not(feature = "images"))]
+fn part(dir: &Path, _: &str, _: View) -> Result<Box<dyn Samples>, DataError> {
+    Err(DataError::Feature { what: of_folder(dir), feature: "images" })
 }
 
 /// What a network sees of a picture that lies in a folder.

@@ -296,6 +296,11 @@ impl Trainer {
                 }
             }
             match next {
+                Some(Err(error @ TrainError::Data(_))) => {
+                    // Nothing was submitted: the run stands where the last step left it.
+                    self.keep()?;
+                    return Err(self.in_step(at, error));
+                }
                 Some(launched) => running = Some(launched.map_err(|error| self.in_step(at, error))?),
                 None if self.about.step >= steps => return Ok(Ended::Done),
                 None if stopping => return self.keep().map(|()| Ended::Stopped),
@@ -342,9 +347,9 @@ impl Trainer {
         self.settings.checkpoint.as_ref().is_some_and(due)
     }
 
-    /// A fault of the machine or the disk, with the step and what is kept of the run.
+    /// A fault of the machine, the disk or the data, with the step and what is kept of the run.
     fn in_step(&self, at: u64, error: TrainError) -> TrainError {
-        if !matches!(error, TrainError::Gpu(_) | TrainError::Checkpoint(_)) {
+        if !matches!(error, TrainError::Gpu(_) | TrainError::Checkpoint(_) | TrainError::Data(_)) {
             return error;
         }
         let kept = match (&self.settings.checkpoint, self.saved) {

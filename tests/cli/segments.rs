@@ -8,7 +8,7 @@ use vistok::picture::Picture;
 use vistok::train::weights::{declared, export};
 
 use super::sight::resnet18;
-use super::{Outcome, document, drawn, has_adapter, refusal, text, vistok};
+use super::{Outcome, document, drawn, has_adapter, output, refusal, text, vistok};
 
 #[test]
 fn segments_are_as_large_as_their_picture_and_a_network_without_is_refused() -> Outcome {
@@ -100,9 +100,22 @@ fn a_folder_is_learned_continued_and_evaluated() -> Outcome {
     let other = folder.path().join("other");
     let line = refusal(&mut train(&other, "classify", ["1:1", "--json"]))?;
     assert!(line.contains("what has a label: each pixel"), "{line}");
-    // A picture that is damaged is named, whenever it is met.
-    std::fs::write(folder.path().join("train/images/004.png"), b"no picture")?;
-    let line = refusal(&mut train(&other, "segment", ["1:1", "--json"]))?;
-    assert!(line.contains("004.png is no picture"), "{line}");
+    // What is damaged is named when it is met, and mended the run ends as if nothing had been.
+    let mask = folder.path().join("train/masks/004.png");
+    let whole = std::fs::read(&mask)?;
+    std::fs::write(&mask, b"no mask")?;
+    let line = refusal(&mut train(&other, "segment", ["0.7:1.5", "--json"]))?;
+    assert!(line.contains("masks/004.png is no mask") && line.contains("holds the run after"), "{line}");
+    std::fs::write(&mask, whole)?;
+    let mended = document(train(&other, "segment", ["0.7:1.5", "--json"]).arg("--resume"))?;
+    assert_eq!(mended["test_mean_iou"].as_f64(), Some(iou), "{mended:#}");
+    // To be tried on, the test pictures are enough, and they are segmented as large as they are tried on.
+    std::fs::remove_dir_all(folder.path().join("train"))?;
+    let again = document(&mut vistok(&["eval", "--weights", text(&weights)?, "--data", &data, "--json"]))?;
+    assert_eq!(again["test_mean_iou"].as_f64(), Some(iou), "{again:#}");
+    let (picture, drawn) = (folder.path().join("test/images/001.png"), folder.path().join("drawn.png"));
+    let segment = ["segment", text(&picture)?, "--weights", text(&weights)?, "--out", text(&drawn)?];
+    assert!(output(&mut vistok(&segment))?.status.success());
+    assert_eq!(Picture::open(&drawn)?.size, Picture::open(&picture)?.size);
     Ok(())
 }

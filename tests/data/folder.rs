@@ -23,7 +23,7 @@ pub(crate) fn size(at: usize) -> [usize; 2] {
 
 /// Writes classes, and so many pictures with their masks to train on and to test on.
 pub(crate) fn draw(dir: &Path, counts: [usize; 2]) -> Result<(), Box<dyn Error>> {
-    fs::write(dir.join("classes.txt"), "ground\nred bar\n\ngreen bar\n")?;
+    fs::write(dir.join("classes.txt"), "ground\nred bar\ngreen bar\n\n")?;
     for (part, count) in ["train", "test"].iter().zip(counts) {
         let [images, masks] = ["images", "masks"].map(|kind| dir.join(part).join(kind));
         fs::create_dir_all(&images)?;

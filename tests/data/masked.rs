@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use vistok::train::batches::{Augmentation, Batches, SplitMix64};
+use vistok::train::data::DataError;
 use vistok::train::masked::MaskedPictures;
 use vistok::train::{Samples, View};
 
@@ -14,6 +15,11 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 const VIEW: View = View { size: [32, 48], scale: [0.5, 2.0] };
 const FLIP: Augmentation = Augmentation { flip: true, shift: 0 };
+
+/// Pictures to train on and to test on.
+fn both(dir: &Path, view: View) -> Result<[MaskedPictures; 2], DataError> {
+    Ok([MaskedPictures::open(dir, "train", view)?, MaskedPictures::open(dir, "test", view)?])
+}
 
 /// What is seen of a picture, and its labels.
 fn seen(
@@ -40,7 +46,7 @@ fn agreeing(pixels: &[u8], labels: &[u8]) -> (usize, f64) {
 fn tried_on_a_picture_is_seen_whole_in_the_middle() -> Outcome {
     let dir = tempfile::tempdir()?;
     draw(dir.path(), [4, 3])?;
-    let [train, test] = MaskedPictures::open(dir.path(), VIEW)?;
+    let [train, test] = both(dir.path(), VIEW)?;
     assert_eq!((train.count(), test.count(), test.classes(), test.image()), (4, 3, 3, [32, 48, 3]));
     for at in 0..3 {
         let (pixels, labels) = seen(&test, at, None)?;
@@ -52,9 +58,8 @@ fn tried_on_a_picture_is_seen_whole_in_the_middle() -> Outcome {
         assert!(right > 0.9, "picture {at}: {right}");
         let (top, left) = ((32 - rows) / 2, (48 - columns) / 2);
         assert_eq!(labels[top * 48 + left], 1, "picture {at}: the red bar begins there");
-        let mean = (255.0 * test.normalization()?.mean).round() as u8;
         let beside = pixels.chunks(3).zip(&labels).filter(|(_, label)| **label == 255);
-        assert!(beside.into_iter().all(|(pixel, _)| pixel == [mean; 3]), "picture {at}");
+        assert!(beside.into_iter().all(|(pixel, _)| pixel == [114; 3]), "picture {at}");
     }
     Ok(())
 }
@@ -63,7 +68,7 @@ fn tried_on_a_picture_is_seen_whole_in_the_middle() -> Outcome {
 fn labels_go_where_pixels_go() -> Outcome {
     let dir = tempfile::tempdir()?;
     draw(dir.path(), [6, 1])?;
-    let [train, _] = MaskedPictures::open(dir.path(), VIEW)?;
+    let [train, _] = both(dir.path(), VIEW)?;
     let (mut mirrored, mut partly, mut whole) = (0, 0, 0);
     for draw in 0..200u64 {
         let chance = || Some((SplitMix64::of(&[5, draw]), FLIP));
@@ -88,7 +93,7 @@ fn labels_go_where_pixels_go() -> Outcome {
 fn batches_are_the_same_on_any_number_of_cores() -> Outcome {
     let dir = tempfile::tempdir()?;
     draw(dir.path(), [7, 1])?;
-    let [train, _] = MaskedPictures::open(dir.path(), VIEW)?;
+    let [train, _] = both(dir.path(), VIEW)?;
     let made = || -> Result<(Vec<f32>, Vec<u32>), Box<dyn Error + Send + Sync>> {
         let batches = Batches::new(&train, train.normalization()?, 3, 9, FLIP)?;
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
@@ -106,7 +111,7 @@ fn batches_are_the_same_on_any_number_of_cores() -> Outcome {
 fn other_files_or_another_view_are_another_digest() -> Outcome {
     let dir = tempfile::tempdir()?;
     draw(dir.path(), [3, 1])?;
-    let digest = |view| Ok::<_, Box<dyn Error>>(MaskedPictures::open(dir.path(), view)?[0].digest());
+    let digest = |view| Ok::<_, Box<dyn Error>>(both(dir.path(), view)?[0].digest());
     let first = digest(VIEW)?;
     assert_eq!(digest(VIEW)?, first);
     assert_ne!(digest(View { scale: [0.5, 1.5], ..VIEW })?, first);
@@ -115,9 +120,28 @@ fn other_files_or_another_view_are_another_digest() -> Outcome {
     Ok(())
 }
 
+/// A fold of ten rows and columns: a label is that of the middle of what a pixel shows, also where pictures shrink.
+#[test]
+fn labels_are_those_of_the_middle() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    draw(dir.path(), [1, 1])?;
+    let [images, masks] = ["test/images", "test/masks"].map(|part| dir.path().join(part).join("000.png"));
+    // Black to column 59, and white from there on, in pictures of 320 x 480 seen at 32 x 48: columns 0 to 5 and 6 to 47.
+    let side = |column: u32| u8::from(column >= 59);
+    image::RgbImage::from_fn(480, 320, |x, _| image::Rgb([255 * side(x); 3])).save(images)?;
+    image::GrayImage::from_fn(480, 320, |x, _| image::Luma([side(x)])).save(masks)?;
+    let [_, test] = both(dir.path(), VIEW)?;
+    let (pixels, labels) = seen(&test, 0, None)?;
+    for (pixel, label) in pixels.chunks(3).zip(&labels) {
+        assert_eq!(u8::from(pixel[0] > 127), *label, "{pixel:?}");
+    }
+    assert_eq!(labels[..8], [0, 0, 0, 0, 0, 0, 1, 1]);
+    Ok(())
+}
+
 /// What is said when a folder is opened, or its first picture is read.
 fn said(dir: &Path, view: View) -> Result<String, Box<dyn Error>> {
-    match MaskedPictures::open(dir, view) {
+    match both(dir, view) {
         Err(error) => Ok(error.to_string()),
         Ok([train, _]) => match seen(&train, 1, None) {
             Err(error) => Ok(error.to_string()),
@@ -129,9 +153,10 @@ fn said(dir: &Path, view: View) -> Result<String, Box<dyn Error>> {
 #[test]
 fn what_is_wrong_with_a_folder_is_said_by_name() -> Outcome {
     type Harm = fn(&Path) -> std::io::Result<()>;
-    let harms: [(&str, Harm); 9] = [
+    let harms: [(&str, Harm); 10] = [
         ("classes.txt", |dir| fs::remove_file(dir.join("classes.txt"))),
         ("names 0 classes", |dir| fs::write(dir.join("classes.txt"), "\n \n")),
+        ("line 2 is blank: which class has number 1?", |dir| fs::write(dir.join("classes.txt"), "ground\n\nred bar\n")),
         ("001.png: it has no mask", |dir| fs::remove_file(dir.join("train/masks/001.png"))),
         ("002.png: it has no picture", |dir| fs::remove_file(dir.join("train/images/002.png"))),
         ("notes.txt: here are files ending in png, jpg, jpeg", |dir| fs::write(dir.join("train/images/notes.txt"), "")),
@@ -157,9 +182,10 @@ fn what_is_wrong_with_a_folder_is_said_by_name() -> Outcome {
     let dir = tempfile::tempdir()?;
     draw(dir.path(), [3, 1])?;
     fs::write(dir.path().join("train/images/.hidden"), "")?;
-    assert!(MaskedPictures::open(dir.path(), VIEW).is_ok(), "hidden files do not count");
+    assert!(both(dir.path(), VIEW).is_ok(), "hidden files do not count");
     for view in [
         View { size: [0, 3], ..VIEW },
+        View { size: [usize::MAX, 3], ..VIEW },
         View { scale: [2.0, 1.0], ..VIEW },
         View { scale: [0.01, 1.0], ..VIEW },
         View { scale: [f64::NAN, 1.0], ..VIEW },

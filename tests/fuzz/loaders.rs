@@ -11,7 +11,7 @@ use vistok::infer::Transform;
 use vistok::kernel::Capabilities;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::{Network, Parameters, ResNet, by_name};
-use vistok::picture::Picture;
+use vistok::picture::{Mask, Picture};
 use vistok::plan::{Layout, Options, Plan};
 use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::{Source, gunzip};
@@ -89,9 +89,12 @@ fn tiny() -> ResNet {
     ResNet { name: "tiny".to_owned(), trunk: Trunk { stem, block: Block::Basic, stages }, classes: 2 }
 }
 
-/// A picture, and what a network would be shown of it.
+/// A picture, and what a network would be shown of it; or a mask.
 pub(crate) fn picture(bytes: &[u8]) {
     let _ = shown(bytes);
+    if let Ok(mask) = Mask::decode("fuzzed", bytes) {
+        assert!(mask.classes.len() == mask.size[0] * mask.size[1]);
+    }
 }
 
 /// What a network would be shown of a file.
