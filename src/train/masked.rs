@@ -64,7 +64,8 @@ impl MaskedPictures {
         let [least, most] = view.scale;
         let [height, width] = view.size;
         let pixels = (height as u64).saturating_mul(width as u64);
-        if !(1..=MOST_RESIZED).contains(&pixels) || !(SCALES[0] <= least && least <= most && most <= SCALES[1]) {
+        let scales = SCALES[0] <= least && least <= most && most <= SCALES[1];
+        if !scales || !(1..=MOST_RESIZED).contains(&pixels) {
             let found = format!("{height} x {width} pixels at {least} to {most} times");
             let expected = format!("1 to 2^27 pixels, at {} to {} times, the smaller first", SCALES[0], SCALES[1]);
             return Err(DataError::Shape { what: "what is seen of a picture".into(), found, expected });
