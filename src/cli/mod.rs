@@ -13,6 +13,7 @@ mod interrupt;
 mod learning;
 mod machine;
 mod model;
+mod options;
 #[cfg(feature = "plot")]
 mod picture;
 mod plan;

@@ -7,6 +7,7 @@ use vistok::graph::Tensor;
 use vistok::models::fpn::Pyramid;
 use vistok::models::{Figures, Network, Preset, Published, Target, published};
 
+use super::options::OptionsArgument;
 use super::table::{Align, Table};
 use super::{Error, presets, speak};
 
@@ -19,10 +20,8 @@ pub(super) struct Arguments {
     /// Which answer to what the paper leaves open, for VT-ResNets: counted, iccv or early [default: the name's, counted].
     #[arg(long, value_name = "PRESET")]
     preset: Option<Preset>,
-    /// An option with another value, by its path in what `--json` prints as `network`: `vt.tokens=32`,
-    /// `vt.tokenizer.later="anew"`. May be given several times.
-    #[arg(long = "with", value_name = "PATH=VALUE", value_parser = change)]
-    changes: Vec<Change>,
+    #[command(flatten)]
+    options: OptionsArgument,
     /// Height and width of the images [default: 28x28 for the demo's model, 800x1216 for FPNs, 224x224 for the others].
     #[arg(long, value_name = "HxW", value_parser = presets::size)]
     size: Option<[usize; 2]>,
@@ -36,20 +35,6 @@ pub(super) struct Arguments {
     /// `backbone`, `pyramid` and `head`), `layers` and more.
     #[arg(long)]
     json: bool,
-}
-
-/// An option's path and its value.
-#[derive(Clone, Debug, PartialEq)]
-struct Change {
-    path: String,
-    value: Value,
-}
-
-/// `PATH=VALUE`; what is no JSON is a word.
-fn change(text: &str) -> Result<Change, String> {
-    let (path, value) = text.split_once('=').ok_or("an option and its value, such as vt.tokens=32")?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    Ok(Change { path: path.to_owned(), value })
 }
 
 /// Counts.
@@ -92,19 +77,7 @@ fn network(arguments: &Arguments, classes: usize) -> Result<Network, Error> {
         }
         _ => error.into(),
     })?;
-    if arguments.changes.is_empty() {
-        return Ok(network);
-    }
-    let mut options = serde_json::to_value(&network).map_err(|error| Error::Refused(error.to_string()))?;
-    for Change { path, value } in &arguments.changes {
-        let pointer = format!("/{}", path.replace('.', "/"));
-        let Some(option) = options.pointer_mut(&pointer) else {
-            let all = "`vistok model NAME --json` prints all of them as `network`";
-            return Err(Error::Refused(format!("{name} has no option `{path}`; {all}")));
-        };
-        *option = value.clone();
-    }
-    Ok(options.to_string().parse()?)
+    arguments.options.applied(network)
 }
 
 /// The part that visual tokens replace.

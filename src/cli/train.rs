@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use vistok::models::{Model, Target};
+use vistok::models::{Model, Network, Target};
 use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::Source;
 use vistok::train::{Resumed, Schedule, Split, Trainer, View, recipe};
@@ -12,6 +12,7 @@ use vistok::train::{Resumed, Schedule, Split, Trainer, View, recipe};
 use super::folder::Folder;
 use super::learning::{self, RecomputeArgument, kept, scaling, train};
 use super::machine::{Machine, MachineArgument};
+use super::options::OptionsArgument;
 use super::{Error, interrupt, presets, score, speak};
 
 /// The weight file in the folder of a run.
@@ -53,6 +54,8 @@ pub(super) struct Arguments {
     /// The model [default: vt-resnet-demo; vt-fpn-small for scenes, folders and --task segment].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    #[command(flatten)]
+    options: OptionsArgument,
     /// Where initial weights, the order of images and their augmentation come from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -118,7 +121,7 @@ impl Arguments {
 
     /// The model, which does what it is to learn.
     fn network(&self, source: &Source, classes: usize) -> Result<Box<dyn Model>, Error> {
-        let model = presets::model(self.model(source), classes)?;
+        let model = self.options.applied(Network::named(self.model(source), classes)?)?.into_model();
         let does = if model.target() == Target::Pixels { Task::Segment } else { Task::Classify };
         match self.task {
             Some(task) if task != does => {

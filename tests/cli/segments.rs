@@ -95,6 +95,10 @@ fn a_folder_is_learned_continued_and_evaluated() -> Outcome {
     // Done already, and of no other pictures.
     let resumed = document(train(&out, "segment", ["0.7:1.5", "--json"]).arg("--resume"))?;
     assert_eq!(resumed["test_mean_iou"].as_f64(), Some(iou), "{resumed:#}");
+    let line = refusal(train(&out, "segment", ["0.7:1.5", "--resume"]).args(["--with", "channels=8"]))?;
+    assert!(line.contains("options is") && line.contains("\"channels\":8"), "{line}");
+    let line = refusal(train(&out, "segment", ["0.7:1.5", "--resume"]).args(["--with", "tokens=8"]))?;
+    assert!(line.contains("vt-fpn-small has no option `tokens`"), "{line}");
     let line = refusal(&mut train(&out, "segment", ["0.7:2", "--resume"]))?;
     assert!(line.contains("images"), "{line}");
     let other = folder.path().join("other");
