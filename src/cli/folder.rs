@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vistok::train::files::{self, is_leftover, replace};
+use vistok::train::files::{self, is_leftover};
 
 use super::Error;
 
@@ -40,10 +40,11 @@ impl Folder {
         self.path.join(name)
     }
 
+    #[cfg(feature = "plot")]
     /// Writes a file: under another name first, which becomes `name` only when all of it is on the disk.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
         let path = self.file(name);
-        match replace(&path, bytes) {
+        match files::replace(&path, bytes) {
             Ok(()) => Ok(path),
             Err(source) => {
                 let remedy = "is the disk full, or the folder gone?";
