@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use vistok::models::{Model, VtResNet};
 use vistok::train::baseline::linear_baseline;
 use vistok::train::data::Dataset;
-use vistok::train::{Settings, Trainer, recipe};
+use vistok::train::recipe::{self, Otherwise};
+use vistok::train::{Settings, Trainer};
 
 use super::folder::Folder;
 use super::learning::{self, Course, RecomputeArgument, scaling, time_table, times, train};
@@ -53,6 +54,11 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
+    /// What of the recipe is to be otherwise.
+    pub(super) fn otherwise(&self) -> Otherwise {
+        Otherwise { epochs: self.epochs, ..Otherwise::default() }
+    }
+
     /// How many images are trained on, if not all.
     pub(super) fn images(&self) -> Option<usize> {
         self.images.map(|images| images as usize)
@@ -67,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
     let dataset = Dataset::embedded()?.with_first(arguments.images());
     let model = VtResNet::demo(dataset.train.classes);
-    let mut settings = recipe::demo(&dataset.train, (arguments.epochs, None), arguments.seed);
+    let mut settings = recipe::demo(&dataset.train, arguments.otherwise(), arguments.seed);
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
     let stop = interrupt::stop_flag();

@@ -47,13 +47,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let source = arguments.data.as_deref().map_or(Ok(usual), str::parse)?;
     let [height, width, _] = file.image();
     let view = View { size: [height, width], scale: [1.0; 2] };
-    let (test, data) = Split::open_test(&source, view)?;
     // What no run has noted is as it would be for one that learned these images.
-    let (batch, image, normalization, step) = match file.about() {
-        Some(about) => (about.batch, about.image, about.normalization, Some(about.step)),
-        None => (BATCH, test.image(), Split::open(&source, view)?.train.normalization()?, None),
+    let (test, data, batch, [height, width, channels], normalization, step) = match file.about() {
+        Some(about) => {
+            let (test, data) = Split::open_test(&source, view)?;
+            (test, data, about.batch, about.image, about.normalization, Some(about.step))
+        }
+        None => {
+            let Split { train, test, name } = Split::open(&source, view)?;
+            let image = test.image();
+            (test, name, BATCH, image, train.normalization()?, None)
+        }
     };
-    let [height, width, channels] = image;
     let mut parameters = Parameters::new();
     let graph = scored_evaluation(model, &mut parameters, [batch, height, width, channels])?;
     file.check(model.name(), &parameters)?;

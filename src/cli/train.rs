@@ -7,7 +7,8 @@ use serde_json::json;
 use vistok::models::{Model, Network, Target};
 use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::Source;
-use vistok::train::{Resumed, Schedule, Split, Trainer, View, recipe};
+use vistok::train::recipe::{self, Otherwise};
+use vistok::train::{Resumed, Split, Trainer, View};
 
 use super::folder::Folder;
 use super::learning::{self, RecomputeArgument, kept, scaling, train};
@@ -141,10 +142,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let Split { train: images, test, name: data } = arguments.split(&source)?;
     let model = arguments.network(&source, images.classes())?;
     let batch = arguments.batch.map(|batch| batch as usize);
-    let mut settings = recipe::demo(&*images, (arguments.epochs, batch), arguments.seed);
-    if let (Some(rate), Schedule::Cosine { peak, .. }) = (arguments.rate, &mut settings.schedule) {
-        *peak = rate;
-    }
+    let otherwise = Otherwise { epochs: arguments.epochs, batch, peak: arguments.rate };
+    let mut settings = recipe::demo(&*images, otherwise, arguments.seed);
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
     let pass = (images.count() / settings.batch.max(1)) as u64;

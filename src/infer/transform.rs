@@ -128,6 +128,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_whole_picture_lies_within_the_crop() {
+        let transform = Transform::imagenet([40, 60], 3);
+        for (size, within) in
+            [([100, 150], [40, 60]), ([100, 300], [20, 60]), ([300, 100], [40, 13]), ([20, 30], [40, 60])]
+        {
+            let picture = Picture { size, channels: 3, pixels: vec![9; size[0] * size[1] * 3] };
+            let view = transform.clone().fitting(size).whole_view(&picture).expect("it is small");
+            let near = view.size.iter().zip(within).all(|(&found, wanted)| found.abs_diff(wanted) <= 1);
+            assert!(near, "{size:?} is seen at {:?}", view.size);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_seen_is_refused() {
         let transform = Transform::imagenet([8, 8], 3);
         let picture = |size: [usize; 2]| Picture { size, channels: 3, pixels: vec![9; size[0] * size[1] * 3] };
@@ -137,6 +150,8 @@ mod tests {
             (transform.clone(), Picture { pixels: vec![], ..picture([2, 2]) }, "not as many"),
             (transform.clone(), picture([1, 100]), "too long"),
             (Transform { resize: 7, ..transform.clone() }, picture([9, 9]), "--resize"),
+            (Transform { resize: 1 << 20, ..transform.clone() }, picture([9, 9]), "2^27 pixels"),
+            (Transform { resize: usize::MAX, ..transform.clone() }, picture([9, 200]), "2^27 pixels"),
             (Transform { channels: 4, ..transform.clone() }, picture([9, 9]), "neither one channel nor three"),
             (Transform { crop: [0, 4], ..transform }, picture([9, 9]), "must have pixels"),
         ] {

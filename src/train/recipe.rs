@@ -22,16 +22,29 @@ const EPOCHS_OF_SCENES: u64 = 6;
 const RATE_OF_SCENES: f64 = 0.2;
 const DECAY_OF_SCENES: f64 = 5e-4;
 
+/// What of the recipe is to be otherwise; the default leaves it alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Otherwise {
+    /// Passes over the images.
+    pub epochs: Option<u64>,
+    /// Images in a batch.
+    pub batch: Option<usize>,
+    /// The learning rate at its highest.
+    pub peak: Option<f64>,
+}
+
 /// SGD with momentum 0.9, a cosine from 0.05 after 50 steps of warm-up, images mirrored at random; moving them as well
-/// costs accuracy in so few epochs. `None`: 5 epochs in batches of 50. Of scenes 6 in batches of 10, from 0.2.
+/// costs accuracy in so few epochs. 5 epochs in batches of 50; of scenes 6 in batches of 10, from 0.2.
 #[must_use]
-pub fn demo(train: &dyn Samples, (epochs, batch): (Option<u64>, Option<usize>), seed: u64) -> Settings {
-    let (usual_batch, usual, peak, weight_decay) = match train.target() {
+pub fn demo(train: &dyn Samples, otherwise: Otherwise, seed: u64) -> Settings {
+    let (batch, epochs, peak, weight_decay) = match train.target() {
         Target::Images => (BATCH, EPOCHS, RATE, DECAY),
         Target::Pixels => (SCENES, EPOCHS_OF_SCENES, RATE_OF_SCENES, DECAY_OF_SCENES),
     };
-    let batch = batch.unwrap_or(usual_batch.min(train.count().max(1)));
-    let steps = epochs.unwrap_or(usual).saturating_mul((train.count() / batch.max(1)) as u64);
+    // Asked for, more than there are is refused when batches are made.
+    let batch = otherwise.batch.unwrap_or(batch.min(train.count().max(1)));
+    let steps = otherwise.epochs.unwrap_or(epochs).saturating_mul((train.count() / batch.max(1)) as u64);
+    let peak = otherwise.peak.unwrap_or(peak);
     Settings {
         elem: Elem::F32,
         recompute: Recompute::Nothing,

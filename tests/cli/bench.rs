@@ -77,6 +77,14 @@ fn a_profile_is_a_table_and_a_trace() -> Outcome {
     assert_eq!(events.iter().filter(|event| event["pid"] == 2 && event["ph"] == "X").count(), calls);
     assert!(calls > 0 && events.iter().any(|event| event["name"] == "record and submit"));
     assert!(found["kernels"].as_array().is_some_and(|kernels| !kernels.is_empty()));
+    // Every call is of one part, gradients of the part whose values they are of.
+    let train = document(profile(&trace)?.arg("--train"))?;
+    let parts = train["parts"].as_array().ok_or("no parts")?;
+    let names: Vec<&str> = parts.iter().filter_map(|part| part["part"].as_str()).collect();
+    assert!(["stem", "stage2", "stage3", "head", "(outside)"].iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(names.iter().all(|name| !name.contains('\'')), "{names:?}");
+    let all: u64 = parts.iter().filter_map(|part| part["calls"].as_u64()).sum();
+    assert_eq!(Some(all as usize), train["steps"].as_array().map(Vec::len));
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use vistok::train::batches::{Augmentation, Batches, SplitMix64};
-use vistok::train::data::DataError;
+use vistok::train::batches::{Augmentation, Batches, Normalization, SplitMix64};
+use vistok::train::data::{DataError, Target};
 use vistok::train::masked::MaskedPictures;
 use vistok::train::{Samples, View};
 
@@ -139,6 +139,72 @@ fn labels_are_those_of_the_middle() -> Outcome {
     Ok(())
 }
 
+/// Images of another crate, which say what they like.
+struct Foreign {
+    image: [usize; 3],
+    label: u8,
+}
+
+impl Samples for Foreign {
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn image(&self) -> [usize; 3] {
+        self.image
+    }
+
+    fn target(&self) -> Target {
+        Target::Images
+    }
+
+    fn classes(&self) -> usize {
+        3
+    }
+
+    fn normalization(&self) -> Result<Normalization, DataError> {
+        Ok(Normalization { mean: 0.5, std: 0.25 })
+    }
+
+    fn digest(&self) -> u64 {
+        1
+    }
+
+    fn check(&self) -> Result<(), DataError> {
+        Ok(())
+    }
+
+    fn sample(
+        &self,
+        _: usize,
+        _: Option<(SplitMix64, Augmentation)>,
+        _: &mut [u8],
+        labels: &mut [u8],
+    ) -> Result<(), DataError> {
+        labels.fill(self.label);
+        Ok(())
+    }
+}
+
+#[test]
+fn images_of_others_are_not_trusted() -> Outcome {
+    let batch = |foreign: Foreign| {
+        let batches = Batches::new(&foreign, foreign.normalization()?, 2, 0, Augmentation::default())?;
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        batches.batch(&[0, 1], &mut pixels, &mut labels).map(|()| labels)
+    };
+    assert_eq!(batch(Foreign { image: [2, 2, 1], label: 2 })?, [2, 2]);
+    for (foreign, words) in [
+        (Foreign { image: [2, 0, 1], label: 2 }, "2 x 0 x 1"),
+        (Foreign { image: [usize::MAX, 2, 1], label: 2 }, "a number of numbers"),
+        (Foreign { image: [2, 2, 1], label: 3 }, "label 0 is 3, expected 0 to 2"),
+    ] {
+        let said = batch(foreign).expect_err("it was believed").to_string();
+        assert!(said.contains(words), "`{said}` does not say `{words}`");
+    }
+    Ok(())
+}
+
 /// What is said when a folder is opened, or its first picture is read.
 fn said(dir: &Path, view: View) -> Result<String, Box<dyn Error>> {
     match both(dir, view) {
@@ -183,6 +249,13 @@ fn what_is_wrong_with_a_folder_is_said_by_name() -> Outcome {
     draw(dir.path(), [3, 1])?;
     fs::write(dir.path().join("train/images/.hidden"), "")?;
     assert!(both(dir.path(), VIEW).is_ok(), "hidden files do not count");
+    // Seen at ten times a view of 2^24 pixels, a picture would be too large.
+    let vast = View { size: [4096, 4096], scale: [10.0; 2] };
+    let [train, _] = both(dir.path(), vast)?;
+    let (mut pixels, mut labels) = (vec![0; 3 << 24], vec![0; 1 << 24]);
+    let chance = Some((SplitMix64::of(&[1]), FLIP));
+    let refused = train.sample(0, chance, &mut pixels, &mut labels).expect_err("of 40,960 rows").to_string();
+    assert!(refused.contains("000.png: it would become 40960 x") && refused.contains("--scale"), "{refused}");
     for view in [
         View { size: [0, 3], ..VIEW },
         View { size: [usize::MAX, 3], ..VIEW },

@@ -186,6 +186,20 @@ mod tests {
         (tiles.tile, tiles.slices)
     }
 
+    /// As many columns as there are, where a processor would take all that a tile has; a GPU never those that were not measured there.
+    #[test]
+    fn processors_take_tiles_that_are_filled() {
+        let processor = Capabilities { software: true, ..Capabilities::portable() };
+        let sums = |columns| {
+            let extent = [5_760, columns];
+            Sums { rows: Rows::Patches, extent, depth: 144, groups: 1, may_slice: true, beside: false }
+        };
+        let tile = |machine: &Capabilities, columns| Tiles::choose(machine, Elem::F32, &sums(columns)).tile;
+        assert_eq!([8, 16, 32, 48, 64].map(|columns| tile(&processor, columns)[1]), [16, 16, 32, 16, 32]);
+        assert_eq!(Tiles::choose(&processor, Elem::F32, &sums(16)).slices, 1);
+        assert!([8, 16, 48].iter().all(|&columns| tile(&Capabilities::portable(), columns)[1] > 16));
+    }
+
     /// What an H100 was measured to do best (benches/rejected.md), or within 3 % of it.
     #[test]
     fn the_model_chooses_what_was_measured() {
