@@ -24,11 +24,11 @@ use vistok::train::step::{StepOptions, training_step_with};
 fn tiny(vt: Vt) -> VtResNet {
     // Where nothing maps between C and C_T, the map must come with C_T channels.
     let channels = if vt.tokenizer.token == Pointwise::Identity { vt.channels } else { 8 };
-    let trunk = Trunk {
-        stem: Stem::Small { kernel: 3, channels: 4, stride: 1, pool: false },
-        block: Block::Basic,
-        stages: vec![Stage { channels, blocks: 1, stride: 2 }],
-    };
+    let trunk = Trunk::new(
+        Stem::Small { kernel: 3, channels: 4, stride: 1, pool: false },
+        Block::Basic,
+        vec![Stage { channels, blocks: 1, stride: 2 }],
+    );
     VtResNet::of("tiny", trunk, vt, 3, 5)
 }
 

@@ -2,17 +2,13 @@
 // One lane an output, or four channels; padding is never looked at. Loads stand behind no branch, so that they start together.
 // needs width_1 | width_4
 // needs windows
+// needs is_nan
 
 struct Params { count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elems>;
 @group(0) @binding(2) var<storage, read_write> y: array<elems>;
 @group(0) @binding(3) var<storage, read_write> index: array<words>;
-
-// By the bits: compilers may assume that no number is NaN.
-fn is_nan(value: floats) -> flags {
-    return (bitcast<words>(value) & words(0x7fffffffu)) > words(0x7f800000u);
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::layers::{conv, head, norm, relu, reshape};
+use super::related::Variant;
 use super::{Builder, Mode, Model, Network, Parameters};
 use crate::graph::{Graph, GraphError, Value};
-use crate::ops::{Add, MaxPool};
+use crate::ops::MaxPool;
 
 /// The depths of ImageNet's networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +106,18 @@ pub struct Trunk {
     pub block: Block,
     /// The stages.
     pub stages: Vec<Stage>,
+    /// What their blocks have besides.
+    #[serde(default, skip_serializing_if = "Variant::is_plain")]
+    pub variant: Variant,
 }
 
 impl Trunk {
+    /// A plain one.
+    #[must_use]
+    pub const fn new(stem: Stem, block: Block, stages: Vec<Stage>) -> Self {
+        Self { stem, block, stages, variant: Variant::Plain }
+    }
+
     /// The trunk of an ImageNet network with this many blocks in stages 2, 3, …
     #[must_use]
     pub fn imagenet(block: Block, blocks: &[usize]) -> Self {
@@ -117,7 +127,8 @@ impl Trunk {
             blocks,
             stride: if at == 0 { 1 } else { 2 },
         };
-        Self { stem: Stem::Large, block, stages: blocks.iter().enumerate().map(stage).collect() }
+        let stages = blocks.iter().enumerate().map(stage).collect();
+        Self::new(Stem::Large, block, stages)
     }
 
     /// Channels of the map that it makes.
@@ -149,11 +160,36 @@ impl Trunk {
         for (at, stage) in (2..).zip(&self.stages) {
             for block in 1..=stage.blocks {
                 let stride = if block == 1 { stage.stride } else { 1 };
-                x = b.scoped(scope(at, block), |b| residual(b, x, self.block, [stage.channels, stride]))?;
+                x = b.scoped(scope(at, block), |b| self.residual(b, x, [stage.channels, stride]))?;
             }
             maps.push(x);
         }
         Ok(maps)
+    }
+
+    /// y = relu(F(x) + shortcut(x)); the shortcut is x itself where the shape stays, else a 1x1 convolution.
+    fn residual(&self, b: &mut Builder<'_>, x: Value, [channels, stride]: [usize; 2]) -> Result<Value, GraphError> {
+        let layers: &[[usize; 3]] = match self.block {
+            Block::Basic => &[[3, channels, stride], [3, channels, 1]],
+            Block::Bottleneck => &[[1, channels / 4, 1], [3, channels / 4, stride], [1, channels, 1]],
+            Block::BottleneckStrideFirst => &[[1, channels / 4, stride], [3, channels / 4, 1], [1, channels, 1]],
+        };
+        let mut y = x;
+        for (at, &layer) in (1..).zip(layers) {
+            y = conv(b, &format!("conv{at}"), y, layer)?;
+            y = norm(b, &format!("norm{at}"), y)?;
+            if at < layers.len() {
+                y = relu(b, y)?;
+            }
+        }
+        let shortcut = match stride == 1 && b.shape(x).last() == Some(&channels) {
+            true => x,
+            false => b.scoped("shortcut", |b| {
+                let x = conv(b, "conv", x, [1, channels, stride])?;
+                norm(b, "norm", x)
+            })?,
+        };
+        self.variant.end(b, y, shortcut)
     }
 
     /// The scopes of stem and residual blocks.
@@ -182,32 +218,6 @@ fn stem(b: &mut Builder<'_>, images: Value, stem: Stem) -> Result<Value, GraphEr
     }
 }
 
-/// y = relu(F(x) + shortcut(x)); the shortcut is x itself where the shape stays, else a 1x1 convolution.
-fn residual(b: &mut Builder<'_>, x: Value, block: Block, [channels, stride]: [usize; 2]) -> Result<Value, GraphError> {
-    let layers: &[[usize; 3]] = match block {
-        Block::Basic => &[[3, channels, stride], [3, channels, 1]],
-        Block::Bottleneck => &[[1, channels / 4, 1], [3, channels / 4, stride], [1, channels, 1]],
-        Block::BottleneckStrideFirst => &[[1, channels / 4, stride], [3, channels / 4, 1], [1, channels, 1]],
-    };
-    let mut y = x;
-    for (at, &layer) in (1..).zip(layers) {
-        y = conv(b, &format!("conv{at}"), y, layer)?;
-        y = norm(b, &format!("norm{at}"), y)?;
-        if at < layers.len() {
-            y = relu(b, y)?;
-        }
-    }
-    let shortcut = match stride == 1 && b.shape(x).last() == Some(&channels) {
-        true => x,
-        false => b.scoped("shortcut", |b| {
-            let x = conv(b, "conv", x, [1, channels, stride])?;
-            norm(b, "norm", x)
-        })?,
-    };
-    let sum = b.graph.apply_one(Add, &[y, shortcut])?;
-    relu(b, sum)
-}
-
 /// A residual network with mean over pixels and a linear head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -221,10 +231,22 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    /// ResNet-18, 34, 50 and 101, and one for images as small as the demo's.
+    /// ResNet-18, 34, 50 and 101, and one for images as small as the demo's; and each of them in every variant that it has.
     #[must_use]
     pub fn presets(classes: usize) -> Vec<Self> {
-        Depth::ALL.into_iter().map(|depth| Self::imagenet(depth, classes)).chain([Self::small(classes)]).collect()
+        let plain = || Depth::ALL.map(|depth| Self::imagenet(depth, classes)).into_iter().chain([Self::small(classes)]);
+        let variants = Variant::presets();
+        let varied =
+            variants.into_iter().flat_map(|variant| plain().map(move |network| network.varied(variant.clone())));
+        plain().chain(varied).collect()
+    }
+
+    /// The same network with this in its blocks.
+    #[must_use]
+    pub fn varied(mut self, variant: Variant) -> Self {
+        self.name = variant.named(&self.name);
+        self.trunk.variant = variant;
+        self
     }
 
     /// ImageNet's, `resnet18` and so on: multiply-adds and parameters are torchvision's, and the paper's.
@@ -237,11 +259,11 @@ impl ResNet {
     /// `resnet-small`, for images as small as the demo's.
     #[must_use]
     pub fn small(classes: usize) -> Self {
-        let trunk = Trunk {
-            stem: Stem::Small { kernel: 3, channels: 16, stride: 2, pool: false },
-            block: Block::Basic,
-            stages: vec![Stage { channels: 16, blocks: 1, stride: 1 }, Stage { channels: 32, blocks: 1, stride: 2 }],
-        };
+        let trunk = Trunk::new(
+            Stem::Small { kernel: 3, channels: 16, stride: 2, pool: false },
+            Block::Basic,
+            vec![Stage { channels: 16, blocks: 1, stride: 1 }, Stage { channels: 32, blocks: 1, stride: 2 }],
+        );
         Self { name: "resnet-small".to_owned(), trunk, classes }
     }
 }

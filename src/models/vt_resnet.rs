@@ -166,11 +166,11 @@ impl VtResNet {
     /// image, few and wide layers, so that it trains in minutes on a processor.
     #[must_use]
     pub fn demo(classes: usize) -> Self {
-        let trunk = Trunk {
-            stem: Stem::Small { kernel: 5, channels: 32, stride: 2, pool: true },
-            block: Block::Basic,
-            stages: vec![Stage { channels: 32, blocks: 1, stride: 1 }],
-        };
+        let trunk = Trunk::new(
+            Stem::Small { kernel: 5, channels: 32, stride: 2, pool: true },
+            Block::Basic,
+            vec![Stage { channels: 32, blocks: 1, stride: 1 }],
+        );
         Self::of("vt-resnet-demo", trunk, Vt::counted(8, 64, 32, 32).with_heads(2), 2, classes)
     }
 

@@ -118,6 +118,13 @@ impl Cut {
         let strips = Strips::merging(machine, blocks, self.channels);
         (strips.build(Variant::of(Elem::F32).piece(Width::One.piece())), Grid::volume(strips.across, 1, 1))
     }
+
+    /// The build and the grid of a kernel that merges what the blocks of every image left, as wide as x is read.
+    pub(super) fn merging_images(&self, machine: &Capabilities, elem: Elem) -> (Variant, Grid) {
+        let strips = Strips::merging(machine, self.strips.blocks, self.channels / self.width.elements());
+        let variant = strips.build(Variant::of(elem).piece(self.width.piece()));
+        (variant, Grid::volume(strips.across, 1, self.images))
+    }
 }
 
 /// What makes y, and y.

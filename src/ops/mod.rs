@@ -139,12 +139,14 @@ mod cross_entropy;
 mod cross_entropy_mean;
 mod cross_entropy_with_gradient;
 mod fill;
+mod gate;
 mod group_norm;
 mod l2_normalize;
 mod layer_norm;
 mod loss_scale;
 mod map;
 mod matmul;
+mod max_mean;
 mod max_pool;
 mod mean_iou;
 mod mean_rows;
@@ -178,12 +180,14 @@ pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use cross_entropy_with_gradient::CrossEntropyWithGradient;
 pub use fill::Fill;
+pub use gate::{Gate, GateBackward};
 pub use group_norm::{GroupNorm, GroupNormBackward};
 pub use l2_normalize::{L2Normalize, L2NormalizeBackward};
 pub use layer_norm::{LayerNorm, LayerNormBackward};
 pub use loss_scale::LossScale;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
+pub use max_mean::{MaxMean, MaxMeanBackward, Over};
 pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_iou::MeanIou;
 pub use mean_rows::{MeanRows, MeanRowsBackward};
@@ -226,12 +230,14 @@ const ENTRIES: &[Entry] = &[
     cross_entropy::ENTRY,
     cross_entropy_with_gradient::ENTRY,
     fill::ENTRY,
+    gate::ENTRY,
     group_norm::ENTRY,
     l2_normalize::ENTRY,
     layer_norm::ENTRY,
     loss_scale::ENTRY,
     map::ENTRY,
     matmul::ENTRY,
+    max_mean::ENTRY,
     max_pool::ENTRY,
     mean_iou::ENTRY,
     mean_rows::ENTRY,

@@ -84,11 +84,11 @@ fn open() -> Result<Device, vistok::gpu::Error> {
 
 /// The least VT-ResNet, for images of 8x8.
 fn tiny() -> VtResNet {
-    let trunk = Trunk {
-        stem: Stem::Small { kernel: 3, channels: 8, stride: 1, pool: true },
-        block: Block::Basic,
-        stages: vec![Stage { channels: 8, blocks: 1, stride: 1 }],
-    };
+    let trunk = Trunk::new(
+        Stem::Small { kernel: 3, channels: 8, stride: 1, pool: true },
+        Block::Basic,
+        vec![Stage { channels: 8, blocks: 1, stride: 1 }],
+    );
     VtResNet::of("tiny", trunk, Vt::counted(4, 16, 16, 8).with_heads(2), 1, 4)
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn weighed(bytes: &[u8]) -> Option<usize> {
 fn tiny() -> ResNet {
     let stages = vec![Stage { channels: 2, blocks: 1, stride: 1 }, Stage { channels: 4, blocks: 1, stride: 2 }];
     let stem = Stem::Small { kernel: 1, channels: 2, stride: 1, pool: false };
-    ResNet { name: "tiny".to_owned(), trunk: Trunk { stem, block: Block::Basic, stages }, classes: 2 }
+    ResNet { name: "tiny".to_owned(), trunk: Trunk::new(stem, Block::Basic, stages), classes: 2 }
 }
 
 /// A picture, and what a network would be shown of it; or a mask.

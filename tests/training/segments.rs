@@ -32,11 +32,11 @@ fn networks() -> [Fpn; 2] {
     let stage = |channels, stride| Stage { channels, blocks: 1, stride };
     let fpn = Fpn {
         name: "tiny-fpn".to_owned(),
-        trunk: Trunk {
-            stem: Stem::Small { kernel: 3, channels: 8, stride: 2, pool: false },
-            block: Block::Basic,
-            stages: vec![stage(12, 1), stage(16, 2)],
-        },
+        trunk: Trunk::new(
+            Stem::Small { kernel: 3, channels: 8, stride: 2, pool: false },
+            Block::Basic,
+            vec![stage(12, 1), stage(16, 2)],
+        ),
         pyramid: Pyramid::Convolutions,
         channels: 16,
         head: Head { channels: 16, groups: 4 },

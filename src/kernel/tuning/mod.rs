@@ -79,8 +79,14 @@ impl Flat {
     /// For so many elements of this type.
     #[must_use]
     pub fn of(capabilities: &Capabilities, elem: Elem, count: usize) -> Self {
-        let (lanes, width) = (lanes(capabilities), width(count));
-        let strips = count / width.elements();
+        Self::of_rows(capabilities, elem, 1, count)
+    }
+
+    /// For so many rows of so many elements each, none of whose strips reaches into the next row.
+    #[must_use]
+    pub fn of_rows(capabilities: &Capabilities, elem: Elem, rows: usize, elements: usize) -> Self {
+        let (lanes, width) = (lanes(capabilities), width(elements));
+        let strips = rows * elements / width.elements();
         let busy = if capabilities.software { BUSY_SOFTWARE } else { BUSY };
         let at_once = if strips < lanes as usize * AT_ONCE * busy { 1 } else { AT_ONCE };
         let variant = Variant::of(elem).piece(width.piece()).constant("WORKGROUP", lanes);

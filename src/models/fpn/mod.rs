@@ -100,11 +100,11 @@ impl Fpn {
         let stage = |channels, stride| Stage { channels, blocks: 1, stride };
         Self {
             name: "fpn-small".to_owned(),
-            trunk: Trunk {
-                stem: Stem::Small { kernel: 3, channels: 8, stride: 2, pool: true },
-                block: Block::Basic,
-                stages: vec![stage(16, 1), stage(32, 2), stage(64, 2)],
-            },
+            trunk: Trunk::new(
+                Stem::Small { kernel: 3, channels: 8, stride: 2, pool: true },
+                Block::Basic,
+                vec![stage(16, 1), stage(32, 2), stage(64, 2)],
+            ),
             pyramid: Pyramid::Convolutions,
             channels: 16,
             head: Head { channels: 16, groups: 4 },

@@ -1,0 +1,102 @@
+//! The systems that the paper compares with: what they put into the residual blocks of a ResNet, or in place of its convolutions.
+
+mod cbam;
+mod squeeze;
+
+pub use cbam::Cbam;
+pub use squeeze::SqueezeExcitation;
+
+use serde::{Deserialize, Serialize};
+
+use super::Builder;
+use super::layers::{relu, reshape};
+use crate::graph::{GraphError, Value};
+use crate::ops::{Add, Map};
+
+/// What a gate makes of what it is told: the slides' remark "ReLU vs. sigmoid: precision" is about this choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nonlinearity {
+    /// Between 0 and 1, as all the papers have it.
+    #[default]
+    Sigmoid,
+    /// 0 or more: no exponential, and no upper bound.
+    Relu,
+}
+
+impl Nonlinearity {
+    /// As an op's function.
+    #[must_use]
+    pub const fn map(self) -> Map {
+        match self {
+            Self::Sigmoid => Map::Sigmoid,
+            Self::Relu => Map::Relu,
+        }
+    }
+}
+
+/// What the residual blocks of a network have that ResNet's have not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// A gate for every channel, before the shortcut is added.
+    SqueezeExcitation(SqueezeExcitation),
+    /// A gate for every channel, then one for every pixel, before the shortcut is added.
+    Cbam(Cbam),
+}
+
+impl Variant {
+    /// Those that networks with a name have, each as its paper has it.
+    #[must_use]
+    pub fn presets() -> Vec<Self> {
+        vec![Self::SqueezeExcitation(SqueezeExcitation::default()), Self::Cbam(Cbam::default())]
+    }
+
+    /// What a network of this name is called with it: `resnet50-se`.
+    #[must_use]
+    pub fn named(&self, network: &str) -> String {
+        match self {
+            Self::Plain => network.to_owned(),
+            Self::SqueezeExcitation(_) => format!("{network}-se"),
+            Self::Cbam(_) => format!("{network}-cbam"),
+        }
+    }
+
+    /// Nothing: what descriptions leave out.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::Plain
+    }
+
+    /// The end of a residual block: y, shortcut [N, H, W, C] → relu(refined y + shortcut).
+    ///
+    /// # Errors
+    /// When the variant does not fit the channels.
+    pub(super) fn end(&self, b: &mut Builder<'_>, y: Value, shortcut: Value) -> Result<Value, GraphError> {
+        let image = b.graph.tensor(y).shape.clone();
+        let [n, height, width, channels] = image.dims();
+        let rows = [n, height * width, channels];
+        let refined = match self {
+            Self::Plain => {
+                let sum = b.graph.apply_one(Add, &[y, shortcut])?;
+                return relu(b, sum);
+            }
+            Self::SqueezeExcitation(squeeze) => {
+                let x = reshape(b, y, rows)?;
+                b.scoped("se", |b| squeeze.refine(b, x))?
+            }
+            Self::Cbam(cbam) => {
+                let x = reshape(b, y, rows)?;
+                cbam.refine(b, x, [height, width])?
+            }
+        };
+        // The shortcut is added in rows too, so that nothing stands between a gate and the sum that it takes in.
+        let shortcut = reshape(b, shortcut, rows)?;
+        let sum = b.graph.apply_one(Add, &[refined, shortcut])?;
+        let y = relu(b, sum)?;
+        reshape(b, y, image)
+    }
+}
