@@ -18,7 +18,7 @@ pub use builder::{Builder, IGNORED, Mode, Model, Target};
 pub use fpn::Fpn;
 pub use network::{Network, NetworkError, by_name};
 pub use parameters::{Init, Parameter, Parameters};
-pub use published::{Figures, Published, published};
+pub use published::{Figures, Published, Table, published};
 pub use related::Variant;
 pub use resnet::{Depth, ResNet};
 pub use vt_resnet::{Features, Preset, Probe, Probed, Projecting, VtResNet};

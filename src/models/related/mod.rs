@@ -65,6 +65,16 @@ impl Variant {
         }
     }
 
+    /// What a network of this title is titled with it, in a table: `ResNet-50 + SE`.
+    #[must_use]
+    pub fn titled(&self, network: &str) -> String {
+        match self {
+            Self::Plain => network.to_owned(),
+            Self::SqueezeExcitation(_) => format!("{network} + SE"),
+            Self::Cbam(_) => format!("{network} + CBAM"),
+        }
+    }
+
     /// Nothing: what descriptions leave out.
     #[must_use]
     pub fn is_plain(&self) -> bool {

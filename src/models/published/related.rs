@@ -1,0 +1,46 @@
+//! What is published of the systems that the paper compares with: the table of the talk, and table 8.
+
+use super::{CLASSIFIERS, Published, TALK, row};
+use crate::models::related::{Cbam, SqueezeExcitation};
+use crate::models::resnet::Block;
+use crate::models::{Depth, Network, ResNet, Variant};
+
+/// The deeper networks with gates are quoted from papers that have the stride of a bottleneck in its first convolution.
+fn network(depth: Depth, variant: Variant) -> Network {
+    let mut network = ResNet::imagenet(depth, 1000);
+    if !variant.is_plain() && network.trunk.block == Block::Bottleneck {
+        network.trunk.block = Block::BottleneckStrideFirst;
+    }
+    Network::from(network.varied(variant))
+}
+
+pub(super) fn rows() -> Vec<Published> {
+    const PARAMETERS: &str = "almost surely a typing error for 22.0 M parameters";
+    let squeeze = || Variant::SqueezeExcitation(SqueezeExcitation::default());
+    let cbam = || Variant::Cbam(Cbam::default());
+    let plain = || Variant::Plain;
+    let (d18, d34, d50, d101) = (Depth::D18, Depth::D34, Depth::D50, Depth::D101);
+    let rows = [
+        (TALK, d101, plain(), [7802.0, 44.44], 77.39, None),
+        (TALK, d101, squeeze(), [7575.0, 49.33], 77.65, None),
+        (TALK, d101, cbam(), [7581.0, 49.33], 78.49, None),
+        (CLASSIFIERS, d18, plain(), [1814.0, 11.7], 69.8, None),
+        (CLASSIFIERS, d18, squeeze(), [1814.0, 11.8], 70.6, None),
+        (CLASSIFIERS, d18, cbam(), [1815.0, 11.8], 70.7, None),
+        (CLASSIFIERS, d34, plain(), [3664.0, 21.8], 73.3, None),
+        (CLASSIFIERS, d34, squeeze(), [3664.0, 22.0], 73.9, None),
+        (CLASSIFIERS, d34, cbam(), [3664.0, 22.9], 74.0, Some(PARAMETERS)),
+        (CLASSIFIERS, d50, plain(), [4089.0, 25.5], 76.0, None),
+        (CLASSIFIERS, d50, squeeze(), [3860.0, 28.1], 76.9, None),
+        (CLASSIFIERS, d50, cbam(), [3864.0, 28.1], 77.3, None),
+        (CLASSIFIERS, d101, plain(), [7802.0, 44.4], 77.4, None),
+        (CLASSIFIERS, d101, squeeze(), [7575.0, 49.3], 77.7, None),
+        (CLASSIFIERS, d101, cbam(), [7581.0, 49.3], 78.5, None),
+    ];
+    rows.into_iter()
+        .map(|(place, depth, variant, figures, accuracy, remark)| {
+            let name = variant.titled(&format!("ResNet-{}", depth.layers()));
+            row((place, &name), network(depth, variant), figures, remark).scoring(accuracy)
+        })
+        .collect()
+}
