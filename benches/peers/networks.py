@@ -2,46 +2,53 @@
 import pathlib
 import sys
 
-# VT blocks as the oracle has them: what is timed here computes what is compared there.
+# The networks as the oracle has them: what is timed here computes what is compared there.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "oracle"))
 
 # Ways of torch.compile by mode. Both run as CUDA graphs; the second also times its own products against cuBLAS's, for minutes.
 COMPILED = {"compile": "reduce-overhead", "autotune": "max-autotune"}
+# Ways of attention with relative positions by PyTorch's fused call, forward as CUDA graphs too.
+FUSED = {"sdpa": "relative_attention_masked", "sdpa_widened": "relative_attention_widened"}
 
 
 def network(torch, row):
-    """The network of a row: a ResNet by its name, others by the words that vistok describes them in; or None."""
+    """The network of a row by the words that vistok describes it in, without any a ResNet-18 or -50 by its name; or None."""
+    import related  # needs torch, which may be missing
+
     told = row.get("network") or {}
-    families = {"vt-resnet": vt_resnet, "fpn": fpn}
-    built = families[told["family"]](torch, told) if told.get("family") in families else resnet(torch, row["name"])
+    if not told and row["name"] in ("resnet18", "resnet50"):
+        told = related.imagenet(int(row["name"].removeprefix("resnet")))
+    families = {"vt-resnet": vt_resnet, "fpn": fpn, "resnet": resnet}
+    if told.get("family") not in families:
+        return None
+    _, height, width, channels = row["images"]
+    built = families[told["family"]](torch, told, ((height, width), channels))
     for name, parameter in built.named_parameters() if built else []:
         if name.endswith(("filter", "mixing")):
             torch.nn.init.normal_(parameter, std=0.02)
     return built
 
 
-def fpn(torch, told):
+def fpn(torch, told, images):
     """The oracle's feature pyramids, at their full width."""
     import fpn as oracle  # needs torch, which may be missing
 
     return oracle.Fpn(told) if told["trunk"]["block"] == "bottleneck_stride_first" else None
 
 
-def vt_resnet(torch, told):
+def vt_resnet(torch, told, images):
     """A ResNet's stem and first stages, VT blocks, and a head that reads the mean token or pixel."""
-    import vt  # needs torch, which may be missing
+    import related  # needs torch, which may be missing
+    import vt
 
-    trunk = told["trunk"]
-    if trunk["stem"] != "large":
+    if told["trunk"]["stem"] != "large":
         return None
-    width = 4 if trunk["block"] == "bottleneck" else 1
-    counts = [stage["blocks"] for stage in trunk["stages"]]
 
     class VtResNet(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.trunk = torch.nn.Sequential(*stages(torch, counts, width)[0])
-            self.blocks = vt.blocks(told, trunk["stages"][-1]["channels"])
+            self.trunk = related.Trunk(told["trunk"], *images)
+            self.blocks = vt.blocks(told, self.trunk.channels)
             pixels = told["features"] == "pixels"
             self.head = torch.nn.Linear(told["vt"]["channels" if pixels else "token_channels"], told["classes"])
 
@@ -51,48 +58,23 @@ def vt_resnet(torch, told):
     return VtResNet()
 
 
-def resnet(torch, name, classes=1000):
-    """ResNet-18 or -50 as torchvision has them; None for another name."""
-    nn = torch.nn
-    plans = {"resnet18": ([2, 2, 2, 2], 1), "resnet50": ([3, 4, 6, 3], 4)}
-    if name not in plans:
-        return None
-    layers, channels = stages(torch, *plans[name])
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+def resnet(torch, told, images):
+    """A ResNet with or without what the paper compares with; not those for images as small as the demo's."""
+    import related  # needs torch, which may be missing
+
+    trunk = told["trunk"]
+    known = trunk["stem"] == "large" and set(trunk.get("variant") or {}) <= set(related.VARIANTS)
+    return related.ResNet(told, *images) if known else None
 
 
-def stages(torch, blocks, widening):
-    """Stem and stages of so many residual blocks, and how many channels leave them."""
-    nn = torch.nn
+def fuse(network, way):
+    """Has attention with relative positions computed this way; how many such layers there are."""
+    import related  # needs torch, which may be missing
 
-    def conv(inputs, outputs, kernel, stride):
-        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
-
-    class Block(nn.Module):
-        def __init__(self, inputs, width, stride):
-            super().__init__()
-            outputs = width * widening
-            shapes = [(inputs, width, 3, stride), (width, outputs, 3, 1)]
-            if widening > 1:
-                shapes = [(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)]
-            self.layers = nn.ModuleList(conv(*shape) for shape in shapes)
-            same = stride == 1 and inputs == outputs
-            self.shortcut = nn.Identity() if same else conv(inputs, outputs, 1, stride)
-
-        def forward(self, x):
-            y = x
-            for layer in self.layers[:-1]:
-                y = torch.relu_(layer(y))
-            return torch.relu_(self.layers[-1](y) + self.shortcut(x))
-
-    layers, inputs = [conv(3, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)], 64
-    for stage, count in enumerate(blocks):
-        for block in range(count):
-            width, stride = 64 << stage, 2 if stage > 0 and block == 0 else 1
-            layers.append(Block(inputs, width, stride))
-            inputs = width * widening
-    return layers, inputs
+    layers = [module for module in network.modules() if isinstance(module, related.Augmented)]
+    for layer in layers:
+        layer.attend = getattr(related, FUSED.get(way, "relative_attention"))
+    return len(layers)
 
 
 def graphed(torch, run):
@@ -113,14 +95,15 @@ def models(torch, row):
     kind = torch.float16 if row["element"] == "f16" else torch.float32
     batch, height, width, channels = row["images"]
 
-    def prepared(dtype):
+    def prepared(dtype, way):
         built = network(torch, row).cuda().to(memory_format=torch.channels_last, dtype=dtype)
+        fuse(built, way)
         images = torch.rand(batch, channels, height, width, device="cuda", dtype=dtype)
         return built, images.to(memory_format=torch.channels_last)
 
     def forward(way):
         def prepare():
-            built, images = prepared(kind)
+            built, images = prepared(kind, way)
             built.eval()
             built = torch.compile(built, mode=COMPILED[way]) if way in COMPILED else built
 
@@ -128,14 +111,14 @@ def models(torch, row):
                 with torch.inference_mode():
                     return built(images)
 
-            return graphed(torch, run) if way == "graph" else run
+            return graphed(torch, run) if way in ("graph", *FUSED) else run
 
         return prepare
 
     def training(way):
         def prepare():
-            mixed = way in ("amp", *COMPILED)
-            built, images = prepared(kind if way == "pure" else torch.float32)
+            mixed = kind == torch.float16 and way in ("amp", *COMPILED, *FUSED)
+            built, images = prepared(kind if way == "pure" else torch.float32, way)
             stepped = torch.compile(built, mode=COMPILED[way]) if way in COMPILED else built
             of_pixels = [height, width] if getattr(built, "of_pixels", False) else []
             labels = torch.zeros(batch, *of_pixels, dtype=torch.long, device="cuda")
@@ -162,10 +145,12 @@ def models(torch, row):
 
         return prepare
 
-    if network(torch, row) is None:
+    built = network(torch, row)
+    if built is None:
         return
+    fused = FUSED if fuse(built, "eager") else ()
     if row["pass"] == "forward":
-        yield from ((way, forward(way)) for way in ("eager", "graph", *COMPILED))
+        yield from ((way, forward(way)) for way in ("eager", "graph", *COMPILED, *fused))
     else:
         ways = ("pure", "amp", "tf32", *COMPILED) if kind == torch.float16 else ("pure",)
-        yield from ((way, training(way)) for way in ways)
+        yield from ((way, training(way)) for way in (*ways, *fused))

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """PyTorch's time for the rows of `vistok bench SUITE --json`, for `vistok bench SUITE --against`.
 
-Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,autotune,sdpa,pure,amp,tf32] [--enough MS]
+Usage: pytorch.py ROWS.json OUT.json [--rounds N] [--ways eager,graph,compile,autotune,sdpa,…] [--enough MS]
 
-Ops run in CUDA graphs, which is their time, and launched one by one ("eager"); attention also by torch.compile and as
-PyTorch's fused call ("sdpa"), both in CUDA graphs; f32 without TF32, channels last; what PyTorch has no call for gets no
+Ops run in CUDA graphs, which is their time, and launched one by one ("eager"); attention and what related_ops.py has also by
+torch.compile, as PyTorch's fused call ("sdpa"; with what is added to scores in its products, "sdpa_widened") or with windows
+written down ("unfold"), all in CUDA graphs; f32 without TF32, channels last; what PyTorch has no call for gets no
 time. Models run forward launched one by one ("eager"), as a CUDA graph, and by torch.compile in two modes ("compile",
 "autotune"); their training is launched one by one, in the row's element type ("pure") and, beside f16, by autocast with
-scaled losses ("amp", and so compiled) and in f32 with TF32 ("tf32"). Of a model's ways the fastest is its time; all stand in `ways`, with
+scaled losses ("amp", and so compiled) and in f32 with TF32 ("tf32"); networks with relative positions also by the fused call,
+forward as CUDA graphs. Of a model's ways the fastest is its time; all stand in `ways`, with
 the most memory that tensors took once it ran. The file is written after every row.
 """
 import argparse
@@ -19,6 +21,7 @@ import statistics
 import sys
 import time
 
+import related_ops
 from networks import models
 from timing import captured, milliseconds, prepared
 
@@ -27,6 +30,7 @@ WARM_UP_MS = 300.0
 RUNS = 100
 # Launches of an op one by one last about this long.
 LAUNCHED_MS = 20.0
+WAYS = "eager,graph,compile,autotune,sdpa,sdpa_widened,unfold,pure,amp,tf32"
 
 
 def front(x):
@@ -115,7 +119,7 @@ def call(torch, op, attributes, inputs):
         return attention(torch, op, attributes, inputs)
     if op == "permute":
         return lambda: inputs[0].permute(attributes["axes"]).contiguous()
-    return None
+    return related_ops.call(torch, op, attributes, inputs)
 
 
 def attention(torch, op, attributes, inputs):
@@ -199,12 +203,16 @@ def time_op(torch, row, wanted, rounds):
         runs[0]()
         taken = torch.cuda.max_memory_allocated() - held
         ways = {"graph": {**as_graph(in_turns(runs)), "peak_bytes": taken}, "eager": {"ms": launched(torch, in_turns(runs))}}
-        attends = row["op"].startswith("attend")
-        # Compiling each op would take a minute a row, and only of attention is there anything to fuse.
-        if attends and "compile" in wanted:
+        others = [related_ops.ways(torch, row["op"], row["attributes"], inputs) for inputs in copies]
+        # Compiling each op would take a minute a row, and only of these is there anything to fuse. Autograd's graphs it leaves.
+        fusible = row["op"].startswith("attend") or others[0] and not row["op"].endswith(related_ops.BACKWARD)
+        if fusible and "compile" in wanted:
             ways["compile"] = as_graph(in_turns([torch.compile(run) for run in runs]))
         if row["op"] == "attend" and "sdpa" in wanted:
             ways["sdpa"] = as_graph(in_turns([fused_attention(torch, row["attributes"], inputs) for inputs in copies]))
+        for way in others[0].keys() - {"eager"}:
+            if way in wanted:
+                ways[way] = as_graph(in_turns([prepare[way]() for prepare in others]))
         return ways
 
 
@@ -272,7 +280,7 @@ def main():
     arguments.add_argument("rows")
     arguments.add_argument("out")
     arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--ways", default="eager,graph,compile,autotune,sdpa,pure,amp,tf32")
+    arguments.add_argument("--ways", default=WAYS)
     arguments.add_argument("--enough", type=float, default=3000.0, help="milliseconds that runs back to back may take")
     arguments = arguments.parse_args()
     with open(arguments.rows, encoding="utf-8") as file:

@@ -40,7 +40,8 @@ def captured(torch, run, measurement_ms=MEASUREMENT_MS):
     torch.cuda.current_stream().wait_stream(side)
     turns = max(1, min(2000, math.ceil(measurement_ms / max(once, 1e-3))))
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Where it ran before: autograd goes back on the stream on which it went forward.
+    with torch.cuda.graph(graph, stream=side):
         for _ in range(turns):
             run()
     return graph, turns
