@@ -4,6 +4,7 @@
 
 mod bench;
 mod classify;
+mod compare;
 mod demo;
 mod devices;
 mod error;
@@ -60,6 +61,7 @@ enum Command {
     Weights(weights::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Compare(compare::Arguments),
     Model(model::Arguments),
     Plan(plan::Arguments),
     Profile(profile::Arguments),
@@ -87,6 +89,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Weights(arguments) => weights::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),

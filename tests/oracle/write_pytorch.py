@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 import fpn
 import models
+import related
 import safetensors
 import vt
 
@@ -470,17 +471,48 @@ def loss_scaling():
         case(f"loss-scale-{name}", "loss_scale", attributes, update, [one(scale), one(steps), one(7.0), *gradients])
 
 
+def gates():
+    functions = {"sigmoid": torch.sigmoid, "relu": F.relu, "gelu": F.gelu}
+
+    def gated(function, relu):
+        def apply(x, gate, shortcut=None):
+            y = x * functions[function](gate)
+            y = y if shortcut is None else y + shortcut
+            return F.relu(y) if relu else y
+
+        return apply
+
+    for name, function, gate, tail in [
+        ("channels", "sigmoid", (2, 1, 6), False),
+        ("rows", "sigmoid", (2, 5, 1), False),
+        ("relu", "relu", (2, 1, 6), False),
+        ("shortcut", "sigmoid", (2, 5, 1), True),
+    ]:
+        given = [numbers(2, 5, 6, seed=60), numbers(*gate, seed=61), *([numbers(2, 5, 6, seed=62)] if tail else [])]
+        attributes = {"function": function, "relu": tail}
+        case(f"gate-{name}", "gate", attributes, gated(function, tail), given, tuple(range(len(given))))
+
+    for over, axis in [("rows", 1), ("channels", 2)]:
+
+        def described(x, axis=axis):
+            # `max` gives equals equal shares of a gradient where it reduces alone, and one of them all where it says which.
+            largest, index = x.max(axis)
+            return torch.stack([largest, x.mean(axis)], axis), index
+
+        case(f"max_mean-{over}", "max_mean", {"over": over}, described, [numbers(2, 7, 5, seed=63)], (0,))
+
+
 def main():
     os.makedirs(CASES, exist_ok=True)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for write in [convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
         write()
-    for write in [optimizers, loss_scaling]:
+    for write in [optimizers, loss_scaling, gates]:
         write()
     # Networks may be computed in another order, (P X) W for P (X W), and be as far off the other way.
     twice = lambda exact, single, elem: allowed(exact, single, elem, times=8)
-    for name, metadata, tensors in models.cases([*models.BY_NAME, *vt.described(), *fpn.described()], twice):
+    for name, metadata, tensors in models.cases([*models.BY_NAME, *vt.described(), *fpn.described(), *related.described()], twice):
         safetensors.save(os.path.join(CASES, f"{name}.safetensors"), metadata, tensors)
     sizes = [os.path.getsize(os.path.join(CASES, name)) for name in os.listdir(CASES)]
     print(f"{len(sizes)} files, {sum(sizes)} bytes", file=sys.stderr)

@@ -1,5 +1,6 @@
-//! Pictures of a run: how the loss fell, where every visual token looks, and what scenes were taken for.
+//! Pictures of a run: how the loss fell, where every visual token looks, and what scenes were taken for; and how networks compare.
 
+mod accuracy;
 mod canvas;
 mod heat;
 mod letters;
@@ -9,6 +10,7 @@ mod page;
 mod scenes;
 mod sheet;
 
+pub(crate) use accuracy::{Point, accuracy_by_time};
 pub(crate) use looks::Looks;
 pub(crate) use loss::loss_curve;
 pub(crate) use page::token_page;
