@@ -1,4 +1,4 @@
-// Over a block of rows: the largest x of a channel, its row (of equals the first; NaN beats numbers), and the sum.
+// block_largest = the largest x of a channel over a block of rows, block_row = its row (of equals the first; NaN beats numbers), block_sum = sum x.
 // A workgroup takes a block of rows (y) of an image (z) and a strip of channels (x); its lanes keep their channel and walk down
 // the rows.
 // needs strip_sum
