@@ -153,6 +153,10 @@ mod mean_rows;
 mod nearest_centroid;
 mod pad;
 mod permute;
+mod relative_attention;
+mod relative_attention_backward;
+mod relative_attention_cases;
+mod relative_attention_tiles;
 mod repeat;
 mod reshape;
 mod resize;
@@ -194,6 +198,8 @@ pub use mean_rows::{MeanRows, MeanRowsBackward};
 pub use nearest_centroid::{NearestCentroid, k_means};
 pub use pad::Pad;
 pub use permute::Permute;
+pub use relative_attention::RelativeAttention;
+pub use relative_attention_backward::RelativeAttentionBackward;
 pub use repeat::{Repeat, RepeatBackward};
 pub use reshape::Reshape;
 pub use resize::{Resize, ResizeBackward, ResizeMode};
@@ -244,6 +250,7 @@ const ENTRIES: &[Entry] = &[
     nearest_centroid::ENTRY,
     pad::ENTRY,
     permute::ENTRY,
+    relative_attention::ENTRY,
     repeat::ENTRY,
     reshape::ENTRY,
     resize::ENTRY,
