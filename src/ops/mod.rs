@@ -143,6 +143,9 @@ mod gate;
 mod group_norm;
 mod l2_normalize;
 mod layer_norm;
+mod local_relation;
+mod local_relation_backward;
+mod local_relation_cases;
 mod loss_scale;
 mod map;
 mod matmul;
@@ -188,6 +191,8 @@ pub use gate::{Gate, GateBackward};
 pub use group_norm::{GroupNorm, GroupNormBackward};
 pub use l2_normalize::{L2Normalize, L2NormalizeBackward};
 pub use layer_norm::{LayerNorm, LayerNormBackward};
+pub use local_relation::{LocalRelation, Similarity};
+pub use local_relation_backward::LocalRelationBackward;
 pub use loss_scale::LossScale;
 pub use map::{Map, MapBackward};
 pub use matmul::MatMul;
@@ -240,6 +245,7 @@ const ENTRIES: &[Entry] = &[
     group_norm::ENTRY,
     l2_normalize::ENTRY,
     layer_norm::ENTRY,
+    local_relation::ENTRY,
     loss_scale::ENTRY,
     map::ENTRY,
     matmul::ENTRY,

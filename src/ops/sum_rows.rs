@@ -37,19 +37,28 @@ impl Op for SumRows {
         Ok(vec![Tensor::f32([columns])])
     }
 
-    /// Blocks of rows first, then the blocks' sums by the same kernel; in one step where a block holds every row.
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let [rows, columns] = io.input_dims(0);
-        let width = tuning::width(columns);
-        let strips = Strips::of(io.machine, rows, columns / width.elements());
-        if strips.blocks == 1 {
-            return sum(out, (strips, width, io.elem(0)), [rows, columns], [io.input(0), io.output(0)]);
-        }
-        let partial = out.scratch(strips.blocks * columns);
-        sum(out, (strips, width, io.elem(0)), [rows, columns], [io.input(0), partial]);
-        let merging = Strips::merging(io.machine, strips.blocks, columns);
-        sum(out, (merging, Width::One, Elem::F32), [strips.blocks, columns], [partial, io.output(0)]);
+        sum_rows(io, (io.elem(0), io.input_dims(0)), [io.input(0), io.output(0)], out);
     }
+}
+
+/// The calls that sum the rows of x into y: blocks of rows first, then the blocks' sums by the same kernel; in one step where a block
+/// holds every row.
+pub(super) fn sum_rows(
+    io: &Io<'_>,
+    (elem, [rows, columns]): (Elem, [usize; 2]),
+    [x, y]: [View; 2],
+    out: &mut Recording,
+) {
+    let width = tuning::width(columns);
+    let strips = Strips::of(io.machine, rows, columns / width.elements());
+    if strips.blocks == 1 {
+        return sum(out, (strips, width, elem), [rows, columns], [x, y]);
+    }
+    let partial = out.scratch(strips.blocks * columns);
+    sum(out, (strips, width, elem), [rows, columns], [x, partial]);
+    let merging = Strips::merging(io.machine, strips.blocks, columns);
+    sum(out, (merging, Width::One, Elem::F32), [strips.blocks, columns], [partial, y]);
 }
 
 fn sum(

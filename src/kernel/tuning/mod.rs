@@ -3,8 +3,10 @@
 mod choices;
 mod cuts;
 pub mod gemm;
+mod runs;
 
 pub use choices::Choices;
+pub use runs::{GroupStrips, Lines, Runs, Teams};
 
 use super::{Capabilities, Elem, Grid, Variant, word};
 
