@@ -11,6 +11,9 @@ macro_rules! pieces {
 
 // One a line, in braces: rustfmt would join them, and two additions would meet.
 pieces! {
+    "adaptive",
+    "adaptive_back",
+    "adaptive_seen",
     "alone",
     "attend_gradients",
     "attend_place",
@@ -51,6 +54,9 @@ pieces! {
     "reduce",
     "row_reduce",
     "rows",
+    "shares",
+    "shares_coop",
+    "shares_scalar",
     "stream",
     "strip",
     "strip_sum",

@@ -45,7 +45,7 @@ kernel! {
 impl Map {
     const ALL: [Self; 3] = [Self::Relu, Self::Sigmoid, Self::Gelu];
 
-    fn piece(self) -> &'static str {
+    pub(super) fn piece(self) -> &'static str {
         match self {
             Self::Relu => "map_relu",
             Self::Sigmoid => "map_sigmoid",
@@ -53,7 +53,7 @@ impl Map {
         }
     }
 
-    fn functions_used(self) -> &'static [Function] {
+    pub(super) fn functions_used(self) -> &'static [Function] {
         match self {
             Self::Relu => &[],
             Self::Sigmoid => &[Function::Exp, Function::Divide],
@@ -61,7 +61,7 @@ impl Map {
         }
     }
 
-    fn f<T: Real>(self, x: T) -> T {
+    pub(super) fn f<T: Real>(self, x: T) -> T {
         let one = T::of(1.0);
         match self {
             Self::Relu => x.max(T::default()),
@@ -70,7 +70,7 @@ impl Map {
         }
     }
 
-    fn df<T: Real>(self, x: T) -> T {
+    pub(super) fn df<T: Real>(self, x: T) -> T {
         let one = T::of(1.0);
         match self {
             Self::Relu => T::of(f64::from(u8::from(x > T::default()))),
