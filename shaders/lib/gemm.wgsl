@@ -1,5 +1,6 @@
 // y[row, col] = sum over k of a[row, k] b[k, col]. The main loop; `stream` is that of short sums.
-// One workgroup a tile of TILE_M x TILE_N sums: x counts tiles along columns, y along rows, z slices.
+// One workgroup a tile of TILE_M x TILE_N sums: x counts tiles along columns, y along rows, z slices. Kernels of several products
+// call `product` for each, with the product's number in the place of the slice.
 //
 // The kernel says what a, b and y are, in strips of STRIP consecutive elements (y: of 4):
 //   extent() -> (rows, cols)                    depth_of(slice) -> (first k, end): first a multiple of TILE_K from 0; may be empty
@@ -39,21 +40,13 @@ const APART_B: u32 = B_ALONG_K * (WORKGROUP / (TILE_K / STRIP));
 const DEEPER_A: u32 = (1u - A_ALONG_K) * (WORKGROUP / (TILE_M / STRIP));
 const DEEPER_B: u32 = (1u - B_ALONG_K) * (WORKGROUP / (TILE_N / STRIP));
 
+// if called
 fn inside_rows(row: u32) -> bool {
     return EDGES == 0u || row < extent().x;
 }
 
-fn gemm(group: vec3<u32>, lane: u32) {
-    let size = extent();
-    let tiles = (size + vec2(TILE_M - 1u, TILE_N - 1u)) / vec2(TILE_M, TILE_N);
-    let tile = group.y * tiles.y + group.x;
-    let first_row = tile / (BAND * tiles.y) * BAND;
-    let rows = min(BAND, tiles.x - first_row);
-    let in_band = tile % (BAND * tiles.y);
-    let row0 = (first_row + in_band % rows) * TILE_M;
-    let col0 = in_band / rows * TILE_N;
-    let slice = group.z;
-
+// sums += a tile of y: rows from row0 on, columns from col0 on.
+fn product(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32) {
     let at_a = place(lane, TILE_M, A_ALONG_K);
     let at_b = place(lane, TILE_N, B_ALONG_K);
     var outers_a: array<OuterA, STRIPS_A>;
@@ -64,7 +57,6 @@ fn gemm(group: vec3<u32>, lane: u32) {
     for (var i = 0u; i < STRIPS_B; i++) { // unroll
         outers_b[i] = outer_b(col0 + at_b.x + i * APART_B, slice);
     }
-    var sums: Sums;
     var strips_a: array<strip, STRIPS_A>;
     var strips_b: array<strip, STRIPS_B>;
     let depth = depth_of(slice);
@@ -101,7 +93,22 @@ fn gemm(group: vec3<u32>, lane: u32) {
                 strips_b[i] = load_b(outers_b[i], k0 + TILE_K, k0 + TILE_K + at_b.y + i * DEEPER_B);
             }
         }
-        multiply(&sums, lane); // inline
+        multiply(&(*sums), lane); // inline
     }
+}
+
+// if called
+fn gemm(group: vec3<u32>, lane: u32) {
+    let size = extent();
+    let tiles = (size + vec2(TILE_M - 1u, TILE_N - 1u)) / vec2(TILE_M, TILE_N);
+    let tile = group.y * tiles.y + group.x;
+    let first_row = tile / (BAND * tiles.y) * BAND;
+    let rows = min(BAND, tiles.x - first_row);
+    let in_band = tile % (BAND * tiles.y);
+    let row0 = (first_row + in_band % rows) * TILE_M;
+    let col0 = in_band / rows * TILE_N;
+    let slice = group.z;
+    var sums: Sums;
+    product(&sums, lane, row0, col0, slice); // inline
     spill(&sums, lane, row0, col0, slice); // inline
 }

@@ -85,6 +85,7 @@ fn multiply(sums: ptr<function, Sums>, lane: u32) {
     }
 }
 
+// if called
 fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32) {
     let subgroup = lane / SUBGROUP;
     let y = lane % SUBGROUP / SPILL_STRIPS;
@@ -131,6 +132,7 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
 }
 
 // To the lanes of a subgroup's first row, row0: the tally of their columns over all of its rows.
+// if called
 fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
     let place = lane / SUBGROUP * SPILLED + lane % SUBGROUP;
     let tallies = SPILL_ROWS * SPILL_STRIPS;
@@ -151,6 +153,7 @@ fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
 }
 
 // Rows inside of those that one part has of a block that begins at a row: every SPILL_ROWS-th one.
+// if called
 fn part_rows(part: u32, row0: u32) -> u32 {
     if EDGES == 0u {
         return TALLY_ROWS / SPILL_ROWS;

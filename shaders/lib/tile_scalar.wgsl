@@ -64,6 +64,7 @@ fn multiply(sums: ptr<function, Sums>, lane: u32) {
     }
 }
 
+// if called
 fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32) {
     let at_m = lane / LANES_N;
     let at_n = lane % LANES_N;
@@ -90,6 +91,7 @@ fn spill(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u32)
 }
 
 // To the lanes of a tile's first rows: the tally of their columns over all of them.
+// if called
 fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
     workgroupBarrier(); // tiles are done with, and hold tallies now
     tile_a[lane] = mean_of(own);
@@ -106,6 +108,7 @@ fn tally_of_all(own: Tally, lane: u32, row0: u32) -> Tally {
 }
 
 // Rows inside of those that one part has of a tile that begins at a row.
+// if called
 fn part_rows(part: u32, row0: u32) -> u32 {
     if EDGES == 0u {
         return LANE_M;

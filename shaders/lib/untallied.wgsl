@@ -14,4 +14,5 @@ fn mean_of(known: Tally) -> vec4<f32> {
 fn m2_of(known: Tally) -> vec4<f32> {
     return vec4<f32>();
 }
+// if called
 fn keep_tally(outer: OuterY, block: u32, known: Tally) {}

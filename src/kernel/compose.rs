@@ -1,6 +1,6 @@
 //! Pieces + body → one text: the whole of how permutations are made.
 //!
-//! A WGSL file speaks to this module in five kinds of comment lines:
+//! A WGSL file speaks to this module in six kinds of comments:
 //!
 //! | line | meaning |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | `// not with a b` | no build of this file holds any of these pieces |
 //! | `// constants N=4 M=8` | numbers of a build, with their defaults; written out as `const N: u32 = 4u;` |
 //! | `multiply(&sums, lane); // inline` | the function's body is written here |
+//! | `// if called` above a function | it is left out where nothing calls it |
 //! | `for (var i = 0u; i < N; i++) { // unroll` | the loop is written out |
 
 use std::collections::BTreeMap;

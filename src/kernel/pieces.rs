@@ -11,6 +11,9 @@ macro_rules! pieces {
 
 // One a line, in braces: rustfmt would join them, and two additions would meet.
 pieces! {
+    "adaptive",
+    "adaptive_back",
+    "adaptive_seen",
     "alone",
     "attend_gradients",
     "attend_place",
@@ -62,6 +65,9 @@ pieces! {
     "relative_queries",
     "row_reduce",
     "rows",
+    "shares",
+    "shares_coop",
+    "shares_scalar",
     "similarity_distance",
     "similarity_key",
     "similarity_product",

@@ -30,9 +30,13 @@ kernel! {
 /// `total` becomes the sum of so many slices of `partial`, each of so many numbers.
 pub(super) fn add_slices(io: &Io<'_>, out: &mut Recording, partial: View, total: View, [slices, count]: [usize; 2]) {
     let lanes = tuning::lanes(io.machine);
+    let elem = match total {
+        View::Output(at) => io.outputs[at].elem,
+        _ => io.elem(0),
+    };
     out.dispatch(
         &AddSlices { count: word(count), slices: word(slices), partial, total },
-        Variant::of(io.elem(0)).constant("WORKGROUP", lanes),
+        Variant::of(elem).constant("WORKGROUP", lanes),
         Grid::over(count, lanes as usize),
     );
 }

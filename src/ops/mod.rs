@@ -166,6 +166,10 @@ mod resize;
 mod sgd;
 mod slice;
 mod softmax;
+mod spatially_adaptive_conv;
+mod spatially_adaptive_conv_backward;
+mod spatially_adaptive_conv_cases;
+mod spatially_adaptive_conv_sizes;
 mod sum_rows;
 
 pub use add::Add;
@@ -211,6 +215,10 @@ pub use resize::{Resize, ResizeBackward, ResizeMode};
 pub use sgd::{Sgd, SgdMixed};
 pub use slice::{Slice, split};
 pub use softmax::{Softmax, SoftmaxBackward};
+pub use spatially_adaptive_conv::SpatiallyAdaptiveConv;
+pub use spatially_adaptive_conv_backward::{
+    SpatiallyAdaptiveConvBackwardAttention, SpatiallyAdaptiveConvBackwardWeight, SpatiallyAdaptiveConvBackwardX,
+};
 pub use sum_rows::SumRows;
 
 use crate::graph::{ByImage, Case, Graph, GraphError, Op, Signature, SignatureError, Value};
@@ -263,6 +271,7 @@ const ENTRIES: &[Entry] = &[
     sgd::ENTRY,
     slice::ENTRY,
     softmax::ENTRY,
+    spatially_adaptive_conv::ENTRY,
     sum_rows::ENTRY,
 ];
 

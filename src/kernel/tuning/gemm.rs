@@ -99,11 +99,20 @@ impl Tiles {
     /// fastest by the model of `kernel/tuning/cuts.rs`.
     #[must_use]
     pub fn choose(machine: &Capabilities, elem: Elem, sums: &Sums) -> Self {
+        Self::choose_among(machine, elem, sums, |_| true)
+    }
+
+    /// As [`choose`](Self::choose), of those tiles that the kernel can make good use of; what the machine was told to take, it takes.
+    #[must_use]
+    pub fn choose_among(machine: &Capabilities, elem: Elem, sums: &Sums, good: impl Fn(&Self) -> bool) -> Self {
         let (engine, table) = engine(machine, elem);
         let told = machine.tiles.filter(|tiles| tiles.engine == engine && (tiles.turns == 0 || tiles.streams(sums)));
         let serves = |cut: &&Cut| match told {
             Some(tiles) => cut.tiles(engine, tiles.ahead).is_like(&tiles),
-            None => cut.tiles(engine, false).fits(machine) && cut.serves(machine) && cut.takes(sums),
+            None => {
+                let tiles = cut.tiles(engine, false);
+                tiles.fits(machine) && cut.serves(machine) && cut.takes(sums) && good(&tiles)
+            }
         };
         // A processor works on few tiles at a time: what it takes are all the products, those beyond the edges among them.
         let takes = |cut: &Cut| if machine.software { (1, cut.products(sums)) } else { cut.best(sums) };
@@ -198,6 +207,12 @@ impl Tiles {
             Engine::Cooperative(_, lanes) => self.share[0] * self.share[1] * lanes as usize,
         };
         word(lanes)
+    }
+
+    /// Sums that a lane has of a tile.
+    #[must_use]
+    pub fn sums_a_lane(&self) -> usize {
+        self.tile[0] * self.tile[1] / self.workgroup() as usize
     }
 
     /// Rows over which an engine tallies columns of sums (`TALLY_ROWS`).
