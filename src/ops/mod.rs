@@ -170,6 +170,7 @@ mod spatially_adaptive_conv;
 mod spatially_adaptive_conv_backward;
 mod spatially_adaptive_conv_cases;
 mod spatially_adaptive_conv_sizes;
+mod spatially_adaptive_conv_weights;
 mod sum_rows;
 
 pub use add::Add;
@@ -216,8 +217,9 @@ pub use sgd::{Sgd, SgdMixed};
 pub use slice::{Slice, split};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use spatially_adaptive_conv::SpatiallyAdaptiveConv;
-pub use spatially_adaptive_conv_backward::{
-    SpatiallyAdaptiveConvBackwardAttention, SpatiallyAdaptiveConvBackwardWeight, SpatiallyAdaptiveConvBackwardX,
+pub use spatially_adaptive_conv_backward::SpatiallyAdaptiveConvBackwardX;
+pub use spatially_adaptive_conv_weights::{
+    SpatiallyAdaptiveConvBackwardAttention, SpatiallyAdaptiveConvBackwardWeight,
 };
 pub use sum_rows::SumRows;
 

@@ -231,9 +231,9 @@ pub(super) const ENTRY: Entry = Entry {
                 &[("y", "T [N, H, W, M]")],
             ],
         ),
-        super::spatially_adaptive_conv_backward::SIGNATURES[0],
-        super::spatially_adaptive_conv_backward::SIGNATURES[1],
-        super::spatially_adaptive_conv_backward::SIGNATURES[2],
+        super::spatially_adaptive_conv_backward::SIGNATURE,
+        super::spatially_adaptive_conv_weights::SIGNATURES[0],
+        super::spatially_adaptive_conv_weights::SIGNATURES[1],
     ],
     cases: super::spatially_adaptive_conv_cases::cases,
 };

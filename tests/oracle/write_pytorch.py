@@ -133,6 +133,41 @@ def convolutions():
     case("conv2d-f16", "conv2d", attributes, function, inputs, (0, 1), elem=torch.float16)
 
 
+def adaptive_convolutions():
+    """As SqueezeSegV3 has it: attention by a convolution of the raw input, a number for each of a patch of x; then 1x1."""
+
+    def adaptive(nonlinearity):
+        def function(x, raw, attention_weight, attention_bias, weight):
+            n, h, w, c = x.shape
+            k, m = weight.shape[0], weight.shape[3]
+            side = attention_weight.shape[0]
+            scores = F.conv2d(to_front(raw), attention_weight.permute(3, 2, 0, 1), attention_bias, padding=side // 2)
+            # unfold lists a channel's taps side by side; attention lists a tap's channels so.
+            patches = F.unfold(to_front(x), k, padding=k // 2).reshape(n, c, k * k, h, w).transpose(1, 2)
+            weighed = nonlinearity(scores) * patches.reshape(n, k * k * c, h, w)
+            return to_back(F.conv2d(weighed, weight.reshape(k * k * c, m).T[..., None, None]))
+
+        return function
+
+    for name, function, nonlinearity, image, [r, c, m], [k, a], elem in [
+        ("sigmoid", "sigmoid", torch.sigmoid, (2, 4, 5), (3, 2, 3), (3, 5), torch.float32),
+        ("relu", "relu", F.relu, (1, 5, 4), (4, 4, 8), (3, 3), torch.float32),
+        ("wide", "gelu", F.gelu, (1, 3, 7), (1, 1, 2), (5, 7), torch.float32),
+        ("f16", "sigmoid", torch.sigmoid, (1, 4, 6), (4, 8, 4), (3, 3), torch.float16),
+    ]:
+        attributes = {"kernel": k, "attention_kernel": a, "function": function}
+        spread = 2 / (a * a * r) ** 0.5
+        inputs = [
+            numbers(*image, c, seed=60, elem=elem),
+            numbers(*image, r, seed=61, elem=elem),
+            numbers(a, a, r, k * k * c, seed=62, low=-spread, high=spread, elem=elem),
+            numbers(k * k * c, seed=63),
+            numbers(k, k, c, m, seed=64, elem=elem),
+        ]
+        op, f32 = "spatially_adaptive_conv", ["input.3"]
+        case(f"{op}-{name}", op, attributes, adaptive(nonlinearity), inputs, (0, 2, 3, 4), elem=elem, f32=f32)
+
+
 def pooling():
     for name, kernel, stride, padding, shape in [
         ("resnet", [3, 3], [2, 2], [1, 1], (2, 7, 9, 3)),
@@ -506,7 +541,7 @@ def main():
     os.makedirs(CASES, exist_ok=True)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for write in [convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
+    for write in [convolutions, adaptive_convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
         write()
     for write in [optimizers, loss_scaling, gates]:
         write()
