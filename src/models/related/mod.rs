@@ -1,0 +1,3 @@
+//! Layers of the systems that the paper compares itself with.
+
+pub mod local_relation;
