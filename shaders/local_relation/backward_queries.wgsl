@@ -67,7 +67,8 @@ fn main(
     let run = run_at(min(run_number, params.runs - 1u), RUNS);
     let first = run.place * PIXELS;
     // Pixels of this lane: none where the groups, the workgroup's runs or all runs are at their end.
-    let exists = (first_group + lane % GROUPS_AT_ONCE < GROUPS) & (lane / GROUPS_AT_ONCE < RUNS_AT_ONCE) & (run_number < params.runs);
+    let exists = (first_group + lane % GROUPS_AT_ONCE < GROUPS)
+        & (lane / GROUPS_AT_ONCE < RUNS_AT_ONCE) & (run_number < params.runs);
     let pixels = select(0u, min(OUT_WIDTH - first, PIXELS), exists);
     let image = run.row / OUT_HEIGHT * HEIGHT;
     let top = run.row % OUT_HEIGHT * STRIDE;
@@ -96,25 +97,35 @@ fn main(
         var prior: Prior;
         load_prior(&prior, i, own); // inline
         var taps: Prior; // sums of ds, each tap where its geometry is
-        for (var c = 0u; c < REACH; c++) { // unroll
-            let known = f32(k[row + columns[c]]);
-            let is_inside = (inside & (1u << c)) != 0u;
-            var values: array<numbers, STRIPS>;
-            for (var s = 0u; s < STRIPS; s++) { // unroll
-                values[s] = numbers_of(only(is_inside, x[(row + columns[c]) * STRIPS + s]));
-            }
+        if inside == 0u {
+            // Above and below the image there is nothing to look at.
             for (var pixel = 0u; pixel < PIXELS; pixel++) { // unroll
-                if c >= STRIDE * pixel && c < STRIDE * pixel + KERNEL_W {
-                    let tap = c + SHIFT - STRIDE * pixel;
-                    let alike = select(OUTSIDE, params.scale * similarity(asked[pixel], known), is_inside);
-                    let weight = exp2(prior[tap] + alike - log_sums[pixel]);
-                    var gained = -means[pixel];
-                    for (var s = 0u; s < STRIPS; s++) { // unroll
-                        gained += product(slopes[pixel * STRIPS + s], values[s]);
+                for (var j = 0u; j < KERNEL_W; j++) { // unroll
+                    taps[SHIFT + j] -= exp2(prior[SHIFT + j] + OUTSIDE - log_sums[pixel]) * means[pixel];
+                }
+            }
+        } else {
+            for (var c = 0u; c < REACH; c++) { // unroll
+                let known = f32(k[row + columns[c]]);
+                let is_inside = (inside & (1u << c)) != 0u;
+                var values: array<numbers, STRIPS>;
+                for (var s = 0u; s < STRIPS; s++) { // unroll
+                    values[s] = numbers_of(only(is_inside, x[(row + columns[c]) * STRIPS + s]));
+                }
+                for (var pixel = 0u; pixel < PIXELS; pixel++) { // unroll
+                    if c >= STRIDE * pixel && c < STRIDE * pixel + KERNEL_W {
+                        let tap = c + SHIFT - STRIDE * pixel;
+                        let alike = params.scale * similarity(asked[pixel], known);
+                        let score = select(prior[tap] + OUTSIDE, prior[tap] + alike, is_inside);
+                        let weight = exp2(score - log_sums[pixel]);
+                        var gained = -means[pixel];
+                        for (var s = 0u; s < STRIPS; s++) { // unroll
+                            gained += product(slopes[pixel * STRIPS + s], values[s]);
+                        }
+                        let ds = weight * gained;
+                        taps[tap] += ds;
+                        dqs[pixel] += ds * select(0.0, slope_of_q(asked[pixel], known), is_inside);
                     }
-                    let ds = weight * gained;
-                    taps[tap] += ds;
-                    dqs[pixel] += ds * select(0.0, slope_of_q(asked[pixel], known), is_inside);
                 }
             }
         }

@@ -54,8 +54,9 @@ fn main(
             let is_inside = (inside & (1u << c)) != 0u;
             for (var pixel = 0u; pixel < PIXELS; pixel++) { // unroll
                 if c >= STRIDE * pixel && c < STRIDE * pixel + KERNEL_W {
-                    let alike = select(OUTSIDE, params.scale * similarity(asked[pixel], known), is_inside);
-                    let score = prior[c + SHIFT - STRIDE * pixel] + alike;
+                    let of_tap = prior[c + SHIFT - STRIDE * pixel];
+                    let alike = params.scale * similarity(asked[pixel], known);
+                    let score = select(of_tap + OUTSIDE, of_tap + alike, is_inside);
                     scores[pixel * REACH + c] = score;
                     largest[pixel] = max(largest[pixel], score);
                 }
@@ -69,17 +70,26 @@ fn main(
             }
         }
         for (var c = 0u; c < REACH; c++) { // unroll
-            let is_inside = (inside & (1u << c)) != 0u;
-            var values: array<numbers, STRIPS>;
-            for (var s = 0u; s < STRIPS; s++) { // unroll
-                values[s] = numbers_of(only(is_inside, x[(row + columns[c]) * STRIPS + s]));
-            }
             for (var pixel = 0u; pixel < PIXELS; pixel++) { // unroll
                 if c >= STRIDE * pixel && c < STRIDE * pixel + KERNEL_W {
                     let weight = exp2(scores[pixel * REACH + c] - largest[pixel]);
+                    scores[pixel * REACH + c] = weight;
                     totals[pixel] += weight;
+                }
+            }
+        }
+        if inside == 0u {
+            continue;
+        }
+        for (var c = 0u; c < REACH; c++) { // unroll
+            var values: array<numbers, STRIPS>;
+            for (var s = 0u; s < STRIPS; s++) { // unroll
+                values[s] = numbers_of(only((inside & (1u << c)) != 0u, x[(row + columns[c]) * STRIPS + s]));
+            }
+            for (var pixel = 0u; pixel < PIXELS; pixel++) { // unroll
+                if c >= STRIDE * pixel && c < STRIDE * pixel + KERNEL_W {
                     for (var s = 0u; s < STRIPS; s++) { // unroll
-                        sums[pixel * STRIPS + s] += weight * values[s];
+                        sums[pixel * STRIPS + s] += scores[pixel * REACH + c] * values[s];
                     }
                 }
             }

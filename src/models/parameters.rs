@@ -32,12 +32,17 @@ pub enum Init {
         /// Outputs of one input.
         fan_out: usize,
     },
+    /// How far each pixel of a square window is from its middle, (across, down), row by row: nothing is drawn.
+    Offsets {
+        /// Height and width of the window, odd.
+        side: usize,
+    },
 }
 
 impl Init {
     fn deviation(self) -> f64 {
         match self {
-            Self::Zeros | Self::Ones => 0.0,
+            Self::Zeros | Self::Ones | Self::Offsets { .. } => 0.0,
             Self::Normal(deviation) => deviation,
             Self::He { fan_out } => (2.0 / fan_out.max(1) as f64).sqrt(),
             Self::Xavier { fan_in, fan_out } => (2.0 / (fan_in + fan_out).max(1) as f64).sqrt(),
@@ -70,6 +75,10 @@ impl Parameter {
         match self.init {
             Init::Zeros => vec![0.0; count],
             Init::Ones => vec![1.0; count],
+            Init::Offsets { side } => {
+                let from_middle = |at: usize| at as f32 - (side / 2) as f32;
+                (0..side * side).flat_map(|at| [from_middle(at % side), from_middle(at / side)]).collect()
+            }
             init => {
                 let mut random = Random::named(seed, &self.name);
                 (0..count).map(|_| (init.deviation() * random.normal()) as f32).collect()
@@ -120,6 +129,16 @@ impl Parameters {
     pub fn bias(&mut self, graph: &mut Graph, name: &str, length: usize) -> Result<Value, GraphError> {
         let (name, tensor) = (graph.scoped_name(name), Tensor::f32([length]));
         let (home, init) = (PARAMETERS, Init::Zeros);
+        self.declare(graph, Parameter { name, home, tensor, init, decays: false, normalizes: false })
+    }
+
+    /// A tensor that is read and never changed, under the graph's present scope: kept beside the running averages, which are not learned
+    /// either. A table of a few numbers costs no kernel so, and weight files say what was computed with.
+    ///
+    /// # Errors
+    /// When the name is taken by a parameter of another kind.
+    pub fn constant(&mut self, graph: &mut Graph, name: &str, tensor: Tensor, init: Init) -> Result<Value, GraphError> {
+        let (name, home) = (graph.scoped_name(name), STATISTICS);
         self.declare(graph, Parameter { name, home, tensor, init, decays: false, normalizes: false })
     }
 
@@ -208,6 +227,17 @@ mod tests {
         assert_ne!(first.initial(3), first.initial(4));
         let squares: f32 = first.initial(3).iter().map(|x| x * x).sum();
         assert!((squares / 4000.0 - 2.0 / 50.0).abs() < 0.004, "{squares}");
+    }
+
+    #[test]
+    fn offsets_are_counted_from_the_middle() {
+        let mut parameters = Parameters::new();
+        let table = (Tensor::f32([9, 2]), Init::Offsets { side: 3 });
+        parameters.constant(&mut Graph::new(), "offsets", table.0, table.1).expect("a first one");
+        let numbers = parameters.iter().next().expect("offsets").initial(3);
+        assert_eq!(numbers[..6], [-1.0, -1.0, 0.0, -1.0, 1.0, -1.0]);
+        assert_eq!(numbers[16..], [1.0, 1.0]);
+        assert_eq!((numbers.len(), parameters.count(true)), (18, 0));
     }
 
     #[test]

@@ -326,6 +326,68 @@ def attention():
     case("attend_shortcut", "attend_shortcut", {**attributes, "relu": True}, projected, inputs, (0, 1, 2, 3))
 
 
+def relations():
+    """Windows laid out by unfold, a softmax over each, and a weighted sum."""
+
+    alike = {
+        "product": lambda q, k: q * k,
+        "key": lambda q, k: k + 0 * q,
+        "distance": lambda q, k: -(q - k).abs(),
+        "relative_distance": lambda q, k: -(q - k).abs() / (q.abs() + k.abs() + 1),
+        "relative_square": lambda q, k: -((q - k) ** 2) / ((q * k).abs() + 1),
+        "square": lambda q, k: -((q - k) ** 2),
+    }
+
+    def relation(kernel, stride, similarity, scale):
+        padding = [side // 2 for side in kernel]
+
+        def function(q, k, x, geometry):
+            images, out_height, out_width, groups = q.shape
+            windows = lambda map: F.unfold(to_front(map), kernel, padding=padding, stride=stride)
+            taps = kernel[0] * kernel[1]
+            known = windows(k).reshape(images, groups, taps, -1)
+            values = windows(x).reshape(images, groups, x.shape[3] // groups, taps, -1)
+            inside = windows(torch.ones_like(k[:1, :, :, :1])).reshape(1, 1, taps, -1) > 0
+            asked = to_front(q).reshape(images, groups, 1, -1)
+            scores = scale * alike[similarity](asked, known)
+            scores = torch.where(inside, scores, torch.full_like(scores, -100)) + geometry.T[None, :, :, None]
+            y = torch.einsum("ngtp,ngctp->ngcp", F.softmax(scores, 2), values)
+            as_map = lambda rows: to_back(rows.reshape(images, -1, out_height, out_width))
+            return as_map(y), as_map(torch.logsumexp(scores, 2))
+
+        return {"kernel": kernel, "stride": stride, "similarity": similarity, "scale": scale}, function
+
+    def inputs(kernel, stride, images, groups, channels, elem=torch.float32):
+        n, height, width = images
+        out = [(size - 1) // stride + 1 for size in (height, width)]
+        q = numbers(n, *out, groups, seed=61, elem=elem)
+        k = numbers(n, height, width, groups, seed=62, elem=elem)
+        x = numbers(n, height, width, groups * channels, seed=63, elem=elem)
+        return [q, k, x, numbers(kernel[0] * kernel[1], groups, seed=64)]
+
+    for similarity in alike:
+        attributes, function = relation([3, 3], 1, similarity, 0.7)
+        given = inputs([3, 3], 1, (2, 4, 5), 2, 4)
+        case(f"local_relation-{similarity}", "local_relation", attributes, function, given, range(4))
+    for name, kernel, stride, images, groups, channels in [
+        ("stride", [5, 3], 2, (2, 7, 6), 3, 2),
+        ("small", [7, 7], 1, (1, 3, 5), 2, 8),
+        ("gaps", [1, 3], 4, (1, 6, 9), 1, 3),
+    ]:
+        attributes, function = relation(kernel, stride, "square", 1.0)
+        given = inputs(kernel, stride, images, groups, channels)
+        case(f"local_relation-{name}", "local_relation", attributes, function, given, range(4))
+    # Keys so far below zero that what lies outside of the image, at -100, counts.
+    attributes, function = relation([3, 3], 1, "key", 1.0)
+    given = inputs([3, 3], 1, (2, 3, 4), 2, 4)
+    given[1] = numbers(2, 3, 4, 2, seed=65, low=-105.0, high=-95.0)
+    case("local_relation-outside", "local_relation", attributes, function, given, range(4))
+    attributes, function = relation([3, 3], 1, "square", 1.0)
+    given = inputs([3, 3], 1, (2, 4, 5), 2, 8, elem=torch.float16)
+    f32 = ("input.3", "output.1")
+    case("local_relation-f16", "local_relation", attributes, function, given, range(4), elem=torch.float16, f32=f32)
+
+
 def clustering():
     unit = lambda *shape, seed: F.normalize(numbers(*shape, seed=seed), dim=-1).float().double()
     pixels, centroids = unit(2, 33, 8, seed=52), unit(2, 5, 8, seed=53)
@@ -543,7 +605,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     for write in [convolutions, adaptive_convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
         write()
-    for write in [optimizers, loss_scaling, gates]:
+    for write in [optimizers, loss_scaling, gates, relations]:
         write()
     # Networks may be computed in another order, (P X) W for P (X W), and be as far off the other way.
     twice = lambda exact, single, elem: allowed(exact, single, elem, times=8)
