@@ -1,0 +1,3 @@
+//! Modules that the paper compares its own with.
+
+pub mod augmented;
