@@ -182,8 +182,8 @@ impl<'a, T: Real> Pairs<'a, T> {
 
     /// The logits of a row, by key.
     pub(super) fn logits(&self, row: usize) -> Vec<T> {
-        let query = self.query(row);
-        let dot = |other: &[T]| query.iter().zip(other).map(|(&a, &b)| a * b).sum::<T>() * self.scale;
+        let query: Vec<T> = self.query(row).iter().map(|&channel| channel * self.scale).collect();
+        let dot = |other: &[T]| query.iter().zip(other).map(|(&a, &b)| a * b).sum::<T>();
         let logit = |key: usize| {
             let [down, across] = self.offsets(row, key);
             dot(self.key(row, key)) + dot(self.table(0, down)) + dot(self.table(1, across))

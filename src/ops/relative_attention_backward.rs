@@ -146,12 +146,7 @@ impl RelativeAttentionBackward {
         out.dispatch(&call, variant, Grid::of(images * sizes.heads * tile.groups(&sizes)));
     }
 
-    fn keys(
-        &self,
-        io: &Io<'_>,
-        (sizes, [first, images], positions): (Sizes, [usize; 2], View),
-        out: &mut Recording,
-    ) {
+    fn keys(&self, io: &Io<'_>, (sizes, [first, images], positions): (Sizes, [usize; 2], View), out: &mut Recording) {
         let tile = KeyTile::backward(&sizes, io.machine);
         let call = Keys {
             first_image: word(first),
@@ -217,7 +212,9 @@ const LINES_OF_LARGE_TILES: usize = 128;
 
 impl Maths for RelativeAttentionBackward {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let &[qkv, rel_height, rel_width, y, log_sum, dy] = inputs else { unreachable!("the shape rule fixed the inputs") };
+        let &[qkv, rel_height, rel_width, y, log_sum, dy] = inputs else {
+            unreachable!("the shape rule fixed the inputs")
+        };
         let pairs = Pairs::of(&self.of, [qkv, rel_height, rel_width]);
         let Sizes { batch, heads, depth, values, .. } = pairs.sizes;
         let pixels = pairs.sizes.pixels();
@@ -278,10 +275,6 @@ pub(super) const SIGNATURE: Signature = Signature::of::<RelativeAttentionBackwar
             ("log_sum", "f32 [N, HW, heads]"),
             ("dy", "T [N, H, W, D]"),
         ],
-        &[
-            ("dqkv", "T [N, H, W, 2K+D]"),
-            ("drel_height", "T [2H-1, K/heads]"),
-            ("drel_width", "T [2W-1, K/heads]"),
-        ],
+        &[("dqkv", "T [N, H, W, 2K+D]"), ("drel_height", "T [2H-1, K/heads]"), ("drel_width", "T [2W-1, K/heads]")],
     ],
 );

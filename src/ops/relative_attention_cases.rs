@@ -5,8 +5,8 @@ use crate::graph::{Case, Draw};
 
 /// Images, height, width, heads, channels of a head of queries and keys, and of values.
 const SHAPES: &[[usize; 6]] = &[
-    [2, 1, 3, 1, 2, 1],
-    [1, 3, 1, 2, 3, 2],
+    [2, 2, 3, 1, 2, 1],
+    [1, 3, 2, 2, 3, 2],
     [2, 3, 5, 2, 5, 3],
     // Four channels at a time; values alike, or picked out of the fours.
     [1, 5, 9, 1, 4, 4],
@@ -35,10 +35,12 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let scaled = |sizes: [usize; 6]| case(sizes, 1.0 / (sizes[4] as f64).sqrt());
     let mut cases: Vec<Case> = SHAPES.iter().map(|&sizes| scaled(sizes)).collect();
-    // Of one pixel the gradients of logits are 0: what is left of them has no yardstick.
-    cases.extend([[1, 1, 1, 1, 1, 1], [3, 1, 1, 2, 4, 4]].map(|sizes| scaled(sizes).no_gradient()));
+    // With one row or column the only entry of its table moves all logits alike: its gradient is 0, and what is left of it has no
+    // yardstick. So have the gradients of queries and keys where there is but one pixel.
+    let lines = [[1, 1, 1, 1, 1, 1], [3, 1, 1, 2, 4, 4], [2, 1, 3, 1, 2, 1], [1, 5, 1, 2, 3, 2], [1, 1, 70, 1, 4, 1]];
+    cases.extend(lines.map(|sizes| scaled(sizes).no_gradient()));
     // Logits beyond what exp can bear: only their distance from the largest may reach it.
-    cases.extend([[1, 3, 5, 2, 3, 2], [1, 6, 7, 1, 4, 4]].map(|sizes| case(sizes, 20.0)));
+    cases.extend([[1, 3, 5, 2, 3, 2], [1, 6, 7, 1, 4, 4]].map(|sizes| case(sizes, 15.0)));
     // So far apart that one key has all the weight. The derivative is too steep to be told by differences.
     cases.push(case([1, 6, 7, 1, 4, 4], 2000.0).no_gradient());
     // Maps and tables that are the same everywhere: every pixel has its share of the weight, to the bit.

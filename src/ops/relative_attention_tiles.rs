@@ -286,7 +286,10 @@ mod tests {
     use super::{KeyTile, LANES, QueryTile, Sizes};
     use crate::kernel::Capabilities;
 
-    const H200: Capabilities = Capabilities { max_workgroup_bytes: 48 << 10, ..Capabilities::portable() };
+    /// With the workgroup memory of NVIDIA's.
+    fn large() -> Capabilities {
+        Capabilities { max_workgroup_bytes: 48 << 10, ..Capabilities::portable() }
+    }
 
     fn sizes(batch: usize, side: usize, depth: usize, values: usize) -> Sizes {
         Sizes { batch, height: side, width: side, heads: 8, depth, values }
@@ -294,19 +297,20 @@ mod tests {
 
     #[test]
     fn the_maps_of_a_resnet_keep_lanes_busy() {
-        let tile = |batch, side, values| QueryTile::forward(&sizes(batch, side, 20, values), &H200);
+        let tile = |batch, side, values| QueryTile::forward(&sizes(batch, side, 20, values), &large());
         assert_eq!(tile(64, 28, 2), QueryTile { lanes: 32, queries: 5, keys: 7, slots: 42 });
         assert_eq!(tile(64, 14, 4).queries, 4);
         // Few pictures: their pixels are spread over as many workgroups as there can be.
         assert_eq!(tile(1, 14, 4).queries, 1);
-        let backward = QueryTile::backward(&sizes(64, 28, 20, 2), &H200);
+        let backward = QueryTile::backward(&sizes(64, 28, 20, 2), &large());
         assert_eq!((backward.queries, backward.keys), (2, 2));
-        assert_eq!(KeyTile::backward(&sizes(64, 28, 20, 2), &H200).keys, 2);
+        assert_eq!(KeyTile::backward(&sizes(64, 28, 20, 2), &large()).keys, 2);
     }
 
     #[test]
     fn every_size_fits_the_least_machine() {
-        for machine in [Capabilities::portable(), Capabilities { software: true, ..Capabilities::portable() }, H200] {
+        for machine in [Capabilities::portable(), Capabilities { software: true, ..Capabilities::portable() }, large()]
+        {
             for side in [1, 2, 3, 7, 13, 28, 56, 128] {
                 for (depth, values) in [(1, 1), (3, 5), (20, 2), (20, 7), (33, 17), (64, 64)] {
                     let sizes = sizes(2, side, depth, values);

@@ -325,6 +325,37 @@ def attention():
     inputs = [numbers(2, rows, 6, seed=seed) for rows, seed in ((21, 12), (5, 13), (5, 14), (21, 15))]
     case("attend_shortcut", "attend_shortcut", {**attributes, "relu": True}, projected, inputs, (0, 1, 2, 3))
 
+    # Every pair of pixels looks its two rows of the tables up.
+    def relative(heads, keys, scale):
+        def function(qkv, rel_height, rel_width):
+            n, height, width, channels = qkv.shape
+            parts = qkv.flatten(1, 2).split([keys, keys, channels - 2 * keys], -1)
+            q, k, v = (part.unflatten(-1, (heads, -1)) for part in parts)
+            rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+            by_height = rel_height[rows[None, :] - rows[:, None] + height - 1]
+            by_width = rel_width[columns[None, :] - columns[:, None] + width - 1]
+            q = scale * q
+            logits = torch.einsum("nihc,njhc->nhij", q, k)
+            logits = logits + torch.einsum("nihc,ijc->nhij", q, by_height + by_width)
+            y = torch.einsum("nhij,njhc->nihc", logits.softmax(-1), v)
+            return y.flatten(2).unflatten(1, (height, width)), logits.logsumexp(-1).transpose(1, 2)
+
+        return {"heads": heads, "key_channels": keys, "scale": scale}, function
+
+    for name, [n, height, width, heads, depth, values], scale in [
+        ("square", (2, 4, 4, 2, 20, 2), 0.22),
+        ("wide", (1, 3, 7, 3, 5, 3), 0.5),
+        ("high", (2, 6, 2, 1, 4, 8), 1.0),
+    ]:
+        attributes, function = relative(heads, heads * depth, scale)
+        inputs = [numbers(n, height, width, heads * (2 * depth + values), seed=16)]
+        inputs += [numbers(2 * side - 1, depth, seed=17 + side) for side in (height, width)]
+        case(f"relative_attention-{name}", "relative_attention", attributes, function, inputs, (0, 1, 2))
+        elem = torch.float16
+        inputs = [x.to(elem).double() for x in inputs]
+        if name == "square":
+            case(f"relative_attention-{name}-f16", "relative_attention", attributes, function, inputs, (0, 1, 2), elem=elem, f32=("output.1",))
+
 
 def relations():
     """Windows laid out by unfold, a softmax over each, and a weighted sum."""
