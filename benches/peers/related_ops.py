@@ -81,14 +81,14 @@ def relative_attention(torch, attributes, inputs):
 def spatially_adaptive_conv(torch, attributes, inputs):
     import related  # needs torch, which may be missing
 
-    F, gate = torch.nn.functional, related.GATES[attributes["nonlinearity"]]
+    F, gate = torch.nn.functional, related.GATES[attributes["function"]]
     assert pair(attributes["kernel"]) == [3, 3], "only of 3x3"
 
     def layers(raw, weight, bias):
         """[KH, KW, R, O] at [N, H, W, R]."""
         weight = weight.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
         padding = [size // 2 for size in weight.shape[2:]]
-        return related.to_back(F.conv2d(related.to_front(raw), weight, bias, padding=padding))
+        return related.to_back(F.conv2d(related.to_front(raw), weight, bias.to(weight.dtype), padding=padding))
 
     def modulated(x, raw, attention_weight, attention_bias, weight):
         attention = gate(layers(raw, attention_weight, attention_bias))

@@ -31,6 +31,25 @@ pub fn conv(
     })
 }
 
+/// A 1x1 convolution without bias, for maps behind which no ReLU follows: x `[N, H, W, C]` → `[N, H', W', channels]`.
+///
+/// # Errors
+/// When x is no image.
+pub fn pointwise(
+    b: &mut Builder<'_>,
+    name: &str,
+    x: Value,
+    [channels, stride]: [usize; 2],
+) -> Result<Value, GraphError> {
+    let tensor = b.graph.tensor(x).clone();
+    let from = tensor.shape.last().copied().unwrap_or(0);
+    b.scoped(name, |b| {
+        let init = Init::Xavier { fan_in: from, fan_out: channels };
+        let weight = b.parameters.weight(b.graph, "weight", tensor.shaped([1, 1, from, channels]), init)?;
+        b.graph.apply_one(Conv2d::new(stride, 0), &[x, weight])
+    })
+}
+
 /// A convolution with a bias, for maps behind which no norm and no ReLU follows: x `[N, H, W, C]` → `[N, H, W, channels]`.
 ///
 /// # Errors

@@ -160,7 +160,7 @@ impl Trunk {
         for (at, stage) in (2..).zip(&self.stages) {
             for block in 1..=stage.blocks {
                 let stride = if block == 1 { stage.stride } else { 1 };
-                x = b.scoped(scope(at, block), |b| self.residual(b, x, [stage.channels, stride]))?;
+                x = b.scoped(scope(at, block), |b| self.residual(b, x, [stage.channels, stride], at))?;
             }
             maps.push(x);
         }
@@ -168,15 +168,22 @@ impl Trunk {
     }
 
     /// y = relu(F(x) + shortcut(x)); the shortcut is x itself where the shape stays, else a 1x1 convolution.
-    fn residual(&self, b: &mut Builder<'_>, x: Value, [channels, stride]: [usize; 2]) -> Result<Value, GraphError> {
+    fn residual(
+        &self,
+        b: &mut Builder<'_>,
+        x: Value,
+        [channels, stride]: [usize; 2],
+        stage: usize,
+    ) -> Result<Value, GraphError> {
+        let inside = self.variant.inside(channels);
         let layers: &[[usize; 3]] = match self.block {
             Block::Basic => &[[3, channels, stride], [3, channels, 1]],
-            Block::Bottleneck => &[[1, channels / 4, 1], [3, channels / 4, stride], [1, channels, 1]],
-            Block::BottleneckStrideFirst => &[[1, channels / 4, stride], [3, channels / 4, 1], [1, channels, 1]],
+            Block::Bottleneck => &[[1, inside, 1], [3, inside, stride], [1, channels, 1]],
+            Block::BottleneckStrideFirst => &[[1, inside, stride], [3, inside, 1], [1, channels, 1]],
         };
         let mut y = x;
         for (at, &layer) in (1..).zip(layers) {
-            y = conv(b, &format!("conv{at}"), y, layer)?;
+            y = self.variant.conv(b, &format!("conv{at}"), y, layer, stage)?;
             y = norm(b, &format!("norm{at}"), y)?;
             if at < layers.len() {
                 y = relu(b, y)?;
@@ -231,14 +238,37 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    /// ResNet-18, 34, 50 and 101, and one for images as small as the demo's; and each of them in every variant that it has.
+    /// ResNet-18, 34, 50 and 101, and one for images as small as the demo's; then each of them in every variant that it has.
     #[must_use]
     pub fn presets(classes: usize) -> Vec<Self> {
-        let plain = || Depth::ALL.map(|depth| Self::imagenet(depth, classes)).into_iter().chain([Self::small(classes)]);
-        let variants = Variant::presets();
-        let varied =
-            variants.into_iter().flat_map(|variant| plain().map(move |network| network.varied(variant.clone())));
-        plain().chain(varied).collect()
+        let plain: Vec<Self> =
+            Depth::ALL.map(|depth| Self::imagenet(depth, classes)).into_iter().chain([Self::small(classes)]).collect();
+        let varied = Variant::presets().into_iter().flat_map(|variant| match variant {
+            Variant::LocalRelation(_) => {
+                let small = Self::small(classes).of_bottlenecks();
+                let deep = [Depth::D50, Depth::D101].map(|depth| Self::imagenet(depth, classes));
+                [Self::bottlenecks26(classes)]
+                    .into_iter()
+                    .chain(deep)
+                    .chain([small])
+                    .map(|network| network.varied(variant.clone()))
+                    .collect()
+            }
+            _ => plain.iter().map(|network| network.clone().varied(variant.clone())).collect::<Vec<_>>(),
+        });
+        plain.iter().cloned().chain(varied).collect()
+    }
+
+    /// ResNet-26: the blocks of ResNet-18 as bottlenecks, which is what the least of the LR-Nets is made of.
+    pub(super) fn bottlenecks26(classes: usize) -> Self {
+        Self { name: "resnet26".to_owned(), trunk: Trunk::imagenet(Block::Bottleneck, &[2; 4]), classes }
+    }
+
+    /// The same stages of bottlenecks, with twice the channels outside.
+    fn of_bottlenecks(mut self) -> Self {
+        self.trunk.block = Block::Bottleneck;
+        self.trunk.stages.iter_mut().for_each(|stage| stage.channels *= 2);
+        self
     }
 
     /// The same network with this in its blocks.

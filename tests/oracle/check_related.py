@@ -56,10 +56,10 @@ def loop_convolution(x, weight, bias=None, stride=1):
 LOOP_SIMILARITIES = {
     "product": lambda q, k, scale: q * k * scale,
     "key": lambda q, k, scale: k,
-    "absolute": lambda q, k, scale: -abs(q - k),
-    "relative_absolute": lambda q, k, scale: -abs(q - k) / (abs(q) + abs(k) + 1),
-    "relative_squared": lambda q, k, scale: -((q - k) ** 2) / (abs(q * k) + 1),
-    "squared": lambda q, k, scale: -((q - k) ** 2),
+    "distance": lambda q, k, scale: -abs(q - k),
+    "relative_distance": lambda q, k, scale: -abs(q - k) / (abs(q) + abs(k) + 1),
+    "relative_square": lambda q, k, scale: -((q - k) ** 2) / (abs(q * k) + 1),
+    "square": lambda q, k, scale: -((q - k) ** 2),
 }
 
 

@@ -101,10 +101,10 @@ class SpatialGate(nn.Module):
 
 # What likens a query to a key, but for "product", q k scale, and "key", k.
 SIMILARITIES = {
-    "absolute": lambda q, k: -(q - k).abs(),
-    "relative_absolute": lambda q, k: -(q - k).abs() / (q.abs() + k.abs() + 1),
-    "relative_squared": lambda q, k: -(q - k).square() / ((q * k).abs() + 1),
-    "squared": lambda q, k: -(q - k).square(),
+    "distance": lambda q, k: -(q - k).abs(),
+    "relative_distance": lambda q, k: -(q - k).abs() / (q.abs() + k.abs() + 1),
+    "relative_square": lambda q, k: -(q - k).square() / ((q * k).abs() + 1),
+    "square": lambda q, k: -(q - k).square(),
 }
 
 
@@ -455,8 +455,8 @@ def networks():
     yield "augmented", network("augmented", {"augmented": attention}), (0.02, 1.0)
     for similarity, block, window, group in [
         ("product", "bottleneck", 5, 8),
-        ("squared", "bottleneck", 3, 4),
-        ("relative_absolute", "basic", 5, 4),
+        ("square", "bottleneck", 3, 4),
+        ("relative_distance", "basic", 5, 4),
     ]:
         told = {"window": window, "group": group, "similarity": similarity, "width": WIDTH}
         yield f"lr-{similarity}", network(f"lr-{similarity}", {"local_relation": told}, block), (0.01, 1.0)

@@ -1,14 +1,15 @@
 //! What is published of the systems that the paper compares with: the table of the talk, and table 8.
 
 use super::{CLASSIFIERS, Published, TALK, row};
-use crate::models::related::{Cbam, SqueezeExcitation};
+use crate::models::related::{Augmented, Cbam, LocalRelationLayer, SqueezeExcitation};
 use crate::models::resnet::Block;
 use crate::models::{Depth, Network, ResNet, Variant};
 
 /// The deeper networks with gates are quoted from papers that have the stride of a bottleneck in its first convolution.
 fn network(depth: Depth, variant: Variant) -> Network {
     let mut network = ResNet::imagenet(depth, 1000);
-    if !variant.is_plain() && network.trunk.block == Block::Bottleneck {
+    let gated = matches!(variant, Variant::SqueezeExcitation(_) | Variant::Cbam(_));
+    if gated && network.trunk.block == Block::Bottleneck {
         network.trunk.block = Block::BottleneckStrideFirst;
     }
     Network::from(network.varied(variant))
@@ -41,6 +42,33 @@ pub(super) fn rows() -> Vec<Published> {
         .map(|(place, depth, variant, figures, accuracy, remark)| {
             let name = variant.titled(&format!("ResNet-{}", depth.layers()));
             row((place, &name), network(depth, variant), figures, remark).scoring(accuracy)
+        })
+        .chain(attention())
+        .collect()
+}
+
+/// Attention in place of convolutions or beside them, quoted from papers of their own: billions of multiply-adds, to a digit or two.
+fn attention() -> Vec<Published> {
+    const WIDTH: &str = "how wide its bottlenecks are inside is not known here: no width has the numbers of all three networks, and 480 \
+                         thousandths, which is taken, is within 4 % of each";
+    const PRODUCTS: &str = "there the products of pixels with pixels are left out; without them it has 8,050 M, too";
+    const OPEN: &str = "no reading of the layer has the numbers of this depth";
+    let local = || Variant::LocalRelation(LocalRelationLayer::default());
+    let augmented = || Variant::Augmented(Augmented::default());
+    let rows = [
+        (TALK, ResNet::imagenet(Depth::D101, 1000), local(), [7790.0, 42.0], (10.0, 78.5), Some(WIDTH)),
+        (TALK, ResNet::imagenet(Depth::D101, 1000), augmented(), [8050.0, 45.4], (10.0, 78.7), Some(PRODUCTS)),
+        (CLASSIFIERS, ResNet::bottlenecks26(1000), local(), [2500.0, 14.4], (100.0, 74.6), Some(WIDTH)),
+        (CLASSIFIERS, ResNet::imagenet(Depth::D50, 1000), local(), [4300.0, 23.3], (100.0, 77.3), Some(WIDTH)),
+        (CLASSIFIERS, ResNet::imagenet(Depth::D101, 1000), local(), [7790.0, 42.0], (10.0, 78.5), Some(WIDTH)),
+        (CLASSIFIERS, ResNet::imagenet(Depth::D34, 1000), augmented(), [3550.0, 20.7], (10.0, 74.7), Some(OPEN)),
+        (CLASSIFIERS, ResNet::imagenet(Depth::D50, 1000), augmented(), [4100.0, 25.6], (100.0, 77.7), Some(OPEN)),
+        (CLASSIFIERS, ResNet::imagenet(Depth::D101, 1000), augmented(), [8050.0, 45.4], (10.0, 78.7), Some(PRODUCTS)),
+    ];
+    rows.into_iter()
+        .map(|(place, network, variant, figures, (digit, accuracy), remark)| {
+            let name = variant.titled(&network.name.replace("resnet", "ResNet-"));
+            row((place, &name), Network::from(network.varied(variant)), figures, remark).scoring(accuracy).to(digit)
         })
         .collect()
 }

@@ -3,20 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{GraphError, Value};
-use crate::models::layers::{conv, refusal};
+use crate::models::layers::{conv, pointwise, refusal};
 use crate::models::{Builder, Init};
-use crate::ops::{Concat, Conv2d, RelativeAttention};
+use crate::ops::{Concat, RelativeAttention};
 
 /// How much of a convolution is attention.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Augmented {
     /// Heads.
     pub heads: usize,
-    /// κ: channels of queries, and of keys, as a share of the convolution's.
-    pub key_share: f64,
-    /// υ: channels of values, which are those that attention makes, as a share of the convolution's.
-    pub value_share: f64,
+    /// 100 κ: channels of queries, and of keys, in hundredths of the convolution's.
+    pub key_percent: usize,
+    /// 100 υ: channels of values, which are those that attention makes, in hundredths of the convolution's.
+    pub value_percent: usize,
     /// Channels of keys that a head has at least, however small its share.
     pub least_keys: usize,
 }
@@ -24,20 +24,18 @@ pub struct Augmented {
 impl Default for Augmented {
     /// The paper's for ImageNet: κ = 2 υ = 0.2, 8 heads of at least 20 channels of keys.
     fn default() -> Self {
-        Self { heads: 8, key_share: 0.2, value_share: 0.1, least_keys: 20 }
+        Self { heads: 8, key_percent: 20, value_percent: 10, least_keys: 20 }
     }
 }
 
 impl Augmented {
-    /// Channels of keys and of values, all heads together, of a convolution of so many: shares rounded up to whole heads.
+    /// Channels of keys and of values, all heads together, of a convolution of so many: whole heads. Rounded down, which has
+    /// the parameters that are published for ResNet-101.
     #[must_use]
     pub fn channels(&self, channels: usize) -> [usize; 2] {
-        let of_head = |share: f64, least: usize| {
-            // Shares such as 0.1 are a little more in binary: 80 channels of 8 heads have 1 each, and not 2.
-            let exact = share * channels as f64 / self.heads.max(1) as f64;
-            ((exact - 1e-9).ceil().max(0.0) as usize).max(least)
-        };
-        [of_head(self.key_share, self.least_keys), of_head(self.value_share, 1)].map(|each| each * self.heads)
+        let of_head = |percent: usize, least: usize| (channels * percent / (100 * self.heads.max(1))).max(least);
+        let each = [of_head(self.key_percent, self.least_keys), of_head(self.value_percent, 1)];
+        each.map(|each| each * self.heads)
     }
 }
 
@@ -49,7 +47,7 @@ impl Augmented {
 ///
 /// # Errors
 /// When x is no image, or attention leaves the convolution no channels.
-pub fn augmented_conv(
+pub(super) fn augmented_conv(
     b: &mut Builder<'_>,
     name: &str,
     x: Value,
@@ -87,17 +85,6 @@ fn attend(b: &mut Builder<'_>, qkv: Value, [heads, keys]: [usize; 2]) -> Result<
     Ok(b.graph.apply(RelativeAttention { heads, key_channels: keys, scale }, &inputs)?[0])
 }
 
-/// A 1x1 convolution without bias, behind which no ReLU follows.
-fn pointwise(b: &mut Builder<'_>, name: &str, x: Value, [channels, stride]: [usize; 2]) -> Result<Value, GraphError> {
-    let tensor = b.graph.tensor(x).clone();
-    let from = tensor.shape.last().copied().unwrap_or(0);
-    b.scoped(name, |b| {
-        let init = Init::Xavier { fan_in: from, fan_out: channels };
-        let weight = b.parameters.weight(b.graph, "weight", tensor.shaped([1, 1, from, channels]), init)?;
-        b.graph.apply_one(Conv2d::new(stride, 0), &[x, weight])
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Augmented, augmented_conv};
@@ -106,9 +93,9 @@ mod tests {
 
     #[test]
     fn shares_are_those_of_a_resnet50() {
-        let channels = [128, 256, 512, 80].map(|channels| Augmented::default().channels(channels));
-        assert_eq!(channels, [[160, 16], [160, 32], [160, 56], [160, 8]]);
-        assert_eq!(Augmented { heads: 4, ..Augmented::default() }.channels(1024), [208, 104]);
+        let channels = [128, 256, 512, 1024].map(|channels| Augmented::default().channels(channels));
+        assert_eq!(channels, [[160, 8], [160, 24], [160, 48], [200, 96]]);
+        assert_eq!(Augmented { heads: 4, ..Augmented::default() }.channels(48), [80, 4]);
     }
 
     #[test]
@@ -120,10 +107,10 @@ mod tests {
             let options = Augmented { heads: 4, ..Augmented::default() };
             let y = augmented_conv(&mut b, "conv2", x, [3, 48, stride], &options).unwrap();
             assert_eq!(b.shape(y), [2, made[0], made[1], 48]);
-            // 40 of the 48 channels are the convolution's, 8 the values'; 80 are keys, 20 a head.
+            // 44 of the 48 channels are the convolution's, 4 the values'; 80 are keys, 20 a head.
             let count: usize = parameters.iter().map(|parameter| parameter.tensor.shape.count()).sum();
             let tables = (2 * made[0] - 1 + 2 * made[1] - 1) * 20;
-            assert_eq!(count, 9 * 24 * 40 + 24 * 168 + 8 * 8 + tables);
+            assert_eq!(count, 9 * 24 * 44 + 24 * 164 + 4 * 4 + tables);
         }
     }
 

@@ -1,15 +1,19 @@
 //! The systems that the paper compares with: what they put into the residual blocks of a ResNet, or in place of its convolutions.
 
+mod augmented;
 mod cbam;
+mod local_relation;
 mod squeeze;
 
+pub use augmented::Augmented;
 pub use cbam::Cbam;
+pub use local_relation::LocalRelationLayer;
 pub use squeeze::SqueezeExcitation;
 
 use serde::{Deserialize, Serialize};
 
 use super::Builder;
-use super::layers::{relu, reshape};
+use super::layers::{conv, refusal, relu, reshape};
 use crate::graph::{GraphError, Value};
 use crate::ops::{Add, Map};
 
@@ -35,6 +39,9 @@ impl Nonlinearity {
     }
 }
 
+/// The first residual stage.
+const FIRST: usize = 2;
+
 /// What the residual blocks of a network have that ResNet's have not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,13 +53,22 @@ pub enum Variant {
     SqueezeExcitation(SqueezeExcitation),
     /// A gate for every channel, then one for every pixel, before the shortcut is added.
     Cbam(Cbam),
+    /// Local relations in place of 3x3 convolutions.
+    LocalRelation(LocalRelationLayer),
+    /// Attention of all pixels to all beside the 3x3 convolutions of all stages but the first.
+    Augmented(Augmented),
 }
 
 impl Variant {
     /// Those that networks with a name have, each as its paper has it.
     #[must_use]
     pub fn presets() -> Vec<Self> {
-        vec![Self::SqueezeExcitation(SqueezeExcitation::default()), Self::Cbam(Cbam::default())]
+        vec![
+            Self::SqueezeExcitation(SqueezeExcitation::default()),
+            Self::Cbam(Cbam::default()),
+            Self::LocalRelation(LocalRelationLayer::default()),
+            Self::Augmented(Augmented::default()),
+        ]
     }
 
     /// What a network of this name is called with it: `resnet50-se`.
@@ -62,6 +78,8 @@ impl Variant {
             Self::Plain => network.to_owned(),
             Self::SqueezeExcitation(_) => format!("{network}-se"),
             Self::Cbam(_) => format!("{network}-cbam"),
+            Self::LocalRelation(_) => format!("lr-{network}"),
+            Self::Augmented(_) => format!("aa-{network}"),
         }
     }
 
@@ -72,6 +90,8 @@ impl Variant {
             Self::Plain => network.to_owned(),
             Self::SqueezeExcitation(_) => format!("{network} + SE"),
             Self::Cbam(_) => format!("{network} + CBAM"),
+            Self::LocalRelation(_) => format!("LR-{network}"),
+            Self::Augmented(_) => format!("AA-{network}"),
         }
     }
 
@@ -79,6 +99,40 @@ impl Variant {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         *self == Self::Plain
+    }
+
+    /// Channels inside of a bottleneck of so many outside.
+    pub(super) fn inside(&self, channels: usize) -> usize {
+        match self {
+            Self::LocalRelation(layer) => layer.inside(channels),
+            _ => channels / 4,
+        }
+    }
+
+    /// What stands for a convolution of a block of this stage, the stem being stage 1: x [N, H, W, C] → [N, H', W', channels].
+    ///
+    /// # Errors
+    /// When the variant does not fit the channels.
+    pub(super) fn conv(
+        &self,
+        b: &mut Builder<'_>,
+        name: &str,
+        x: Value,
+        layer: [usize; 3],
+        stage: usize,
+    ) -> Result<Value, GraphError> {
+        let [kernel, channels, stride] = layer;
+        match self {
+            Self::LocalRelation(_) if kernel > 1 && b.shape(x)[3] != channels => {
+                let problem = "local relations keep the number of channels: take bottlenecks";
+                Err(refusal(name, problem))
+            }
+            Self::LocalRelation(layer) if kernel > 1 => local_relation::local_relation(b, name, x, layer, stride),
+            Self::Augmented(augmented) if kernel > 1 && stage > FIRST => {
+                augmented::augmented_conv(b, name, x, layer, augmented)
+            }
+            _ => conv(b, name, x, layer),
+        }
     }
 
     /// The end of a residual block: y, shortcut [N, H, W, C] → relu(refined y + shortcut).
@@ -90,7 +144,7 @@ impl Variant {
         let [n, height, width, channels] = image.dims();
         let rows = [n, height * width, channels];
         let refined = match self {
-            Self::Plain => {
+            Self::Plain | Self::LocalRelation(_) | Self::Augmented(_) => {
                 let sum = b.graph.apply_one(Add, &[y, shortcut])?;
                 return relu(b, sum);
             }
