@@ -140,24 +140,21 @@ def relations():
 
 
 def relation_layers():
-    for before, stride in [(8, 1), (6, 2)]:
-        words = {"window": 5, "group": 2, "similarity": "product"}
-        layer = related.LocalRelation(before, 8, stride, (5, 4), words).double()
-        x = drawn(2, before, 5, 4)
+    for stride in [1, 2]:
+        words = {"kernel": 5, "channels": 2, "similarity": "product"}
+        layer = related.LocalRelation(8, 8, stride, (5, 4), words).double()
+        x = drawn(2, 8, 5, 4)
         (data,) = numbers(related.to_back(x))
-        if before != 8:
-            data = loop_convolution(data, weight_of(layer.value))
         q = loop_convolution(data, weight_of(layer.query), stride=stride)
         k = loop_convolution(data, weight_of(layer.key))
         geometry = np.zeros((25, 4))
         first, second = layer.geometry.first, layer.geometry.second
         for i, j in pixels(5, 5):
-            offset = np.array([i - 2, j - 2]) / 2
-            inner = np.maximum(offset @ weight_of(first)[0, 0] + numbers(first.bias)[0], 0)
-            geometry[i * 5 + j] = inner @ weight_of(second)[0, 0] + numbers(second.bias)[0]
+            inner = np.maximum(np.array([j - 2, i - 2]) @ numbers(first.weight)[0].T + numbers(first.bias)[0], 0)
+            geometry[i * 5 + j] = inner @ numbers(second.weight)[0].T
         told = {"kernel": (5, 5), "stride": stride, "similarity": "product", "scale": 1.0}
         wanted = loop_local_relation(q, k, data, geometry, told)
-        same(f"a layer of local relations from {before} channels", related.to_back(layer(x)), wanted)
+        same(f"a layer of local relations of stride {stride}", related.to_back(layer(x)), wanted)
 
 
 def reference_attention(q, k, v, attn_mask=None, scale=None):
@@ -176,7 +173,7 @@ def attentions():
         same(function.__name__, function(*inputs, told), wanted)
         inputs = [x.requires_grad_() for x in inputs]
         torch.autograd.gradcheck(lambda *inputs: function(*inputs, told), inputs)
-    words = {"heads": 2, "key_percent": 50, "value_percent": 30, "least": 3}
+    words = {"heads": 2, "key_percent": 50, "value_percent": 30, "least_keys": 3}
     for before, stride in [(7, 1), (5, 2)]:
         layer = related.Augmented(before, 16, stride, (5, 7), words).double()
         assert related.augmented_channels(16, words) == (8, 4)
@@ -184,7 +181,7 @@ def attentions():
         (data,) = numbers(related.to_back(x))
         qkv = loop_convolution(data, weight_of(layer.qkv), stride=stride)
         told = {"heads": 2, "key_channels": 8, "scale": 0.5}
-        attended = loop_relative_attention(qkv, *numbers(layer.height, layer.width), told)
+        attended = loop_relative_attention(qkv, *numbers(layer.attention.rel_height, layer.attention.rel_width), told)
         attended = loop_convolution(attended, weight_of(layer.out))
         wanted = np.concatenate([loop_convolution(data, weight_of(layer.conv), stride=stride), attended], 3)
         same(f"an augmented convolution of stride {stride}", related.to_back(layer(x)), wanted)
@@ -241,8 +238,8 @@ VARIANTS = {
     "plain": None,
     "squeeze_excitation": {"squeeze_excitation": {"ratio": 16, "gate": "sigmoid"}},
     "cbam": {"cbam": {"ratio": 16, "kernel": 7, "gate": "sigmoid"}},
-    "local_relation": {"local_relation": {"window": 7, "group": 8, "similarity": "product", "width": related.WIDTH}},
-    "augmented": {"augmented": {"heads": 8, "key_percent": 20, "value_percent": 10, "least": 20}},
+    "local_relation": {"local_relation": {"kernel": 7, "channels": 8, "similarity": "product", "width": related.WIDTH}},
+    "augmented": {"augmented": {"heads": 8, "key_percent": 20, "value_percent": 10, "least_keys": 20}},
 }
 
 

@@ -165,6 +165,8 @@ def exchange(module, weight):
     """A parameter (or its gradient) of a module in vistok's layout."""
     if weight.ndim == 1 or not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
         return weight
+    if getattr(module, "is_matrix", False):
+        return weight.T  # [in, out]
     if isinstance(module, nn.Linear):
         return weight.T[None, None]  # a 1x1 convolution there: [1, 1, in, out]
     if isinstance(module, nn.Conv1d) and module.groups == 1:
@@ -186,7 +188,7 @@ def named_tensors(model):
         for name, tensor in module.named_parameters(recurse=False):
             yield "parameters", vistok_name(module_name, module, name), module, tensor
         for name, tensor in module.named_buffers(recurse=False):
-            if name.startswith("running"):
+            if name.startswith("running") or name == "offsets":
                 yield "statistics", vistok_name(module_name, module, name), module, tensor
 
 
@@ -198,6 +200,8 @@ def start(model, spread=1.0):
     uniform = lambda x: torch.rand(x.shape, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         for _, name, _, tensor in named_tensors(model):
+            if name.endswith("offsets"):
+                continue  # where taps lie is not drawn
             if name.endswith(("gain", "running_variance")):
                 drawn = 0.5 + uniform(tensor)
             elif tensor.ndim == 1:

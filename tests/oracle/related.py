@@ -157,31 +157,48 @@ def local_relation_unfolded(q, k, x, geometry, told):
     return to_back(y.view(n, -1, high, wide))
 
 
+class Matrix(nn.Linear):
+    """A linear map whose weight is a matrix there, no 1x1 convolution."""
+
+    is_matrix = True
+
+
+class Geometry(nn.Module):
+    """A small network of how far a tap is from the middle of its window, across and down: [taps, groups]."""
+
+    def __init__(self, inner, groups, window):
+        super().__init__()
+        self.first, self.second = Matrix(2, inner), Matrix(inner, groups, bias=False)
+        offset = torch.arange(window, dtype=torch.float32) - window // 2
+        down, across = torch.meshgrid(offset, offset, indexing="ij")
+        # Whole numbers, which no precision rounds. vistok keeps them beside the running averages.
+        self.register_buffer("offsets", torch.stack([across, down], 2).reshape(1, -1, 2), persistent=False)
+
+    def forward(self):
+        offsets = self.offsets[0].to(self.first.weight.dtype)
+        return self.second(F.relu(self.first(offsets), inplace=True))
+
+
 class LocalRelation(nn.Module):
     """A local relation layer in place of a convolution, of maps of this size."""
 
     def __init__(self, before, channels, stride, size, told):
         super().__init__()
-        window, groups = told["window"], channels // told["group"]
-        assert groups * told["group"] == channels, f"groups of {told['group']} do not divide {channels} channels"
+        window, groups = told["kernel"], channels // told["channels"]
+        assert before == channels, "local relations keep the number of channels"
+        assert groups * told["channels"] == channels, f"groups of {told['channels']} do not divide {channels} channels"
         inner = max(groups // 2, 1)
-        if before != channels:
-            self.value = conv(before, channels, 1)
         self.query, self.key = conv(channels, groups, 1, stride), conv(channels, groups, 1)
-        self.geometry = named(first=nn.Linear(2, inner), second=nn.Linear(inner, groups))
+        # Behind the ReLU a bias would be the same for all taps, which a softmax does not see.
+        self.geometry = Geometry(inner, groups, window)
         kernel = [window, window]
         self.told = {"kernel": kernel, "stride": stride, "similarity": told["similarity"], "scale": 1.0}
         self.register_buffer("inside", taps_inside(size, kernel, stride), persistent=False)
-        # Whole numbers, which no change of precision rounds.
-        offset = torch.arange(window) - window // 2
-        self.register_buffer("offsets", torch.cartesian_prod(offset, offset), persistent=False)
 
     def forward(self, x):
-        x = self.value(x) if hasattr(self, "value") else x
-        offsets = self.offsets.to(self.geometry.first.weight.dtype) / max(self.told["kernel"][0] // 2, 1)
-        geometry = self.geometry.second(F.relu(self.geometry.first(offsets), inplace=True))
         q, k = self.query(x), self.key(x)
-        return to_front(local_relation(*map(to_back, (q, k, x)), geometry, self.told | {"inside": self.inside}))
+        told = self.told | {"inside": self.inside}
+        return to_front(local_relation(*map(to_back, (q, k, x)), self.geometry().to(x.dtype), told))
 
 
 def position_terms(q, rel_height, rel_width):
@@ -259,7 +276,7 @@ def augmented_channels(channels, told):
     heads = told["heads"]
     keys = channels * told["key_percent"] // (100 * heads) * heads
     values = channels * told["value_percent"] // (100 * heads) * heads
-    return max(keys, told["least"] * heads), max(values, heads)
+    return max(keys, told["least_keys"] * heads), max(values, heads)
 
 
 class Augmented(nn.Module):
@@ -275,11 +292,12 @@ class Augmented(nn.Module):
         self.qkv = conv(before, 2 * keys + values, 1, stride)
         self.out = conv(values, values, 1)
         table = lambda pixels: nn.Parameter(torch.randn(2 * pixels - 1, depth) * depth**-0.5)
-        self.height, self.width = map(table, size)
+        self.attention = nn.Module()
+        self.attention.rel_height, self.attention.rel_width = map(table, size)
         self.attend = relative_attention
 
     def forward(self, x):
-        y = self.attend(to_back(self.qkv(x)), self.height, self.width, self.told)
+        y = self.attend(to_back(self.qkv(x)), self.attention.rel_height, self.attention.rel_width, self.told)
         return torch.cat([self.conv(x), self.out(to_front(y))], 1)
 
 
@@ -313,7 +331,7 @@ class AdaptiveBlock(nn.Module):
 
 def relation_width(channels, told):
     """Channels inside a bottleneck with a local relation: so many thousandths of the block's, in whole groups."""
-    group = told["group"]
+    group = told["channels"]
     return max((channels * told.get("width", WIDTH) + 500 * group) // (1000 * group), 1) * group
 
 
@@ -428,7 +446,8 @@ class ResNet(Trunk):
 def imagenet(depth, variant=None, block=None, classes=1000):
     """The words for ResNet-18, 34, 50 or 101, of the usual blocks or of others."""
     blocks = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}[depth]
-    block = block or ("basic" if depth < 50 else "bottleneck")
+    narrow = depth < 50 and "local_relation" not in (variant or {})
+    block = block or ("basic" if narrow else "bottleneck")
     widest = 64 if block == "basic" else 256
     stages = [{"channels": widest << at, "blocks": n, "stride": min(at + 1, 2)} for at, n in enumerate(blocks)]
     trunk = {"stem": "large", "block": block, "stages": stages}
@@ -451,14 +470,14 @@ def networks():
     for gate in ["sigmoid", "relu"]:
         yield f"se-{gate}", network("se", {"squeeze_excitation": {"ratio": 4, "gate": gate}}), (0.02, 1.0)
     yield "cbam", network("cbam", {"cbam": {"ratio": 4, "kernel": 3, "gate": "sigmoid"}}), (0.02, 1.0)
-    attention = {"heads": 2, "key_percent": 50, "value_percent": 25, "least": 3}
+    attention = {"heads": 2, "key_percent": 50, "value_percent": 25, "least_keys": 3}
     yield "augmented", network("augmented", {"augmented": attention}), (0.02, 1.0)
     for similarity, block, window, group in [
         ("product", "bottleneck", 5, 8),
         ("square", "bottleneck", 3, 4),
-        ("relative_distance", "basic", 5, 4),
+        ("relative_distance", "bottleneck", 5, 4),
     ]:
-        told = {"window": window, "group": group, "similarity": similarity, "width": WIDTH}
+        told = {"kernel": window, "channels": group, "similarity": similarity, "width": WIDTH}
         yield f"lr-{similarity}", network(f"lr-{similarity}", {"local_relation": told}, block), (0.01, 1.0)
 
 

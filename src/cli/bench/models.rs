@@ -49,6 +49,8 @@ fn entries(software: bool) -> Result<Vec<Entry>, Error> {
             entry("resnet50", &[1, 64], &[32, 64])?,
             entry("resnet50-se", &[64], &[64])?,
             entry("resnet50-cbam", &[64], &[64])?,
+            entry("lr-resnet50", &[64], &[64])?,
+            entry("aa-resnet50", &[64], &[64])?,
             entry("vt-resnet18", &[1, 64], &[64])?,
             entry("vt-resnet50", &[1, 64], &[64])?,
             entry("fpn-resnet50", &[4], &[4])?,
