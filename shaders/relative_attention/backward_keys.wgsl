@@ -32,7 +32,7 @@ var<private> lines: array<vec2<u32>, KEYS>; // where the key's column and row of
 var<private> keys: array<vec4<f32>, KEYS * DEPTH_STRIPS>;
 var<private> values: array<vec4<f32>, KEYS * VALUE_STRIPS>;
 var<private> key_sums: array<vec4<f32>, KEYS * DEPTH_STRIPS>;
-var<private> value_sums: array<vec4<f32>, KEYS * VALUE_STRIPS>;
+var<private> value_sums: array<f32, KEYS * VALUES>;
 
 // Behind the last pixel a lane has that pixel again: it is worked on, and not written.
 fn load_keys(lane: u32) {
@@ -42,11 +42,9 @@ fn load_keys(lane: u32) {
         let pixel = image * PIXELS + key;
         for (var s = 0u; s < DEPTH_STRIPS; s++) { // unroll
             keys[r * DEPTH_STRIPS + s] = key_strip(pixel, head, s);
-            key_sums[r * DEPTH_STRIPS + s] = vec4<f32>();
         }
         for (var s = 0u; s < VALUE_STRIPS; s++) { // unroll
             values[r * VALUE_STRIPS + s] = value_strip(pixel, head, s);
-            value_sums[r * VALUE_STRIPS + s] = vec4<f32>();
         }
     }
 }
@@ -105,15 +103,16 @@ fn meet(query: u32) {
                 logit = product(keys[r * DEPTH_STRIPS + s], asked[s], logit);
             }
             var dp = -statistic.y;
-            for (var s = 0u; s < VALUE_STRIPS; s++) { // unroll
-                dp = product(values[r * VALUE_STRIPS + s], asked[DEPTH_STRIPS + s], dp);
+            for (var c = 0u; c < VALUES; c++) { // unroll
+                dp += values[r * VALUE_STRIPS + c / 4u][c % 4u] * asked[DEPTH_STRIPS + c / 4u][c % 4u];
             }
             let p = exp2(logit - statistic.x);
+            let ds = p * dp;
             for (var s = 0u; s < DEPTH_STRIPS; s++) { // unroll
-                key_sums[r * DEPTH_STRIPS + s] += p * dp * asked[s];
+                key_sums[r * DEPTH_STRIPS + s] += ds * asked[s];
             }
-            for (var s = 0u; s < VALUE_STRIPS; s++) { // unroll
-                value_sums[r * VALUE_STRIPS + s] += p * asked[DEPTH_STRIPS + s];
+            for (var c = 0u; c < VALUES; c++) { // unroll
+                value_sums[r * VALUES + c] += p * asked[DEPTH_STRIPS + c / 4u][c % 4u];
             }
         }
     }
@@ -152,7 +151,7 @@ fn main(
                 store_strip(at + head * DEPTH + 4u * s, LN_2 * key_sums[r * DEPTH_STRIPS + s], DEPTH - 4u * s);
             }
             for (var c = 0u; c < VALUES; c++) { // unroll
-                store_number(at + KEY_CHANNELS + head * VALUES + c, value_sums[r * VALUE_STRIPS + c / 4u][c % 4u]);
+                store_number(at + KEY_CHANNELS + head * VALUES + c, value_sums[r * VALUES + c]);
             }
         }
     }

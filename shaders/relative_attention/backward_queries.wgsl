@@ -27,13 +27,9 @@ fn want(lane: u32) {
     for (var r = 0u; r < QUERIES; r++) { // unroll
         let row = (image * PIXELS + query_of(r, lane)) * HEADS + head;
         log_sums[r] = LOG2_E * log_sum[row];
-        means[r] = 0.0;
         for (var c = 0u; c < VALUES; c++) { // unroll
             wanted[r * VALUES + c] = f32(dy[row * VALUES + c]);
             means[r] += wanted[r * VALUES + c] * f32(y[row * VALUES + c]);
-        }
-        for (var s = 0u; s < DEPTH_STRIPS; s++) { // unroll
-            sums[r * DEPTH_STRIPS + s] = vec4<f32>();
         }
     }
     for (var i = lane; i < COLUMNS * ASKED; i += WORKGROUP) {

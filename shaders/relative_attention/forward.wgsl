@@ -75,10 +75,6 @@ fn main(
     ask(lane, params.scale);
     for (var r = 0u; r < QUERIES; r++) { // unroll
         largest[r] = LOWEST;
-        weight_sums[r] = 0.0;
-        for (var c = 0u; c < VALUES; c++) { // unroll
-            sums[r * VALUES + c] = 0.0;
-        }
     }
 
     for (var first = 0u; first < SLOTS; first += TILE) {

@@ -90,7 +90,7 @@ impl Op for RelativeAttentionBackward {
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let sizes = self.of.known_sizes(io.input_dims(0));
         let image = sizes.heads * 2 * sizes.lines() * sizes.pixels();
-        let each = images_at_once(io.machine, 4 * image).min(sizes.batch);
+        let each = images_at_once(io.machine, sizes.batch, 4 * image);
         let positions = out.scratch(each * image);
         let part = out.scratch(sizes.batch * sizes.heads * sizes.offsets() * sizes.depth);
         for first in (0..sizes.batch).step_by(each) {
@@ -115,10 +115,11 @@ impl Op for RelativeAttentionBackward {
     }
 }
 
-/// How many images of so many bytes of positions are worked on before the next.
-fn images_at_once(machine: &Capabilities, image: usize) -> usize {
+/// How many images of so many bytes of positions are worked on before the next: as many every time, but for the last.
+fn images_at_once(machine: &Capabilities, batch: usize, image: usize) -> usize {
     let budget = if machine.software { SOFTWARE_POSITIONS_BYTES } else { POSITIONS_BYTES };
-    (budget.min(machine.max_binding_bytes) / image).max(1)
+    let most = (budget.min(machine.max_binding_bytes) / image).max(1);
+    batch.div_ceil(batch.div_ceil(most))
 }
 
 impl RelativeAttentionBackward {
