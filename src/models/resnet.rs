@@ -162,6 +162,7 @@ impl Trunk {
                 let stride = if block == 1 { stage.stride } else { 1 };
                 x = b.scoped(scope(at, block), |b| self.residual(b, x, [stage.channels, stride], at))?;
             }
+            x = b.scoped(behind(at), |b| self.variant.behind(b, x, images))?;
             maps.push(x);
         }
         Ok(maps)
@@ -202,9 +203,17 @@ impl Trunk {
     /// The scopes of stem and residual blocks.
     #[must_use]
     pub fn blocks(&self) -> Vec<String> {
-        let residual = (2..).zip(&self.stages).flat_map(|(at, stage)| (1..=stage.blocks).map(move |of| scope(at, of)));
+        let adapts = matches!(self.variant, Variant::Adaptive(_));
+        let residual = (2..)
+            .zip(&self.stages)
+            .flat_map(|(at, stage)| (1..=stage.blocks).map(move |of| scope(at, of)).chain(adapts.then(|| behind(at))));
         [STEM.to_owned()].into_iter().chain(residual).collect()
     }
+}
+
+/// The scope of what a variant puts behind a stage.
+fn behind(stage: usize) -> String {
+    format!("stage{stage}/adaptive")
 }
 
 fn scope(stage: usize, block: usize) -> String {
@@ -253,6 +262,11 @@ impl ResNet {
                     .chain([small])
                     .map(|network| network.varied(variant.clone()))
                     .collect()
+            }
+            // Nine times as many channels as a bottleneck's output has would be more weights than all the rest.
+            Variant::Adaptive(_) => {
+                let narrow = [Self::imagenet(Depth::D18, classes), Self::small(classes)];
+                narrow.map(|network| network.varied(variant.clone())).into()
             }
             _ => plain.iter().map(|network| network.clone().varied(variant.clone())).collect::<Vec<_>>(),
         });

@@ -5,6 +5,7 @@
 
 mod mixed;
 mod recompute;
+mod related;
 mod segments;
 
 use std::path::Path;
@@ -41,7 +42,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 21] = [
+    let tests: [(&str, Test); 23] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -63,6 +64,8 @@ fn main() -> ExitCode {
         ("scores counted on the GPU are those of the logits", segments::scores),
         ("a run that segments resumes, bitwise", segments::resumes),
         ("images without a label a pixel are refused", segments::refuses),
+        ("the systems compared with learn an epoch, the same each time", related::learns),
+        ("mixed precision: the systems compared with learn an epoch, the same each time", related::learns_mixed),
     ];
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());

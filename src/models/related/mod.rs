@@ -1,10 +1,12 @@
 //! The systems that the paper compares with: what they put into the residual blocks of a ResNet, or in place of its convolutions.
 
+mod adaptive;
 mod augmented;
 mod cbam;
 mod local_relation;
 mod squeeze;
 
+pub use adaptive::Adaptive;
 pub use augmented::Augmented;
 pub use cbam::Cbam;
 pub use local_relation::LocalRelationLayer;
@@ -57,6 +59,8 @@ pub enum Variant {
     LocalRelation(LocalRelationLayer),
     /// Attention of all pixels to all beside the 3x3 convolutions of all stages but the first.
     Augmented(Augmented),
+    /// Behind each stage a block whose convolution is modulated at every pixel by the images.
+    Adaptive(Adaptive),
 }
 
 impl Variant {
@@ -68,6 +72,7 @@ impl Variant {
             Self::Cbam(Cbam::default()),
             Self::LocalRelation(LocalRelationLayer::default()),
             Self::Augmented(Augmented::default()),
+            Self::Adaptive(Adaptive::default()),
         ]
     }
 
@@ -80,6 +85,7 @@ impl Variant {
             Self::Cbam(_) => format!("{network}-cbam"),
             Self::LocalRelation(_) => format!("lr-{network}"),
             Self::Augmented(_) => format!("aa-{network}"),
+            Self::Adaptive(_) => format!("sac-{network}"),
         }
     }
 
@@ -92,6 +98,7 @@ impl Variant {
             Self::Cbam(_) => format!("{network} + CBAM"),
             Self::LocalRelation(_) => format!("LR-{network}"),
             Self::Augmented(_) => format!("AA-{network}"),
+            Self::Adaptive(_) => format!("SAC-{network}"),
         }
     }
 
@@ -135,6 +142,17 @@ impl Variant {
         }
     }
 
+    /// What follows a stage: x [N, H, W, C], the images → [N, H, W, C].
+    ///
+    /// # Errors
+    /// When the variant does not fit the channels.
+    pub(super) fn behind(&self, b: &mut Builder<'_>, x: Value, images: Value) -> Result<Value, GraphError> {
+        match self {
+            Self::Adaptive(adaptive) => adaptive.block(b, x, images),
+            _ => Ok(x),
+        }
+    }
+
     /// The end of a residual block: y, shortcut [N, H, W, C] → relu(refined y + shortcut).
     ///
     /// # Errors
@@ -144,7 +162,7 @@ impl Variant {
         let [n, height, width, channels] = image.dims();
         let rows = [n, height * width, channels];
         let refined = match self {
-            Self::Plain | Self::LocalRelation(_) | Self::Augmented(_) => {
+            Self::Plain | Self::LocalRelation(_) | Self::Augmented(_) | Self::Adaptive(_) => {
                 let sum = b.graph.apply_one(Add, &[y, shortcut])?;
                 return relu(b, sum);
             }
