@@ -9,6 +9,7 @@ mod network;
 pub mod parameters;
 mod published;
 pub mod pytorch;
+pub mod related;
 pub mod resnet;
 pub mod vt;
 pub mod vt_resnet;

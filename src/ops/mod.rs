@@ -148,8 +148,11 @@ mod matmul;
 mod max_pool;
 mod mean_iou;
 mod mean_rows;
+mod moment_norm;
+mod moment_norm_backward;
 mod nearest_centroid;
 mod pad;
+mod patch_moments;
 mod permute;
 mod repeat;
 mod reshape;
@@ -192,8 +195,11 @@ pub use matmul::MatMul;
 pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_iou::MeanIou;
 pub use mean_rows::{MeanRows, MeanRowsBackward};
+pub use moment_norm::MomentNorm;
+pub use moment_norm_backward::MomentNormBackward;
 pub use nearest_centroid::{NearestCentroid, k_means};
 pub use pad::Pad;
+pub use patch_moments::PatchMoments;
 pub use permute::Permute;
 pub use repeat::{Repeat, RepeatBackward};
 pub use reshape::Reshape;
@@ -245,8 +251,10 @@ const ENTRIES: &[Entry] = &[
     max_pool::ENTRY,
     mean_iou::ENTRY,
     mean_rows::ENTRY,
+    moment_norm::ENTRY,
     nearest_centroid::ENTRY,
     pad::ENTRY,
+    patch_moments::ENTRY,
     permute::ENTRY,
     repeat::ENTRY,
     reshape::ENTRY,

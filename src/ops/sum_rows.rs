@@ -39,17 +39,21 @@ impl Op for SumRows {
 
     /// Blocks of rows first, then the blocks' sums by the same kernel; in one step where a block holds every row.
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let [rows, columns] = io.input_dims(0);
-        let width = tuning::width(columns);
-        let strips = Strips::of(io.machine, rows, columns / width.elements());
-        if strips.blocks == 1 {
-            return sum(out, (strips, width, io.elem(0)), [rows, columns], [io.input(0), io.output(0)]);
-        }
-        let partial = out.scratch(strips.blocks * columns);
-        sum(out, (strips, width, io.elem(0)), [rows, columns], [io.input(0), partial]);
-        let merging = Strips::merging(io.machine, strips.blocks, columns);
-        sum(out, (merging, Width::One, Elem::F32), [strips.blocks, columns], [partial, io.output(0)]);
+        sum_rows(io, out, io.input_dims(0), io.output(0));
     }
+}
+
+/// The calls that make `y` the sum over the rows of input 0, seen as so many rows and columns.
+pub(super) fn sum_rows(io: &Io<'_>, out: &mut Recording, [rows, columns]: [usize; 2], y: View) {
+    let width = tuning::width(columns);
+    let strips = Strips::of(io.machine, rows, columns / width.elements());
+    if strips.blocks == 1 {
+        return sum(out, (strips, width, io.elem(0)), [rows, columns], [io.input(0), y]);
+    }
+    let partial = out.scratch(strips.blocks * columns);
+    sum(out, (strips, width, io.elem(0)), [rows, columns], [io.input(0), partial]);
+    let merging = Strips::merging(io.machine, strips.blocks, columns);
+    sum(out, (merging, Width::One, Elem::F32), [strips.blocks, columns], [partial, y]);
 }
 
 fn sum(
