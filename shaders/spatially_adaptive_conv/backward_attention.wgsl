@@ -13,7 +13,7 @@
 struct Params { batch: u32, slice_pixels: u32 } // slice_pixels: a multiple of TILE_M
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<factor>;
-@group(0) @binding(2) var<storage, read> raw: array<factor>;
+@group(0) @binding(2) var<storage, read> raw: array<raw_pack>;
 @group(0) @binding(3) var<storage, read> attention_weight: array<factor>;
 @group(0) @binding(4) var<storage, read> attention_bias: array<sum_pack>;
 @group(0) @binding(5) var<storage, read> turned: array<factor>; // [OUT, COLUMNS]
@@ -56,7 +56,7 @@ fn load_a(outer: OuterA, k0: u32, k: u32) -> strip {
         // Rows past the last see pixels too: their sums go nowhere.
         let inside = is_inside(y, x_at);
         let at = (pixel.image + u32(y) * IMAGE_W + u32(x_at)) * RAW + outer.row % RAW;
-        let number = select(elem(), element_of(raw[select(0u, at / FACTOR, inside)], outer.row), inside);
+        let number = select(elem(), raw_element(raw[select(0u, at / RAW_PACK, inside)], outer.row), inside);
         loaded[i] = select(number, elem(1), outer.row == DEPTH);
     }
     return loaded;

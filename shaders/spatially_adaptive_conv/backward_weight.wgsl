@@ -11,7 +11,7 @@
 struct Params { batch: u32, slice_pixels: u32 } // slice_pixels: a multiple of TILE_M
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<factor>;
-@group(0) @binding(2) var<storage, read> raw: array<factor>;
+@group(0) @binding(2) var<storage, read> raw: array<raw_pack>;
 @group(0) @binding(3) var<storage, read> attention_weight: array<factor>;
 @group(0) @binding(4) var<storage, read> attention_bias: array<sum_pack>;
 @group(0) @binding(5) var<storage, read> dy: array<factor>;

@@ -1,16 +1,17 @@
 // y = (attention ⊙ seen) · weight; attention = f(patches of raw · attention_weight + attention_bias), seen = x through the taps.
-// One workgroup a tile of pixels x output channels. TILE_N columns (tap, channel) at a time: their attention is a product of its own,
-// whose sums the lanes turn into a left factor of y's.
+// One workgroup a tile of pixels x HELD tiles of output channels. TILE_N columns (tap, channel) at a time: their attention is a product
+// of its own, whose sums the lanes turn into a left factor of y's.
 // needs elem_f32 | elem_f16
 // needs alone
 // needs untallied
 // needs adaptive_seen
 // needs shares
+// constants HELD=2
 
 struct Params { batch: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<factor>;
-@group(0) @binding(2) var<storage, read> raw: array<factor>;
+@group(0) @binding(2) var<storage, read> raw: array<raw_pack>;
 @group(0) @binding(3) var<storage, read> attention_weight: array<factor>;
 @group(0) @binding(4) var<storage, read> attention_bias: array<sum_pack>;
 @group(0) @binding(5) var<storage, read> weight: array<factor>; // [COLUMNS, OUT]
@@ -70,8 +71,8 @@ fn store(outer: OuterY, none: Beside, row: u32, inside: bool, slice: u32, sums: 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row0 = group.y * TILE_M;
-    let col0 = group.x * TILE_N;
-    var sums: Sums;
+    let col0 = group.x * (HELD * TILE_N);
+    var sums: array<Sums, HELD>;
     for (var first = 0u; first < COLUMNS; first += TILE_N) {
         // Under way while the attention is summed.
         var seen: array<strip, SHARES>;
@@ -87,7 +88,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let column = first + share_place(lane, i).y;
             shares[i] = f(with_bias(shares[i], column, COLUMNS)) * vec4<f32>(seen[i]);
         }
-        left_product(&sums, &shares, lane, first, col0, OUTPUT); // inline
+        for (var tile = 0u; tile < HELD; tile++) { // unroll
+            left_product(&sums[tile], &shares, lane, first, col0 + tile * TILE_N, OUTPUT); // inline
+        }
     }
-    spill(&sums, lane, row0, col0, OUTPUT); // inline
+    for (var tile = 0u; tile < HELD; tile++) { // unroll
+        spill(&sums[tile], lane, row0, col0 + tile * TILE_N, OUTPUT); // inline
+    }
 }

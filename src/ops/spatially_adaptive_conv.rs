@@ -77,12 +77,11 @@ impl Op for SpatiallyAdaptiveConv {
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let Ok(sizes) = self.sizes(io.inputs) else { return };
-        let extent = [sizes.pixels(), sizes.out];
-        let cut = sizes.cut(*self, io, extent, sizes.columns());
+        let cut = sizes.cut(*self, io, [sizes.pixels(), sizes.out], sizes.columns());
         let [x, raw, attention_weight, attention_bias, weight] = [0, 1, 2, 3, 4].map(|at| io.input(at));
         let batch = word(sizes.batch);
         let call = Forward { batch, x, raw, attention_weight, attention_bias, weight, y: io.output(0) };
-        out.dispatch(&call, cut.variant, cut.tiles.grid(extent, 1));
+        out.dispatch(&call, cut.holding(1), cut.grid(1, 1));
     }
 
     /// Gradients of x and of the attention want the weight with its last axis first: so its rows, too, run along the columns of the
@@ -123,8 +122,8 @@ impl Op for SpatiallyAdaptiveConv {
     }
 }
 
-/// The inputs with more channels of raw and attention_weight, inputs 1 and 2, that are 0: as many as make fours, where all else comes
-/// in fours. Nothing where that is not so, or raw does as well.
+/// The inputs with more channels of raw and attention_weight, inputs 1 and 2, that are 0: as many as make fours, so that a patch's
+/// numbers are loaded four at a time. Nothing where all else is not, or raw is.
 pub(super) fn in_fours(sizes: &Sizes, inputs: &[Value], graph: &mut Graph) -> Result<Option<Vec<Value>>, GraphError> {
     let missing = sizes.raw.next_multiple_of(4) - sizes.raw;
     if missing == 0 || !sizes.channels.is_multiple_of(4) || !sizes.out.is_multiple_of(4) {

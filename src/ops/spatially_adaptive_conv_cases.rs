@@ -33,16 +33,19 @@ pub(super) fn cases() -> Vec<Case> {
         sigmoid([1, 1, 7], [2, 3, 1], [5, 3]),
         sigmoid([2, 5, 7], [3, 5, 6], [3, 7]),
         case(Map::Relu, [1, 3, 5], [3, 3, 5], [3, 3]),
-        case(Map::Gelu, [1, 4, 9], [1, 6, 7], [3, 3]),
+        case(Map::Gelu, [1, 4, 9], [4, 6, 7], [3, 3]),
         // By fours.
         sigmoid([2, 6, 5], [4, 8, 12], [3, 3]),
-        case(Map::Relu, [1, 9, 4], [4, 4, 20], [3, 3]),
+        case(Map::Relu, [1, 9, 4], [3, 4, 20], [3, 3]),
         sigmoid([3, 3, 11], [8, 12, 4], [1, 5]),
-        // Whole tiles of any size.
+        // Whole tiles of any size; those of patches with one number more, which is the bias's, are if patches have one less.
         sigmoid([2, 8, 8], [4, 128, 128], [1, 1]),
-        // Sticking out of several: patches of many numbers, pixels enough for slices.
-        sigmoid([2, 9, 8], [4, 44, 132], [3, 3]),
+        sigmoid([2, 8, 8], [127, 128, 128], [1, 1]),
+        // Sticking out of several tiles, and of as many as a workgroup holds: channels of x and y, then numbers of a patch.
+        sigmoid([2, 9, 8], [4, 132, 260], [1, 1]),
         sigmoid([1, 6, 1], [11, 15, 1], [3, 7]),
+        // Several tiles of columns, one behind the other, and pixels enough for slices.
+        sigmoid([2, 13, 12], [4, 20, 36], [3, 3]),
         // Scores far from zero, where a sigmoid is flat and e^x overflows.
         sigmoid([2, 4, 3], [3, 4, 4], [3, 3]).draw(RAW, Draw::Between(-400.0, 400.0)).no_gradient(),
     ];

@@ -3,7 +3,7 @@
 use super::SpatiallyAdaptiveConv;
 use crate::graph::{Io, Tensor};
 use crate::kernel::tuning::gemm::{Engine, Rows, Sums, Tiles};
-use crate::kernel::{Elem, Variant, word};
+use crate::kernel::{Elem, Grid, Variant, word};
 
 /// Every size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) struct Cut {
 /// Sums of a product that a lane holds at most, while it holds as many of another, and what it makes of them.
 const HELD: usize = 32;
 
-/// Sums of several tiles of rows that a lane holds at most beside those.
+/// Sums of several tiles that a lane holds at most beside those.
 const HELD_TOTALS: usize = 64;
 
 /// What a tensor must be.
@@ -112,7 +112,7 @@ impl Sizes {
         let sums = Sums { rows, extent, depth, groups: 1, may_slice, beside: false };
         let tiles = Tiles::choose_among(io.machine, elem, &sums, |tiles| tiles.sums_a_lane() <= HELD);
         // Four at a time; fragments' tiles take no more, since lanes hold four sums side by side.
-        let fours = [self.channels, self.out, self.raw].iter().all(|length| length.is_multiple_of(4));
+        let fours = |lengths: &[usize]| lengths.iter().all(|length| length.is_multiple_of(4));
         let numbers = [
             ("IMAGE_H", self.height),
             ("IMAGE_W", self.width),
@@ -122,7 +122,9 @@ impl Sizes {
             ("KERNEL", self.kernel),
             ("ATTENTION_KERNEL", self.attention_kernel),
         ];
-        let variant = Variant::of(elem).piece(if fours { "pack_4" } else { "pack_1" });
+        let variant = Variant::of(elem)
+            .piece(if fours(&[self.channels, self.out]) { "pack_4" } else { "pack_1" })
+            .piece(if fours(&[self.raw]) { "raw_4" } else { "raw_1" });
         let variant = variant.piece(op.nonlinearity.piece()).piece(match tiles.engine {
             Engine::Scalar => "shares_scalar",
             Engine::Cooperative(..) => "shares_coop",
@@ -139,10 +141,27 @@ impl Sizes {
 }
 
 impl Cut {
-    /// Tiles of rows whose sums a workgroup holds at a time: what it makes a factor of need not be made again for each.
-    pub(super) fn held(&self) -> usize {
-        let tiles = self.sums.extent[0].div_ceil(self.tiles.tile[0]);
+    /// Tiles side by side along an axis of the sums, 0 or 1, that a workgroup holds at a time: what it makes a factor of need not be
+    /// made again for each.
+    pub(super) fn held(&self, axis: usize) -> usize {
+        let tiles = self.sums.extent[axis].div_ceil(self.tiles.tile[axis]);
         tiles.min((HELD_TOTALS / self.tiles.sums_a_lane()).max(1))
+    }
+
+    /// The build that holds so many; of the last ones some may lie outside.
+    pub(super) fn holding(&self, axis: usize) -> Variant {
+        let held = self.held(axis);
+        let variant = self.variant.clone().constant("HELD", word(held));
+        let whole = self.sums.extent[axis].is_multiple_of(self.tiles.tile[axis] * held);
+        if whole { variant } else { variant.constant("EDGES", 1) }
+    }
+
+    /// A workgroup for each tile of each slice, and as many as it holds along an axis.
+    pub(super) fn grid(&self, axis: usize, slices: usize) -> Grid {
+        let mut tile = [self.tiles.tile[0], self.tiles.tile[1]];
+        tile[axis] *= self.held(axis);
+        let [rows, columns] = self.sums.extent;
+        Grid::volume(columns.div_ceil(tile[1]), rows.div_ceil(tile[0]), slices)
     }
 
     /// Slices of the pixels, and how many each has: whole tiles of them.

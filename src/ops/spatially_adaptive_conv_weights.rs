@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::conv2d_product::add_slices;
 use super::spatially_adaptive_conv::{ATTRIBUTES, Attention, as_factor, in_fours, types};
 use super::spatially_adaptive_conv_backward::{back, cost};
-use super::spatially_adaptive_conv_sizes::{Cut, Sizes, must};
+use super::spatially_adaptive_conv_sizes::{Sizes, must};
 use super::{Slice, SpatiallyAdaptiveConv, SpatiallyAdaptiveConvBackwardX};
 use crate::graph::{Cost, Function, GraphError, Io, Maths, Op, Regrouping, Signature, Tensor, Value};
-use crate::kernel::{Elem, Grid, Recording, word};
+use crate::kernel::{Elem, Recording, word};
 use crate::reference::{Array, Real};
 
 /// x, raw, attention_weight, attention_bias, dy → dweight [K, K, C, M].
@@ -40,12 +40,6 @@ kernel! {
         read { x, raw, attention_weight, attention_bias, turned, dy }
         write { partial_weight, partial_bias }
     }
-}
-
-/// The call's grid over rows and columns of what it sums, and over slices.
-fn grid(cut: &Cut, slices: usize) -> Grid {
-    let ([rows, columns], [m, n, _]) = (cut.sums.extent, cut.tiles.tile);
-    Grid::volume(columns.div_ceil(n), rows.div_ceil(m * cut.held()), slices)
 }
 
 impl SpatiallyAdaptiveConvBackwardWeight {
@@ -102,10 +96,8 @@ impl Op for SpatiallyAdaptiveConvBackwardWeight {
         let partial = out.scratch(slices * count);
         let [x, raw, attention_weight, attention_bias, dy] = [0, 1, 2, 3, 4].map(|at| io.input(at));
         let (batch, slice_pixels) = (word(sizes.batch), word(slice_pixels));
-        let grid = grid(&cut, slices);
         let call = BackwardWeight { batch, slice_pixels, x, raw, attention_weight, attention_bias, dy, partial };
-        let held = word(cut.held());
-        out.dispatch(&call, cut.variant.constant("HELD", held), grid);
+        out.dispatch(&call, cut.holding(0), cut.grid(0, slices));
         add_slices(io, out, partial, io.output(0), [slices, count]);
     }
 
@@ -207,8 +199,7 @@ impl Op for SpatiallyAdaptiveConvBackwardAttention {
             partial_weight,
             partial_bias,
         };
-        let (held, grid) = (word(cut.held()), grid(&cut, slices));
-        out.dispatch(&call, cut.variant.constant("HELD", held), grid);
+        out.dispatch(&call, cut.holding(0), cut.grid(0, slices));
         add_slices(io, out, partial_weight, io.output(0), [slices, counts[0]]);
         add_slices(io, out, partial_bias, io.output(1), [slices, counts[1]]);
     }

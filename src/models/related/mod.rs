@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::Builder;
 use super::layers::{conv, refusal, relu, reshape};
 use crate::graph::{GraphError, Value};
-use crate::ops::{Add, Map};
+use crate::ops::{Add, Map, Resize, ResizeMode};
 
 /// What a gate makes of what it is told: the slides' remark "ReLU vs. sigmoid: precision" is about this choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +148,12 @@ impl Variant {
     /// When the variant does not fit the channels.
     pub(super) fn behind(&self, b: &mut Builder<'_>, x: Value, images: Value) -> Result<Value, GraphError> {
         match self {
-            Self::Adaptive(adaptive) => adaptive.block(b, x, images),
+            Self::Adaptive(adaptive) => {
+                let [_, height, width, _] = b.graph.tensor(x).shape.dims();
+                let size = Resize { size: [height, width], mode: ResizeMode::Bilinear };
+                let raw = b.graph.apply_one(size, &[images])?;
+                adaptive::adaptive_block(b, x, raw, adaptive)
+            }
             _ => Ok(x),
         }
     }

@@ -1,0 +1,14 @@
+// How the raw input of an attention is read: an element at a time, where its channels are no multiple of 4.
+alias raw_pack = elem;
+const RAW_PACK: u32 = 1u;
+
+fn with_raw(four: strip, at: u32, value: raw_pack) -> strip {
+    var result = four;
+    result[at] = value;
+    return result;
+}
+
+// if called
+fn raw_element(value: raw_pack, at: u32) -> elem {
+    return value;
+}
