@@ -175,7 +175,7 @@ impl Maths for LocalRelationBackward {
             let [mut dq, mut dk, mut dgeometry] =
                 [out_height * out_width, height * width, geometry.data.len() / groups].map(|n| vec![T::default(); n]);
             let mut dx = vec![T::default(); height * width * channels];
-            for out in 0..out_height * out_width {
+            for (out, dq) in dq.iter_mut().enumerate() {
                 let row = (image * out_height * out_width + out) * groups + group;
                 let slopes = &dy.data[row * channels..][..channels];
                 let mean = dot(slopes, &y.data[row * channels..][..channels]);
@@ -189,7 +189,7 @@ impl Maths for LocalRelationBackward {
                     dgeometry[tap] += ds;
                     if let Some((pixel, from)) = pixel.zip(from) {
                         let [by_q, by_k] = op.similarity.slopes(q.data[row], k.data[from]);
-                        dq[out] += scale * ds * by_q;
+                        *dq += scale * ds * by_q;
                         dk[pixel] += scale * ds * by_k;
                         let to = &mut dx[pixel * channels..][..channels];
                         to.iter_mut().zip(slopes).for_each(|(to, &slope)| *to += weight * slope);
