@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::local_relation::{ATTRIBUTES, LocalRelation, Sizes};
+use super::local_relation::{LocalRelation, Sizes};
 use super::sum_rows::sum_rows;
 use crate::graph::{Cost, Function, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::tuning::{self, Lines, Runs, Teams};
@@ -214,6 +214,17 @@ impl Maths for LocalRelationBackward {
         vec![joined(0, q, 1), joined(1, k, 1), joined(2, x, channels), dgeometry]
     }
 }
+
+/// The attributes of both ops.
+pub(super) const ATTRIBUTES: &[(&str, &str)] = &[
+    ("kernel", "[height, width] of a window, both odd"),
+    ("stride", "rows and columns from window to window"),
+    (
+        "similarity",
+        "`product` (q k), `key` (k), `distance` (−|q − k|), `relative_distance` (−|q − k| / (|q| + |k| + 1)), `relative_square` (−(q − k)² / (|q k| + 1)) or `square` (−(q − k)²)",
+    ),
+    ("scale", "a number that similarities are multiplied by"),
+];
 
 pub(super) const SIGNATURE: Signature = Signature::of::<LocalRelationBackward>(
     "local_relation_backward",
