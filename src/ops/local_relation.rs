@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::local_relation_backward::{LocalRelationBackward, SIGNATURE};
+use super::local_relation_backward::{ATTRIBUTES, LocalRelationBackward, SIGNATURE};
 use super::{Entry, by_image};
 use crate::graph::{
     ByImage, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Signature, Tensor, Value,
@@ -347,16 +347,6 @@ pub(super) const ENTRY: Entry = Entry {
     ],
     cases: super::local_relation_cases::cases,
 };
-
-pub(super) const ATTRIBUTES: &[(&str, &str)] = &[
-    ("kernel", "[height, width] of a window, both odd"),
-    ("stride", "rows and columns from window to window"),
-    (
-        "similarity",
-        "`product` (q k), `key` (k), `distance` (−|q − k|), `relative_distance` (−|q − k| / (|q| + |k| + 1)), `relative_square` (−(q − k)² / (|q k| + 1)) or `square` (−(q − k)²)",
-    ),
-    ("scale", "a number that similarities are multiplied by"),
-];
 
 #[cfg(test)]
 mod tests {

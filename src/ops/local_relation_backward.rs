@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::local_relation::{ATTRIBUTES, LocalRelation, Sizes};
+use super::local_relation::{LocalRelation, Sizes};
 use super::sum_rows::sum_rows;
 use crate::graph::{Cost, Function, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::tuning::{self, Lines, Runs, Teams};
@@ -175,7 +175,7 @@ impl Maths for LocalRelationBackward {
             let [mut dq, mut dk, mut dgeometry] =
                 [out_height * out_width, height * width, geometry.data.len() / groups].map(|n| vec![T::default(); n]);
             let mut dx = vec![T::default(); height * width * channels];
-            for out in 0..out_height * out_width {
+            for (out, dq) in dq.iter_mut().enumerate() {
                 let row = (image * out_height * out_width + out) * groups + group;
                 let slopes = &dy.data[row * channels..][..channels];
                 let mean = dot(slopes, &y.data[row * channels..][..channels]);
@@ -189,7 +189,7 @@ impl Maths for LocalRelationBackward {
                     dgeometry[tap] += ds;
                     if let Some((pixel, from)) = pixel.zip(from) {
                         let [by_q, by_k] = op.similarity.slopes(q.data[row], k.data[from]);
-                        dq[out] += scale * ds * by_q;
+                        *dq += scale * ds * by_q;
                         dk[pixel] += scale * ds * by_k;
                         let to = &mut dx[pixel * channels..][..channels];
                         to.iter_mut().zip(slopes).for_each(|(to, &slope)| *to += weight * slope);
@@ -214,6 +214,17 @@ impl Maths for LocalRelationBackward {
         vec![joined(0, q, 1), joined(1, k, 1), joined(2, x, channels), dgeometry]
     }
 }
+
+/// The attributes of both ops.
+pub(super) const ATTRIBUTES: &[(&str, &str)] = &[
+    ("kernel", "[height, width] of a window, both odd"),
+    ("stride", "rows and columns from window to window"),
+    (
+        "similarity",
+        "`product` (q k), `key` (k), `distance` (−|q − k|), `relative_distance` (−|q − k| / (|q| + |k| + 1)), `relative_square` (−(q − k)² / (|q k| + 1)) or `square` (−(q − k)²)",
+    ),
+    ("scale", "a number that similarities are multiplied by"),
+];
 
 pub(super) const SIGNATURE: Signature = Signature::of::<LocalRelationBackward>(
     "local_relation_backward",

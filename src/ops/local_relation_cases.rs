@@ -68,7 +68,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(case(far(40.0, Similarity::Product), [1, 5, 6], [2, 4]));
     cases.push(case(far(30.0, Similarity::Square), [2, 3, 4], [2, 8]));
     cases.push(case(far(2000.0, Similarity::Product), [1, 5, 6], [2, 8]).no_gradient());
-    cases.push(case(far(1.0, Similarity::Key), [1, 4, 5], [2, 8]).draw(1, Draw::Between(-110.0, -90.0)));
+    for channels in [3, 8] {
+        let low = case(far(1.0, Similarity::Key), [1, 4, 5], [2, channels]);
+        cases.push(low.draw(1, Draw::Between(-110.0, -90.0)));
+    }
     // What is outside of the image is never added, whatever stands at its edge.
     cases.push(case(square(3, 1), [2, 5, 6], [2, 8]).draw(2, Draw::Extreme).no_gradient());
     cases.push(case(square(3, 2), [2, 5, 6], [2, 4]).draw(2, Draw::Extreme).no_gradient());
