@@ -33,7 +33,6 @@ pieces! {
     "channels_4",
     "channels_8",
     "convolution",
-    "covariance",
     "descent",
     "elem_f16",
     "elem_f32",

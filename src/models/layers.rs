@@ -7,9 +7,9 @@ use crate::graph::{GraphError, Shape, Tensor, Value};
 use crate::ops::{BatchNormFixed, BatchNormTrain, Conv2d, Fill, GroupNorm, LayerNorm, Map, MeanRows, Reshape};
 
 /// What is added to variances, as in PyTorch.
-pub(super) const EPS: f64 = 1e-5;
+const EPS: f64 = 1e-5;
 /// The weight of a new batch in the running averages, as in PyTorch.
-pub(super) const MOMENTUM: f64 = 0.1;
+const MOMENTUM: f64 = 0.1;
 
 /// A convolution without bias: x `[N, H, W, C]` → `[N, H', W', channels]`, padded so that stride 1 keeps the size.
 ///

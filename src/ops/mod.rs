@@ -153,11 +153,8 @@ mod max_mean;
 mod max_pool;
 mod mean_iou;
 mod mean_rows;
-mod moment_norm;
-mod moment_norm_backward;
 mod nearest_centroid;
 mod pad;
-mod patch_moments;
 mod permute;
 mod relative_attention;
 mod relative_attention_backward;
@@ -208,11 +205,8 @@ pub use max_mean::{MaxMean, MaxMeanBackward, Over};
 pub use max_pool::{MaxPool, MaxPoolBackward};
 pub use mean_iou::MeanIou;
 pub use mean_rows::{MeanRows, MeanRowsBackward};
-pub use moment_norm::MomentNorm;
-pub use moment_norm_backward::MomentNormBackward;
 pub use nearest_centroid::{NearestCentroid, k_means};
 pub use pad::Pad;
-pub use patch_moments::PatchMoments;
 pub use permute::Permute;
 pub use relative_attention::RelativeAttention;
 pub use relative_attention_backward::RelativeAttentionBackward;
@@ -269,10 +263,8 @@ const ENTRIES: &[Entry] = &[
     max_pool::ENTRY,
     mean_iou::ENTRY,
     mean_rows::ENTRY,
-    moment_norm::ENTRY,
     nearest_centroid::ENTRY,
     pad::ENTRY,
-    patch_moments::ENTRY,
     permute::ENTRY,
     relative_attention::ENTRY,
     repeat::ENTRY,

@@ -167,32 +167,6 @@ def adaptive_convolutions():
         op, f32 = "spatially_adaptive_conv", ["input.3"]
         case(f"{op}-{name}", op, attributes, adaptive(nonlinearity), inputs, (0, 2, 3, 4), elem=elem, f32=f32)
 
-    def moments(raw, side=3):
-        n, h, w, r = raw.shape
-        patches = F.unfold(to_front(raw), side, padding=side // 2).reshape(n, r, side * side, h * w)
-        patches = patches.permute(2, 1, 0, 3).reshape(side * side * r, n * h * w)
-        return patches.mean(1), torch.cov(patches, correction=0)
-
-    raw = (numbers(2, 4, 5, 3, seed=65) + 30).float().double()
-    case("patch_moments", "patch_moments", {"kernel": 3}, moments, [raw])
-
-    # What batch_norm makes of the map's sums over all patches, as an affine map that is put into the weight.
-    attributes = {"eps": 1e-3, "momentum": 0.1, "patches": 40}
-
-    def norm(weight, gain, bias, running_mean, running_variance, mean, covariance):
-        columns = weight.reshape(-1, weight.shape[-1])
-        center = mean @ columns
-        variance = torch.einsum("jc,ji,ic->c", columns, covariance, columns)
-        inv_std = torch.rsqrt(variance + attributes["eps"])
-        towards = lambda old, new: old + attributes["momentum"] * (new - old)
-        running = towards(running_mean, center), towards(running_variance, variance * 40 / 39)
-        return weight * (gain * inv_std), bias - center * gain * inv_std, center, inv_std, *running
-
-    known = [x.float().double() for x in moments(numbers(2, 4, 5, 3, seed=65))]
-    vectors = [numbers(4, seed=seed) for seed in range(66, 70)]
-    inputs = [numbers(3, 3, 3, 4, seed=70), *vectors, *known]
-    case("moment_norm", "moment_norm", attributes, norm, inputs, (0, 1, 2), seeds=(0, 1))
-
 
 def pooling():
     for name, kernel, stride, padding, shape in [

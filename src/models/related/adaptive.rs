@@ -5,10 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Nonlinearity;
-use crate::graph::{GraphError, Tensor, Value};
-use crate::models::layers::{EPS, MOMENTUM, conv, norm, relu, reshape};
-use crate::models::{Builder, Init, Mode};
-use crate::ops::{Add, BatchNormFixed, Fill, MomentNorm, PatchMoments, SpatiallyAdaptiveConv};
+use crate::graph::{GraphError, Value};
+use crate::models::layers::{conv, norm, relu};
+use crate::models::{Builder, Init};
+use crate::ops::{Add, SpatiallyAdaptiveConv};
 
 /// How attention is made of the raw input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,14 +18,12 @@ pub struct Adaptive {
     pub attention_kernel: usize,
     /// What attention goes through.
     pub nonlinearity: Nonlinearity,
-    /// Whether it is batch-normalized before.
-    pub normalized: bool,
 }
 
 impl Default for Adaptive {
     /// The paper's.
     fn default() -> Self {
-        Self { attention_kernel: 7, nonlinearity: Nonlinearity::Sigmoid, normalized: true }
+        Self { attention_kernel: 7, nonlinearity: Nonlinearity::Sigmoid }
     }
 }
 
@@ -33,7 +31,7 @@ impl Default for Adaptive {
 const KERNEL: usize = 3;
 
 /// x `[N, H, W, C]`, raw `[N, H, W, R]`, what the network is given, brought to x's size → `[N, H, W, C]`: a spatially adaptive
-/// convolution, norm, ReLU, a 3x3 convolution, norm, ReLU, + x.
+/// convolution, norm, ReLU, a 3x3 convolution, norm, ReLU, + x. Attention has a bias where the published block has a batch norm.
 ///
 /// # Errors
 /// When x and raw are no images of one size, or the attention's kernel has no middle.
@@ -66,7 +64,7 @@ pub(super) fn adaptive_block(
 }
 
 impl Adaptive {
-    /// What patches of raw are multiplied by, and what is added: a number for each tap and channel of x. A norm is in both.
+    /// What patches of raw are multiplied by, and what is added: a number for each tap and channel of x.
     fn attention(&self, b: &mut Builder<'_>, raw: Value, channels: usize) -> Result<[Value; 2], GraphError> {
         let (tensor, side, columns) = (b.graph.tensor(raw).clone(), self.attention_kernel, KERNEL * KERNEL * channels);
         let from = tensor.shape.last().copied().unwrap_or(0);
@@ -74,44 +72,16 @@ impl Adaptive {
         // Scores as large as the raw input is.
         let init = Init::Normal((1.0 / (side * side * from).max(1) as f64).sqrt());
         let weight = b.parameters.weight(b.graph, "weight", shape, init)?;
-        match self.normalized {
-            true => b.scoped("norm", |b| self.normalized(b, [raw, weight], columns)),
-            false => Ok([weight, b.parameters.bias(b.graph, "bias", columns)?]),
-        }
-    }
-
-    /// The weight and the bias of a normalized map of patches: over a batch by the moments of its patches, which are few numbers,
-    /// where what the map makes of them is nine times as many as x.
-    fn normalized(
-        &self,
-        b: &mut Builder<'_>,
-        [raw, weight]: [Value; 2],
-        columns: usize,
-    ) -> Result<[Value; 2], GraphError> {
-        let [gain, bias, mean, variance] = b.parameters.normalization(b.graph, columns)?;
-        if b.mode == Mode::Train {
-            let moments = b.graph.apply(PatchMoments { kernel: self.attention_kernel }, &[raw])?;
-            let patches = b.shape(raw).iter().take(3).product();
-            let op = MomentNorm { eps: EPS, momentum: MOMENTUM, patches };
-            let made = b.graph.apply(op, &[weight, gain, bias, mean, variance, moments[0], moments[1]])?;
-            return Ok([made[0], made[1]]);
-        }
-        // Each column of the weight is scaled as a norm scales, and the bias is what the norm makes of 0.
-        let fixed = BatchNormFixed::new(EPS);
-        let mut zeros = |shape: &[usize]| b.graph.apply_one(Fill { value: 0.0, tensor: Tensor::f32(shape) }, &[]);
-        let [none, row] = [zeros(&[columns])?, zeros(&[1, columns])?];
-        let scaled = b.graph.apply_one(fixed, &[weight, gain, none, none, variance])?;
-        let shift = b.graph.apply_one(fixed, &[row, gain, bias, mean, variance])?;
-        Ok([scaled, reshape(b, shift, [columns])?])
+        Ok([weight, b.parameters.bias(b.graph, "bias", columns)?])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Graph;
+    use crate::graph::{Graph, Tensor};
     use crate::kernel::Elem;
-    use crate::models::Parameters;
+    use crate::models::{Mode, Parameters};
 
     fn block(options: &Adaptive, mode: Mode, raw: [usize; 4]) -> Result<(Graph, Parameters, Value), GraphError> {
         let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
@@ -124,23 +94,20 @@ mod tests {
 
     #[test]
     fn both_modes_have_the_same_parameters() {
-        for normalized in [true, false] {
-            let options = Adaptive { normalized, ..Adaptive::default() };
-            let [train, evaluate] = [Mode::Train, Mode::Evaluate].map(|mode| block(&options, mode, [2, 6, 5, 3]));
-            let ((graph, parameters, y), (_, others, _)) = (train.expect("it fits"), evaluate.expect("it fits"));
-            assert_eq!(parameters, others);
-            assert_eq!(*graph.tensor(y), Tensor::new([2, 6, 5, 4], Elem::F16));
-            // 7·7·3·36 of the attention, two kernels 3·3·4·4, and the gains and biases of 4 channels twice.
-            let norms = 16 + if normalized { 72 } else { 0 };
-            assert_eq!(parameters.count(true) - norms, 5_292 + 288 + if normalized { 0 } else { 36 });
-        }
+        let [train, evaluate] =
+            [Mode::Train, Mode::Evaluate].map(|mode| block(&Adaptive::default(), mode, [2, 6, 5, 3]));
+        let ((graph, parameters, y), (_, others, _)) = (train.expect("it fits"), evaluate.expect("it fits"));
+        assert_eq!(parameters, others);
+        assert_eq!(*graph.tensor(y), Tensor::new([2, 6, 5, 4], Elem::F16));
+        // 7·7·3·36 and 36 of the attention, two kernels 3·3·4·4, and the gains and biases of 4 channels twice.
+        assert_eq!(parameters.count(true), 5_292 + 36 + 288 + 16);
     }
 
     #[test]
     fn what_does_not_fit_is_refused_in_words() {
         let error = block(&Adaptive::default(), Mode::Train, [2, 6, 4, 3]).expect_err("raw is narrower");
         assert!(error.to_string().contains("x must be"), "{error}");
-        let even = Adaptive { attention_kernel: 6, normalized: false, ..Adaptive::default() };
+        let even = Adaptive { attention_kernel: 6, ..Adaptive::default() };
         let error = block(&even, Mode::Train, [2, 6, 5, 3]).expect_err("six has no middle");
         assert!(error.to_string().contains("kernels must be odd"), "{error}");
     }
