@@ -18,9 +18,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     sum = strip_sum(sum, lane);
-    if lane < STRIP && column < params.height_columns {
-        drel_height[column] = elems(sum);
-    } else if lane < STRIP && column < params.columns {
-        drel_width[column - params.height_columns] = elems(sum);
+    if lane < STRIP {
+        if column < params.height_columns {
+            drel_height[column] = elems(sum);
+        } else if column < params.columns {
+            drel_width[column - params.height_columns] = elems(sum);
+        }
     }
 }

@@ -278,15 +278,15 @@ pub(super) const ENTRY: Entry = Entry {
     signatures: &[
         Signature::of::<MaxMean>(
             "max_mean",
-            "y = the largest x, then the mean; index is where the largest is, of equal ones the first. Over rows Y is [N, 2, C] and I [N, C], over channels Y is [N, R, 2] and I [N, R]",
+            "y = the largest x, then the mean; index is where the largest is, of equal ones the first. Over rows A, B are 2, C and D is C, over channels they are R, 2 and R",
             &[OVER],
-            [&[("x", "T [N, R, C]")], &[("y", "T Y"), ("index", "u32 I")]],
+            [&[("x", "T [N, R, C]")], &[("y", "T [N, A, B]"), ("index", "u32 [N, D]")]],
         ),
         Signature::of::<MaxMeanBackward>(
             "max_mean_backward",
             "dx = the mean's dy / count, and at index also the largest's dy; and beside",
             &[OVER, ("count", "R or C: how many y is taken over")],
-            [&[("index", "u32 I"), ("dy", "T Y"), ("beside?", "T [N, R, C]")], &[("dx", "T [N, R, C]")]],
+            [&[("index", "u32 [N, D]"), ("dy", "T [N, A, B]"), ("beside?", "T [N, R, C]")], &[("dx", "T [N, R, C]")]],
         ),
     ],
     cases,

@@ -12,6 +12,7 @@ const SHAPES: &[[usize; 6]] = &[
     [1, 5, 9, 1, 4, 4],
     [2, 6, 4, 2, 8, 2],
     [1, 7, 7, 4, 20, 7],
+    [1, 4, 3, 2, 4, 10],
     [1, 4, 6, 2, 12, 6],
     // Several tiles of keys and of queries, whole ones and others.
     [1, 13, 11, 1, 3, 1],

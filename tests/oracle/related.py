@@ -456,9 +456,9 @@ def imagenet(depth, variant=None, block=None, classes=1000):
 
 
 def network(name, variant, block="basic"):
-    """`resnet-small` with a variant, of other stages where they are bottlenecks."""
-    stem = {"small": {"kernel": 3, "channels": 16, "stride": 2, "pool": False}}
-    channels = [16, 32] if block == "basic" else [32, 64]
+    """Half as wide as `resnet-small`, with a variant; of other stages where they are bottlenecks."""
+    stem = {"small": {"kernel": 3, "channels": 8, "stride": 2, "pool": False}}
+    channels = [8, 16] if block == "basic" else [16, 32]
     stages = [{"channels": channels[at], "blocks": 1, "stride": at + 1} for at in range(2)]
     trunk = {"stem": stem, "block": block, "stages": stages, "variant": variant}
     return {"family": "resnet", "name": name, "trunk": trunk, "classes": CLASSES}
@@ -473,7 +473,7 @@ def networks():
     attention = {"heads": 2, "key_percent": 50, "value_percent": 25, "least_keys": 3}
     yield "augmented", network("augmented", {"augmented": attention}), (0.02, 1.0)
     for similarity, block, window, group in [
-        ("product", "bottleneck", 5, 8),
+        ("product", "bottleneck", 5, 4),
         ("square", "bottleneck", 3, 4),
         ("relative_distance", "bottleneck", 5, 4),
     ]:

@@ -53,7 +53,13 @@ fn draw(points: &[Point], title: &str, svg: &mut String) -> Result<(), Box<dyn s
         .draw()?;
     chart.draw_series(points.iter().map(|point| {
         let color = if point.tokens { RED } else { BLUE };
-        let name = Text::new(point.name.clone(), (9, -7), ("sans-serif", 14).into_font().color(&INK));
+        // A name stands above its point; below it, where a neighbor does.
+        let above = |other: &Point| {
+            let [right, up] = [other.forward - point.forward, other.accuracy - point.accuracy];
+            up > 0.0 && up < 0.1 * (most - least + 2.0 * room) && right.abs() < 0.25 * slowest
+        };
+        let place = if points.iter().any(above) { (9, 4) } else { (9, -16) };
+        let name = Text::new(point.name.clone(), place, ("sans-serif", 14).into_font().color(&INK));
         EmptyElement::at((point.forward, point.accuracy)) + Circle::new((0, 0), 5, color.filled()) + name
     }))?;
     area.present()?;
