@@ -202,6 +202,9 @@ impl Maths for BatchNormBackward {
         let dbias = Array::sum_columns(rows, channels, |at| dy.data[at]);
         let dx = Array::from_fn(&x.shape, |at| {
             let c = at % channels;
+            if rows == 1 {
+                return T::default(); // one row is its own mean: y does not move when it does
+            }
             let slope = dy.data[at] - dbias.data[c] / T::count(rows) - normal(at) * dgain.data[c] / T::count(rows);
             gain.data[c] * inv_std.data[c] * slope
         });

@@ -92,9 +92,9 @@ impl Shared {
         }
     }
 
-    /// As shapes that were accepted say.
-    fn known(gate: &Tensor) -> Self {
-        if gate.shape[1] == 1 { Self::Channel } else { Self::Row }
+    /// As shapes that were accepted say: one row alone may have a gate of either kind.
+    fn known(x: &[usize], gate: &[usize]) -> Self {
+        if gate[1] == 1 && gate[2] == x[2] { Self::Channel } else { Self::Row }
     }
 
     /// Which gate number `at` of x has.
@@ -139,7 +139,7 @@ impl Op for Gate {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let (cut, shared) = (cut(io), Shared::known(&io.inputs[1]));
+        let (cut, shared) = (cut(io), Shared::known(&io.inputs[0].shape, &io.inputs[1].shape));
         let (rows, columns, rows_each) = (word(cut.rows), cut.columns(), word(cut.strips.rows_each));
         let shortcut = io.inputs.len() > INPUTS;
         let by_row = shared == Shared::Row;
@@ -181,7 +181,7 @@ impl Maths for Gate {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let [x, gate] = [0, 1].map(|at| inputs[at]);
         let [_, rows, channels] = x.dims();
-        let shared = if gate.shape[1] == 1 { Shared::Channel } else { Shared::Row };
+        let shared = Shared::known(&x.shape, &gate.shape);
         vec![Array::from_fn(&x.shape, |at| {
             let mut y = x.data[at] * self.function.f(gate.data[shared.place([rows, channels], at)]);
             if let Some(shortcut) = inputs.get(INPUTS) {
@@ -214,7 +214,7 @@ impl Op for GateBackward {
         let [x, gate, dy] = [0, 1, 2].map(|at| io.input(at));
         let dgate = io.output(0);
         let [n, rows, channels] = io.input_dims(0);
-        if Shared::known(&io.inputs[1]) == Shared::Row {
+        if Shared::known(&io.inputs[0].shape, &io.inputs[1].shape) == Shared::Row {
             let Rows { columns, variant, grid } = Rows::of(io.machine, io.elem(0), n * rows, channels);
             let call = BackwardRows { rows: word(n * rows), columns, x, gate, dy, dgate };
             return out.dispatch(&call, variant.piece(self.0.piece()), grid);
@@ -243,7 +243,7 @@ impl Maths for GateBackward {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let &[x, gate, dy] = inputs else { return Vec::new() };
         let [_, rows, channels] = x.dims();
-        let shared = if gate.shape[1] == 1 { Shared::Channel } else { Shared::Row };
+        let shared = Shared::known(&x.shape, &gate.shape);
         let mut sums = Array::zeros(&gate.shape);
         for (at, (&x, &dy)) in x.data.iter().zip(&dy.data).enumerate() {
             sums.data[shared.place([rows, channels], at)] += x * dy;
@@ -281,7 +281,7 @@ fn cases() -> Vec<Case> {
     };
     let mut cases = vec![case(Map::Sigmoid, [1, 1, 1], false, [false, false])];
     for by_row in [false, true] {
-        for shape in [[2, 5, 3], [3, 49, 4], [2, 33, 7], [1, 130, 36], [2, 3, 300]] {
+        for shape in [[2, 1, 3], [2, 5, 1], [2, 5, 3], [3, 49, 4], [2, 33, 7], [1, 130, 36], [2, 3, 300]] {
             cases.push(case(Map::Sigmoid, shape, by_row, [false, false]));
         }
         // Rows enough for several blocks; channels enough for several chunks of a row.

@@ -95,8 +95,8 @@ impl Tolerance {
     /// The error allowed for an element whose true value is `truth`.
     #[must_use]
     pub(super) fn allowed(&self, truth: f64, elem: Elem) -> f64 {
-        // Numbers below f16's least normal one (6.1e-5) are spaced 6e-8 apart.
-        let subnormal = if elem == Elem::F16 { 3e-8 } else { 0.0 };
+        // Numbers below f16's least normal one (6.1e-5) are spaced 6e-8 apart; below f32's a machine may flush them to 0.
+        let subnormal = if elem == Elem::F16 { 3e-8 } else { f64::from(f32::MIN_POSITIVE) };
         self.everywhere + self.relative * truth.abs() + subnormal
     }
 }

@@ -145,8 +145,11 @@ fn what_is_counted_is_what_runs() -> Outcome {
         // So do those that attention is made of: a channel more of 7x7 for each of nine taps, of what has as many channels as go in.
         let adapted = count.layers.iter().filter(|layer| layer.op == "spatially_adaptive_conv");
         let fourth = stem + adapted.map(|layer| 2 * 49 * 9 * layer.output.shape.count() as u64).sum::<u64>();
-        let fewer =
-            if name == "vt-resnet50" { run < listed + fourth } else { run == listed + fourth || name.starts_with("vt-") };
+        let fewer = if name == "vt-resnet50" {
+            run < listed + fourth
+        } else {
+            run == listed + fourth || name.starts_with("vt-")
+        };
         assert!(fewer && run <= listed + fourth, "{name}: {run} run, {listed} listed");
         assert!(count.training_bytes > count.inference_bytes, "{name}: training keeps more");
         assert!(count.inference_bytes > 4 * count.parameters, "{name}: weights are there, too");
