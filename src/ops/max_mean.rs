@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch_norm::Cut;
-use super::{Add, Entry, by_image};
+use super::{Entry, by_image};
 use crate::graph::{ByImage, Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::{Flat, Rows};
 use crate::kernel::{Elem, Grid, Recording, word};
@@ -26,8 +26,7 @@ pub enum Over {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxMean(pub Over);
 
-/// index, dy as [`MaxMean`] made index and y, perhaps beside [N, R, C] → dx [N, R, C]: the mean's share, where the largest was
-/// also what it is told, and what stands beside.
+/// index, dy as [`MaxMean`] made index and y → dx [N, R, C]: the mean's share, and where the largest was also what it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxMeanBackward {
     /// What y was taken over.
@@ -68,7 +67,7 @@ kernel! {
     /// A workgroup a block of rows of an image and a strip of channels.
     struct BackwardRows = "max_mean/backward_rows" {
         params { rows: u32, columns: u32, rows_each: u32 }
-        read { index, dy, beside }
+        read { index, dy }
         write { dx }
     }
 }
@@ -77,13 +76,10 @@ kernel! {
     /// A lane some strips.
     struct BackwardColumns = "max_mean/backward_columns" {
         params { strips: u32, columns: u32, channels: u32 }
-        read { index, dy, beside }
+        read { index, dy }
         write { dx }
     }
 }
-
-/// Inputs without what stands beside.
-const INPUTS: usize = 2;
 
 impl Over {
     /// The shapes of y and index, and how many numbers each is of, for x [N, R, C].
@@ -204,9 +200,7 @@ impl Op for MaxMeanBackward {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let ([index, dy] | [index, dy, _]) = inputs else {
-            return Err(format!("takes index, dy and perhaps beside, not {} inputs", inputs.len()));
-        };
+        let [index, dy] = inputs else { return Err(format!("takes index and dy, not {} inputs", inputs.len())) };
         let Some(sizes) = dy.shape.rank() else { return Err(format!("dy must have three axes and is {}", dy.shape)) };
         if dy.elem == Elem::U32 {
             return Err("dy must be f32 or f16, not u32".to_owned());
@@ -217,38 +211,27 @@ impl Op for MaxMeanBackward {
         if *index != wants {
             return Err(format!("index must be {wants} and is {index}"));
         }
-        let dx = dy.shaped(sizes);
-        match inputs.get(INPUTS).filter(|beside| **beside != dx) {
-            Some(beside) => Err(format!("beside must be {dx} as dx and is {beside}")),
-            None => Ok(vec![dx]),
-        }
+        Ok(vec![dy.shaped(sizes)])
     }
 
-    fn by_image(&self, inputs: &[Tensor], _: usize) -> Option<ByImage> {
-        by_image(self, &(0..inputs.len()).collect::<Vec<_>>())
+    fn by_image(&self, _: &[Tensor], _: usize) -> Option<ByImage> {
+        by_image(self, &[0, 1])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let [n, rows, channels] = io.output_dims(0);
-        let besides = io.inputs.len() > INPUTS;
         let (index, dy, dx) = (io.input(0), io.input(1), io.output(0));
-        let beside = io.input(if besides { INPUTS } else { 1 });
         if self.over == Over::Channels {
             let Flat { strips, variant, grid } = Flat::of_rows(io.machine, io.elem(1), n * rows, channels);
             let columns = strips / word(n * rows);
-            let call = BackwardColumns { strips, columns, channels: word(channels), index, dy, beside, dx };
-            return out.dispatch(&call, variant.constant("BESIDE", besides.into()), grid);
+            let call = BackwardColumns { strips, columns, channels: word(channels), index, dy, dx };
+            return out.dispatch(&call, variant, grid);
         }
         let cut = Cut::of_images(io.machine, &io.outputs[0], n);
         let grid: Grid = cut.grid();
         let (rows, columns, rows_each) = (word(rows), cut.columns(), word(cut.strips.rows_each));
-        let call = BackwardRows { rows, columns, rows_each, index, dy, beside, dx };
-        out.dispatch(&call, cut.variant.constant("BESIDE", besides.into()), grid);
-    }
-
-    fn then(&self, next: &dyn Op, _: usize, inputs: usize) -> Option<Box<dyn Op>> {
-        let adds = inputs == INPUTS && next.downcast::<Add>().is_some();
-        adds.then(|| Box::new(*self) as Box<dyn Op>)
+        let call = BackwardRows { rows, columns, rows_each, index, dy, dx };
+        out.dispatch(&call, cut.variant, grid);
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -261,7 +244,7 @@ impl Maths for MaxMeanBackward {
         let [index, dy] = [0, 1].map(|at| inputs[at]);
         let shape = self.x(dy.dims()).unwrap_or([0; 3]);
         let [_, rows, channels] = shape;
-        let mut dx = inputs.get(INPUTS).map_or_else(|| Array::zeros(&shape), |beside| (*beside).clone());
+        let mut dx = Array::zeros(&shape);
         for (of, place) in index.data.iter().enumerate() {
             let [largest, mean] = self.over.pair(channels, of).map(|at| dy.data[at]);
             for at in 0..self.count {
@@ -285,9 +268,9 @@ pub(super) const ENTRY: Entry = Entry {
         ),
         Signature::of::<MaxMeanBackward>(
             "max_mean_backward",
-            "dx = the mean's dy / count, and at index also the largest's dy; and beside",
+            "dx = the mean's dy / count, and at index also the largest's dy",
             &[OVER, ("count", "R or C: how many y is taken over")],
-            [&[("index", "u32 [N, D]"), ("dy", "T [N, A, B]"), ("beside?", "T [N, R, C]")], &[("dx", "T [N, R, C]")]],
+            [&[("index", "u32 [N, D]"), ("dy", "T [N, A, B]")], &[("dx", "T [N, R, C]")]],
         ),
     ],
     cases,
@@ -306,12 +289,6 @@ fn cases() -> Vec<Case> {
         }
         cases.push(case([2, 7, 12]).draw(0, Draw::Extreme).no_gradient());
         cases.push(case([2, 12, 5]).draw(0, Draw::Extreme).no_gradient());
-        let beside = |[n, rows, channels]: [usize; 3]| {
-            let (y, index, count) = over.shapes([n, rows, channels]);
-            let backward = MaxMeanBackward { over, count };
-            Case::new(backward, &[&index, &y, &[n, rows, channels]]).labels(0, count).no_gradient()
-        };
-        cases.extend([[2, 21, 12], [1, 7, 5], [1, 300, 4]].map(beside));
         cases.push(case([64, 3136, 256]).real("resnet50-cbam stage2"));
         cases.push(case([64, 49, 2048]).real("resnet50-cbam stage5"));
     }
