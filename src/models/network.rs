@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::fpn::{Fpn, Pyramid};
 use super::resnet::{Stem, Trunk};
 use super::vt::{First, Position, Vt};
-use super::{Model, ResNet, VtResNet};
+use super::{Model, ResNet, Variant, VtResNet};
 
 /// A network with all its options. Its text is one line of JSON, which [`str::parse`] reads again; a checkpoint notes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +148,27 @@ fn vt_sizes(vt: &Vt) -> Vec<(&'static str, usize, usize)> {
     sizes
 }
 
+/// What is asked of a variant: what, how much, and how much may be.
+fn variant_sizes(variant: &Variant) -> Vec<(&'static str, usize, usize)> {
+    match *variant {
+        Variant::Plain => vec![],
+        Variant::SqueezeExcitation(squeeze) => vec![("a ratio", squeeze.ratio, WIDEST)],
+        Variant::Cbam(cbam) => vec![("a ratio", cbam.ratio, WIDEST), ("a kernel", cbam.kernel, LONGEST)],
+        Variant::LocalRelation(layer) => vec![
+            ("a kernel", layer.kernel, LONGEST),
+            ("a number of channels that relate alike", layer.channels, WIDEST),
+            ("a width in thousandths", layer.width, WIDEST),
+        ],
+        Variant::Augmented(augmented) => vec![
+            ("a number of heads", augmented.heads, LONGEST),
+            ("a number of keys", augmented.least_keys, WIDEST),
+            ("a share of keys in percent", augmented.key_percent, WIDEST),
+            ("a share of values in percent", augmented.value_percent, WIDEST),
+        ],
+        Variant::Adaptive(adaptive) => vec![("a kernel", adaptive.attention_kernel, LONGEST)],
+    }
+}
+
 /// What is asked of a trunk: what, how much, and how much may be.
 fn trunk_sizes(trunk: &Trunk) -> Vec<(&'static str, usize, usize)> {
     let blocks = trunk.stages.iter().fold(0, |blocks: usize, stage| blocks.saturating_add(stage.blocks));
@@ -163,6 +184,7 @@ fn trunk_sizes(trunk: &Trunk) -> Vec<(&'static str, usize, usize)> {
     for stage in &trunk.stages {
         sizes.extend([("a number of channels", stage.channels, WIDEST), ("a stride", stage.stride, WIDEST)]);
     }
+    sizes.extend(variant_sizes(&trunk.variant));
     sizes
 }
 
@@ -227,6 +249,11 @@ mod tests {
         assert!(refused(&words.replace("\"tokens\"", "\"takens\"")).contains("takens"));
         assert!(refused(&words.replace("\"blocks\":2,\"proj", "\"blocks\":99999999999,\"proj")).contains("VT blocks"));
         assert!(refused(&words.replace("\"stride\":2", "\"stride\":70000")).contains("a stride of 70000"));
+        let words = Network::named("lr-resnet50", 10).expect("a preset").to_string();
+        assert!(
+            refused(&words.replace("\"kernel\":7", "\"kernel\":18446744073709551615")).contains("a kernel of 1844")
+        );
+        assert!(refused(&words.replace("\"width\":469", "\"width\":18446744073709551615")).contains("a width in"));
         let unknown = Network::named("resnet19", 10).expect_err("no preset");
         assert!(unknown.to_string().contains("`resnet19`; there are: resnet18, "), "{unknown}");
     }
