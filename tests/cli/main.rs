@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 mod bench;
+mod compare;
 #[allow(dead_code, reason = "other tests draw more")]
 #[path = "../torchvision/drawn.rs"]
 mod drawn;
