@@ -5,7 +5,6 @@
 // needs alone
 // needs untallied
 // needs adaptive_seen
-// needs shares
 // constants HELD=2
 
 struct Params { batch: u32, slice_pixels: u32 } // slice_pixels: a multiple of TILE_M
@@ -74,19 +73,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min(begin + params.slice_pixels, pixels());
     var sums: array<Sums, HELD>;
     for (var first = begin; first < end; first += TILE_M) {
-        // Under way while the attention is summed.
-        var seen: array<strip, SHARES>;
-        for (var i = 0u; i < SHARES; i++) { // unroll
-            let at = share_place(lane, i);
-            seen[i] = seen_strip(pixel_of(first + at.x), col0 + at.y);
-        }
-        var attention: Sums;
-        product(&attention, lane, first, col0, ATTENTION); // inline
+        var seen: Seen;
         var shares: Shares;
-        share_out(&attention, &shares, lane); // inline
+        attend_seen(&shares, &seen, lane, first, col0); // inline
         for (var i = 0u; i < SHARES; i++) { // unroll
-            let column = col0 + share_place(lane, i).y;
-            shares[i] = f(with_bias(shares[i], column, COLUMNS)) * vec4<f32>(seen[i]);
+            shares[i] = f(shares[i]) * vec4<f32>(seen[i]);
         }
         for (var tile = 0u; tile < HELD; tile++) { // unroll
             right_product(&sums[tile], &shares, lane, row0 + tile * TILE_M, first, WEIGHT); // inline

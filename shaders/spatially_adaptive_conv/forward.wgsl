@@ -5,7 +5,6 @@
 // needs alone
 // needs untallied
 // needs adaptive_seen
-// needs shares
 // constants HELD=2
 
 struct Params { batch: u32 }
@@ -74,19 +73,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let col0 = group.x * (HELD * TILE_N);
     var sums: array<Sums, HELD>;
     for (var first = 0u; first < COLUMNS; first += TILE_N) {
-        // Under way while the attention is summed.
-        var seen: array<strip, SHARES>;
-        for (var i = 0u; i < SHARES; i++) { // unroll
-            let at = share_place(lane, i);
-            seen[i] = seen_strip(pixel_of(row0 + at.x), first + at.y);
-        }
-        var attention: Sums;
-        product(&attention, lane, row0, first, ATTENTION); // inline
+        var seen: Seen;
         var shares: Shares;
-        share_out(&attention, &shares, lane); // inline
+        attend_seen(&shares, &seen, lane, row0, first); // inline
         for (var i = 0u; i < SHARES; i++) { // unroll
-            let column = first + share_place(lane, i).y;
-            shares[i] = f(with_bias(shares[i], column, COLUMNS)) * vec4<f32>(seen[i]);
+            shares[i] = f(shares[i]) * vec4<f32>(seen[i]);
         }
         for (var tile = 0u; tile < HELD; tile++) { // unroll
             left_product(&sums[tile], &shares, lane, first, col0 + tile * TILE_N, OUTPUT); // inline
