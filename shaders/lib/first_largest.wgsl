@@ -20,10 +20,9 @@ fn larger(a: Largest, b: Largest) -> Largest {
     return Largest(select(a.value, b.value, taken), select(a.place, b.place, taken));
 }
 
-// Every lane must call, in uniform control flow; every lane gets the largest of its set: that of so many `lanes` (a power of two), of which it
-// is number `turn`, and which lie so far `apart`.
+// Every lane must call, in uniform control flow; the first lane of a set gets its largest. A set has so many `lanes` (a power of two), so far
+// `apart`; `turn` is a lane's number in its set.
 fn first_largest(own: Largest, lane: u32, turn: u32, lanes: u32, apart: u32) -> Largest {
-    workgroupBarrier(); // the call before may still be read
     largest_values[lane] = own.value;
     largest_places[lane] = own.place;
     workgroupBarrier();
@@ -39,6 +38,5 @@ fn first_largest(own: Largest, lane: u32, turn: u32, lanes: u32, apart: u32) -> 
         }
         workgroupBarrier();
     }
-    let first = lane - turn * apart;
-    return Largest(largest_values[first], largest_places[first]);
+    return Largest(largest_values[lane], largest_places[lane]);
 }

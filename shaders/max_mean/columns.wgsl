@@ -13,9 +13,8 @@ struct Params { rows: u32, columns: u32, channels: u32 }
 // Of a lane's numbers side by side: the place of the largest.
 fn first_of(largest: Largest) -> u32 {
     let nan = is_nan(largest.value);
-    let numbers = select(largest.value, floats(-3.0e38), nan);
     let any_nan = peak(select(floats(), floats(1.0), nan)) > 0.0;
-    let best = select(numbers == floats(peak(numbers)), nan, flags(any_nan));
+    let best = select(largest.value == floats(peak(largest.value)), nan, flags(any_nan));
     // Exact, as far as f32 counts.
     return u32(-peak(select(floats(-3.0e38), -floats(largest.place), best)));
 }

@@ -286,9 +286,10 @@ fn cases() -> Vec<Case> {
         for shape in [[2, 1, 3], [2, 5, 1], [2, 5, 3], [3, 49, 4], [2, 33, 7], [1, 130, 36], [2, 3, 300]] {
             cases.push(case(Map::Sigmoid, shape, by_row, [false, false]));
         }
-        // Rows enough for several blocks; channels enough for several chunks of a row.
-        cases.push(case(Map::Sigmoid, [1, 1_103, 8], by_row, [false, false]));
-        cases.push(case(Map::Sigmoid, [1, 2, 1_100], by_row, [false, false]));
+        // Rows enough for several blocks, and for more of them than lanes merge; channels enough for several chunks of a row.
+        for shape in [[1, 1_103, 32], [2, 700, 8], [1, 2, 1_100]] {
+            cases.push(case(Map::Sigmoid, shape, by_row, [false, false]));
+        }
         cases.push(case(Map::Relu, [2, 7, 12], by_row, [false, false]));
         cases.push(case(Map::Gelu, [2, 7, 5], by_row, [false, false]));
         for tail in [[false, true], [true, false], [true, true]] {

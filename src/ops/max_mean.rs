@@ -283,12 +283,18 @@ fn cases() -> Vec<Case> {
         for shape in [[1, 1, 1], [2, 5, 3], [3, 49, 4], [2, 33, 7], [1, 130, 36]] {
             cases.push(case(shape).draw(0, Draw::Distinct));
         }
-        // Rows enough for several blocks; channels enough for several chunks of a row. Many equal numbers: the first wins.
-        for shape in [[1, 1_100, 8], [1, 2, 1_100], [2, 9, 20], [2, 20, 9]] {
+        // Rows enough for several blocks, and for more of them than lanes merge; channels enough for several chunks of a row,
+        // and strips enough for a lane to take several. Many equal numbers: the first wins.
+        for shape in [[1, 1_100, 32], [2, 700, 8], [1, 2, 1_100], [1, 67, 67], [2, 9, 20], [2, 20, 9]] {
             cases.push(case(shape).draw(0, Draw::Labels(5)).no_gradient());
         }
         cases.push(case([2, 7, 12]).draw(0, Draw::Extreme).no_gradient());
         cases.push(case([2, 12, 5]).draw(0, Draw::Extreme).no_gradient());
+        let backward = |sizes| {
+            let (y, index, count) = over.shapes(sizes);
+            Case::new(MaxMeanBackward { over, count }, &[&index, &y]).labels(0, count).no_gradient()
+        };
+        cases.extend([[1, 67, 67], [1, 1_103, 4]].map(backward));
         cases.push(case([64, 3136, 256]).real("resnet50-cbam stage2"));
         cases.push(case([64, 49, 2048]).real("resnet50-cbam stage5"));
     }
