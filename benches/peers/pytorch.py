@@ -205,7 +205,7 @@ def time_op(torch, row, wanted, rounds):
         ways = {"graph": {**as_graph(in_turns(runs)), "peak_bytes": taken}, "eager": {"ms": launched(torch, in_turns(runs))}}
         others = [related_ops.ways(torch, row["op"], row["attributes"], inputs) for inputs in copies]
         # Compiling each op would take a minute a row, and only of these is there anything to fuse. Autograd's graphs it leaves.
-        fusible = row["op"].startswith("attend") or others[0] and not row["op"].endswith(related_ops.BACKWARD)
+        fusible = row["op"].startswith("attend") or others[0] and "_backward" not in row["op"]
         if fusible and "compile" in wanted:
             ways["compile"] = as_graph(in_turns([torch.compile(run) for run in runs]))
         if row["op"] == "attend" and "sdpa" in wanted:

@@ -5,8 +5,6 @@ import functools
 
 import networks  # noqa: F401  finds the oracle
 
-BACKWARD = "_backward"
-
 
 def call(torch, op, attributes, inputs):
     """A function that does the op's work once, or None."""
@@ -15,22 +13,28 @@ def call(torch, op, attributes, inputs):
 
 def ways(torch, op, attributes, inputs):
     """By the way of computing it, what prepares such a function: gradients keep all that the way forward left. None of
-    another op. A backward op's inputs begin with those of its forward op; the gradient that comes in is made here."""
+    another op. A backward op's inputs begin with those of its forward op; the gradient that comes in is made here. Where several
+    ops make the gradients, all of them stand beside the one that makes most."""
     makers = {
         "local_relation": (local_relation, 4),
         "relative_attention": (relative_attention, 3),
         "spatially_adaptive_conv": (spatially_adaptive_conv, 5),
     }
-    make, count = makers.get(op.removesuffix(BACKWARD), (None, 0))
-    if make is None:
+    name, backward, part = op.partition("_backward")
+    make, count = makers.get(name, (None, 0))
+    if make is None or part not in ("", "_weights"):
         return {}
-    prepare = gradients if op.endswith(BACKWARD) else lambda _, function, given: lambda: function(*given)
+    inputs = inputs[:count]
+    if part:
+        inputs[4] = inputs[4].permute(1, 2, 3, 0).contiguous()  # the weight, which comes with its last axis first
+    constant = {1} if name == "spatially_adaptive_conv" else set()
+    prepare = functools.partial(gradients, constant=constant) if backward else lambda _, function, given: lambda: function(*given)
     functions = make(torch, attributes, inputs)
-    return {way: functools.partial(prepare, torch, function, inputs[:count]) for way, function in functions.items()}
+    return {way: functools.partial(prepare, torch, function, inputs) for way, function in functions.items()}
 
 
-def gradients(torch, function, inputs):
-    """Gradients of all inputs, over a graph that is kept.
+def gradients(torch, function, inputs, constant):
+    """Gradients of all inputs but these, over a graph that is kept.
 
     Autograd works on the stream that went forward: for each there is a graph, and leaves that no other stream has seen."""
     kept = {}
@@ -38,9 +42,9 @@ def gradients(torch, function, inputs):
     def forward():
         stream = torch.cuda.current_stream() if inputs[0].is_cuda else None
         if stream not in kept:
-            leaves = [x.clone().requires_grad_() for x in inputs]
-            y = function(*leaves)
-            kept[stream] = y, leaves, torch.rand_like(y)
+            given = [x.clone().requires_grad_(at not in constant) for at, x in enumerate(inputs)]
+            y = function(*given)
+            kept[stream] = y, [x for x in given if x.requires_grad], torch.rand_like(y)
         return kept[stream]
 
     def run(prepare=False):
@@ -95,4 +99,13 @@ def spatially_adaptive_conv(torch, attributes, inputs):
         # The taps' channels in one: a product of matrices.
         return related.modulated(x, attention) @ weight.flatten(0, 2)
 
-    return {"eager": modulated}
+    def unfolded(x, raw, attention_weight, attention_bias, weight):
+        """As it is published: patches written down by `unfold`, whose taps of a channel lie together, and a 1x1 convolution."""
+        n, high, wide, channels = x.shape
+        by_channel = lambda columns: columns.unflatten(-1, (9, channels)).transpose(-1, -2).flatten(-2)
+        attention = gate(layers(raw, by_channel(attention_weight), by_channel(attention_bias)))
+        seen = F.unfold(related.to_front(x), 3, padding=1).view(n, channels * 9, high, wide)
+        products = weight.permute(3, 2, 0, 1).flatten(1)[:, :, None, None]
+        return related.to_back(F.conv2d(seen * related.to_front(attention), products))
+
+    return {"eager": modulated, "unfold": unfolded}

@@ -1,11 +1,12 @@
-// total = sum over slices of partial, in order, so that results repeat bitwise. One lane an element.
+// total = sum over slices of partial, in order, so that results repeat bitwise; of each slice count numbers from the first on.
+// One lane an element.
 // needs elem_f32 | elem_f16
 // needs index
 // constants WORKGROUP=256
 
-struct Params { count: u32, slices: u32 }
+struct Params { count: u32, slices: u32, first: u32, apart: u32 } // apart: numbers in a slice
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> partial: array<f32>; // [slices, count]
+@group(0) @binding(1) var<storage, read> partial: array<f32>; // [slices, apart]
 @group(0) @binding(2) var<storage, read_write> total: array<elem>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -18,7 +19,7 @@ fn main(
     if at < params.count {
         var sum = 0.0;
         for (var slice = 0u; slice < params.slices; slice++) {
-            sum += partial[slice * params.count + at];
+            sum += partial[slice * params.apart + params.first + at];
         }
         total[at] = elem(sum);
     }

@@ -93,7 +93,7 @@ fn product(sums: ptr<function, Sums>, lane: u32, row0: u32, col0: u32, slice: u3
                 strips_b[i] = load_b(outers_b[i], k0 + TILE_K, k0 + TILE_K + at_b.y + i * DEEPER_B);
             }
         }
-        multiply(&(*sums), lane); // inline
+        multiply(&(*sums), lane, A_ALONG_K); // inline
     }
 }
 

@@ -11,12 +11,6 @@ fn with_factor(four: strip, at: u32, value: factor) -> strip {
     return result;
 }
 
-// One element of what is read at a time; at counts from a row's first.
-// if called
-fn element_of(value: factor, at: u32) -> elem {
-    return value;
-}
-
 // A strip as workgroup memory holds it.
 struct Kept { lo: elem4 }
 fn kept(four: strip) -> Kept {

@@ -7,8 +7,3 @@ fn with_raw(four: strip, at: u32, value: raw_pack) -> strip {
     result[at] = value;
     return result;
 }
-
-// if called
-fn raw_element(value: raw_pack, at: u32) -> elem {
-    return value;
-}

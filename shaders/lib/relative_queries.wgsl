@@ -1,21 +1,21 @@
 // A workgroup's queries of one (image, head) and the keys that they meet. A lane has QUERIES queries, all in registers; the keys go by in
-// tiles of TILE, KEYS at a time, row by row: a slot is a key, or nothing behind the last of a row (COLUMNS are WIDTH rounded up).
-// A query's products with rel_width, one a column, stand in workgroup memory; that with rel_height is made where a row begins.
-// So the positions cost a pair of pixels one addition, and not two more products.
+// tiles of TILE, KEYS at a time, a band of BAND columns after the other, and each row by row: a slot is a key, or nothing behind the last
+// of a row (the bands' columns are WIDTH rounded up). A query's products with rel_width, one a column of the band, stand in workgroup memory; that
+// with rel_height is made where a row begins. So the positions cost a pair of pixels one addition, and not two more products.
 // needs relative_place
-// constants WORKGROUP=32 QUERIES=2 KEYS=2 TILE=4
-const COLUMNS: u32 = (WIDTH + KEYS - 1u) / KEYS * KEYS;
-const SLOTS: u32 = HEIGHT * COLUMNS;
+// constants WORKGROUP=32 QUERIES=2 KEYS=2 BAND=4 TILE=4
+const BANDS: u32 = (WIDTH + BAND - 1u) / BAND;
+const SLOTS: u32 = BANDS * HEIGHT * BAND;
 const LOADS: u32 = (TILE * STRIPS + WORKGROUP - 1u) / WORKGROUP;
 const ASKED: u32 = WORKGROUP * QUERIES;
 const QUERY_TILES: u32 = (PIXELS + ASKED - 1u) / ASKED;
-const_assert TILE % KEYS == 0u;
+const_assert TILE % KEYS == 0u && BAND % KEYS == 0u;
 
 // Less than any logit, and finite: WGSL has no infinity to write down.
 const LOWEST: f32 = -3.0e38;
 
 var<workgroup> tile: array<vec4<f32>, TILE * STRIPS>; // [slot][k | v]
-var<workgroup> across: array<f32, COLUMNS * ASKED>; // [column][query of a lane][lane]; lanes read what they wrote
+var<workgroup> across: array<f32, BAND * ASKED>; // [column][query of a lane][lane]; lanes read what they wrote
 var<private> image: u32;
 var<private> head: u32;
 var<private> first_query: u32;
@@ -54,18 +54,28 @@ fn width_row(column: u32, query: u32) -> u32 {
     return column + (WIDTH - 1u) - query % WIDTH;
 }
 
-// Loads the lane's queries and meets all columns with them.
+// Where a slot is: band, row of keys, and column of the band.
+struct Slot { band: u32, row: u32, column: u32 }
+fn slot_of(slot: u32) -> Slot {
+    return Slot(slot / (HEIGHT * BAND), slot / BAND % HEIGHT, slot % BAND);
+}
+
+// Loads the lane's queries.
 fn ask(lane: u32, scale: f32) {
     for (var r = 0u; r < QUERIES; r++) { // unroll
         for (var s = 0u; s < DEPTH_STRIPS; s++) { // unroll
             asked[r * DEPTH_STRIPS + s] = scale * LOG2_E * query_strip(image * PIXELS + query_of(r, lane), head, s);
         }
     }
-    for (var column = 0u; column < COLUMNS; column++) {
+}
+
+// Meets a band's columns with the lane's queries: what they add to logits.
+fn look_across(band: u32, lane: u32) {
+    for (var column = 0u; column < BAND; column++) {
         for (var r = 0u; r < QUERIES; r++) { // unroll
             var logit = LOWEST; // where there is no key its weight becomes 0
-            if column < WIDTH {
-                let row = width_row(column, query_of(r, lane));
+            if band * BAND + column < WIDTH {
+                let row = width_row(band * BAND + column, query_of(r, lane));
                 logit = 0.0;
                 for (var s = 0u; s < DEPTH_STRIPS; s++) { // unroll
                     logit = product(asked[r * DEPTH_STRIPS + s], width_strip(row, s), logit);
@@ -92,11 +102,11 @@ fn load_tile(first: u32, lane: u32) {
     var loaded: array<vec4<f32>, LOADS>;
     for (var i = 0u; i < LOADS; i++) { // unroll
         let at = lane + i * WORKGROUP;
-        let slot = first + at / STRIPS;
+        let slot = slot_of(first + at / STRIPS);
+        let column = slot.band * BAND + slot.column;
         let s = at % STRIPS;
-        let exists = slot < SLOTS && slot % COLUMNS < WIDTH;
-        if exists {
-            let pixel = image * PIXELS + slot / COLUMNS * WIDTH + slot % COLUMNS;
+        if slot.band < BANDS && column < WIDTH {
+            let pixel = image * PIXELS + slot.row * WIDTH + column;
             if s < DEPTH_STRIPS {
                 loaded[i] = key_strip(pixel, head, s);
             } else {

@@ -32,6 +32,11 @@ fn keep_share_a(row: u32, k: u32, four: vec4<f32>) {
 }
 
 // if called
+fn keep_across(row: u32, k: u32, loaded: strip) {
+    tile_a[k * WIDTH_A + row / 4u] = vec4<f32>(loaded);
+}
+
+// if called
 fn keep_share_b(k: u32, col: u32, four: vec4<f32>) {
     tile_b[k * WIDTH_B + col / 4u] = four;
 }

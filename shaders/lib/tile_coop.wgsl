@@ -1,7 +1,7 @@
 // The cooperative-matrix engine: SUBGROUPS_M x SUBGROUPS_N subgroups, each sums a block of fragments, f16 into f32.
 // needs fragment_8 | fragment_16
 // not with elem_f32
-// constants SUBGROUP=32 SUBGROUPS_M=2 SUBGROUPS_N=2 SPILL=1
+// constants SUBGROUP=32 SUBGROUPS_M=2 SUBGROUPS_N=2 SPILL=1 A_BOTH=0
 enable wgpu_cooperative_matrix;
 
 const FRAGMENTS_M: u32 = TILE_M / SUBGROUPS_M / FRAGMENT;
@@ -17,7 +17,9 @@ const LINE_A: u32 = WIDTH_A * (STRIP / 4u);
 const LINE_B: u32 = WIDTH_B * (STRIP / 4u);
 const LINES_A: u32 = A_ALONG_K * TILE_M + (1u - A_ALONG_K) * TILE_K;
 const LINES_B: u32 = B_ALONG_K * TILE_N + (1u - B_ALONG_K) * TILE_K;
-var<workgroup> tile_a: array<Kept, LINES_A * WIDTH_A>;
+// A_BOTH = 1: the first factor lies along k in some products, and along rows, in lines of so many strips, in others (`shares`).
+const WIDTH_ACROSS: u32 = (TILE_M + 8u) / STRIP;
+var<workgroup> tile_a: array<Kept, max(LINES_A * WIDTH_A, A_BOTH * TILE_K * WIDTH_ACROSS)>;
 var<workgroup> tile_b: array<Kept, LINES_B * WIDTH_B>;
 
 // Sums leave fragments only through memory: SPILL fragments side by side of a subgroup at a time. The more memory a workgroup
@@ -53,11 +55,11 @@ fn keep_b(at: vec2<u32>, strip_at: u32, loaded: strip) {
     }
 }
 
-fn fragment_a(row: u32, k: u32) -> FragmentA {
-    if A_ALONG_K == 1u {
-        return coopLoadT<FragmentA>(&tile_a[row * WIDTH_A + k / STRIP].lo, LINE_A);
-    }
-    return coopLoad<FragmentA>(&tile_a[k * WIDTH_A + row / STRIP].lo, LINE_A);
+fn fragment_along(row: u32, k: u32) -> FragmentA {
+    return coopLoadT<FragmentA>(&tile_a[row * WIDTH_A + k / STRIP].lo, LINE_A);
+}
+fn fragment_across(row: u32, k: u32) -> FragmentA {
+    return coopLoad<FragmentA>(&tile_a[k * WIDTH_ACROSS + row / STRIP].lo, WIDTH_ACROSS * (STRIP / 4u));
 }
 
 fn fragment_b(k: u32, col: u32) -> FragmentB {
@@ -67,14 +69,19 @@ fn fragment_b(k: u32, col: u32) -> FragmentB {
     return coopLoadT<FragmentB>(&tile_b[k * WIDTH_B + col / STRIP].lo, LINE_B);
 }
 
-fn multiply(sums: ptr<function, Sums>, lane: u32) {
+// a_along_k: how the first factor's tile lies.
+fn multiply(sums: ptr<function, Sums>, lane: u32, a_along_k: u32) {
     let subgroup = lane / SUBGROUP;
     let row = subgroup / SUBGROUPS_N * FRAGMENTS_M * FRAGMENT;
     let col = subgroup % SUBGROUPS_N * FRAGMENTS_N * FRAGMENT;
     for (var step = 0u; step < STEPS; step++) { // unroll
         var a: array<FragmentA, FRAGMENTS_M>;
         for (var i = 0u; i < FRAGMENTS_M; i++) { // unroll
-            a[i] = fragment_a(row + i * FRAGMENT, step * FRAGMENT);
+            if a_along_k == 1u {
+                a[i] = fragment_along(row + i * FRAGMENT, step * FRAGMENT);
+            } else {
+                a[i] = fragment_across(row + i * FRAGMENT, step * FRAGMENT);
+            }
         }
         for (var j = 0u; j < FRAGMENTS_N; j++) { // unroll
             let b = fragment_b(step * FRAGMENT, col + j * FRAGMENT);

@@ -43,7 +43,8 @@ fn keep_b(at: vec2<u32>, strip_at: u32, loaded: strip) {
     }
 }
 
-fn multiply(sums: ptr<function, Sums>, lane: u32) {
+// The tile of the first factor lies one way, however strips come.
+fn multiply(sums: ptr<function, Sums>, lane: u32, a_along_k: u32) {
     let at_m = lane / LANES_N;
     let at_n = lane % LANES_N;
     for (var k = 0u; k < TILE_K; k++) {

@@ -16,7 +16,7 @@ struct Params { first_image: u32, images: u32, scale: f32 }
 @group(0) @binding(7) var<storage, read_write> dqkv: array<factor>; // as qkv; q is written here
 @group(0) @binding(8) var<storage, read_write> positions: array<f32>; // [images, HEADS][logits, slopes][WIDTH + HEIGHT][PIXELS]
 
-var<workgroup> slopes: array<f32, COLUMNS * ASKED>; // as `across`: sums of dS over columns
+var<workgroup> slopes: array<f32, BAND * ASKED>; // as `across`: sums of dS over columns
 var<private> slope_down: array<f32, QUERIES>; // the sum of dS over the row at hand
 var<private> wanted: array<f32, QUERIES * VALUES>; // dy
 var<private> means: array<f32, QUERIES>; // rowsum(dy y)
@@ -32,12 +32,9 @@ fn want(lane: u32) {
             means[r] += wanted[r * VALUES + c] * f32(y[row * VALUES + c]);
         }
     }
-    for (var i = lane; i < COLUMNS * ASKED; i += WORKGROUP) {
-        slopes[i] = 0.0;
-    }
 }
 
-// The KEYS keys from slot `slot` of the tile on, which stand from `column` on in their row.
+// The KEYS keys from slot `slot` of the tile on, which stand from `column` on in a row of the band.
 fn meet(slot: u32, column: u32, lane: u32) {
     for (var t = 0u; t < KEYS; t++) { // unroll
         var key: array<vec4<f32>, STRIPS>; // and its value
@@ -69,13 +66,26 @@ fn line_at(line: u32) -> u32 {
     return (((image - params.first_image) * HEADS + head) * 2u * (WIDTH + HEIGHT) + line) * PIXELS;
 }
 
-// What a row of keys, or all of them, leaves: its slope, which pulls the query toward the row's entry of the table, too.
-fn leave_row(row: u32, lane: u32) {
+fn begin_band(band: u32, lane: u32) {
+    look_across(band, lane);
+    for (var i = lane; i < BAND * ASKED; i += WORKGROUP) {
+        slopes[i] = 0.0;
+    }
+}
+
+// What a row of a band's keys leaves, or all of them: its slope, which pulls the query toward the row's entry of the table, too. What other
+// bands left of the row the lane has written itself.
+fn leave_row(band: u32, row: u32, lane: u32) {
     for (var r = 0u; r < QUERIES; r++) { // unroll
         let query = first_query + r * WORKGROUP + lane;
         if query < PIXELS {
+            let slope_at = line_at(2u * WIDTH + HEIGHT + row) + query;
+            var slope = slope_down[r];
+            if band > 0u {
+                slope += positions[slope_at];
+            }
+            positions[slope_at] = slope;
             positions[line_at(WIDTH + row) + query] = down[r];
-            positions[line_at(2u * WIDTH + HEIGHT + row) + query] = slope_down[r];
         }
         let at = height_row(row, query_of(r, lane));
         for (var s = 0u; s < DEPTH_STRIPS; s++) { // unroll
@@ -84,11 +94,12 @@ fn leave_row(row: u32, lane: u32) {
         slope_down[r] = 0.0;
     }
 }
-fn leave_columns(lane: u32) {
-    for (var column = 0u; column < WIDTH; column++) {
+fn leave_columns(band: u32, lane: u32) {
+    for (var i = 0u; i < min(BAND, WIDTH - band * BAND); i++) {
+        let column = band * BAND + i;
         for (var r = 0u; r < QUERIES; r++) { // unroll
             let query = first_query + r * WORKGROUP + lane;
-            let at = (column * QUERIES + r) * WORKGROUP + lane;
+            let at = (i * QUERIES + r) * WORKGROUP + lane;
             if query < PIXELS {
                 positions[line_at(column) + query] = across[at];
                 positions[line_at(WIDTH + HEIGHT + column) + query] = slopes[at];
@@ -118,20 +129,24 @@ fn main(
     want(lane);
 
     for (var first = 0u; first < SLOTS; first += TILE) {
-        load_tile(first, lane); // its barriers part what cleared `slopes` from what adds to them
+        load_tile(first, lane);
         for (var slot = 0u; slot < min(TILE, SLOTS - first); slot += KEYS) {
-            let column = (first + slot) % COLUMNS;
-            let row = (first + slot) / COLUMNS;
-            if column == 0u {
-                look_down(row, lane);
+            let at = slot_of(first + slot);
+            if at.column == 0u {
+                if at.row == 0u {
+                    begin_band(at.band, lane);
+                }
+                look_down(at.row, lane);
             }
-            meet(slot, column, lane);
-            if column + KEYS == COLUMNS {
-                leave_row(row, lane);
+            meet(slot, at.column, lane);
+            if at.column + KEYS == BAND {
+                leave_row(at.band, at.row, lane);
+                if at.row + 1u == HEIGHT {
+                    leave_columns(at.band, lane);
+                }
             }
         }
     }
-    leave_columns(lane);
 
     for (var r = 0u; r < QUERIES; r++) { // unroll
         let query = first_query + r * WORKGROUP + lane;

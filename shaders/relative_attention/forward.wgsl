@@ -16,7 +16,7 @@ var<private> largest: array<f32, QUERIES>;
 var<private> weight_sums: array<f32, QUERIES>;
 var<private> sums: array<f32, QUERIES * VALUES>;
 
-// The KEYS keys from slot `slot` of the tile on, which stand from `column` on in their row.
+// The KEYS keys from slot `slot` of the tile on, which stand from `column` on in a row of the band.
 fn meet(slot: u32, column: u32, lane: u32) {
     var weights: array<f32, QUERIES * KEYS>; // logits first
     for (var t = 0u; t < KEYS; t++) { // unroll
@@ -80,11 +80,14 @@ fn main(
     for (var first = 0u; first < SLOTS; first += TILE) {
         load_tile(first, lane);
         for (var slot = 0u; slot < min(TILE, SLOTS - first); slot += KEYS) {
-            let column = (first + slot) % COLUMNS;
-            if column == 0u {
-                look_down((first + slot) / COLUMNS, lane);
+            let at = slot_of(first + slot);
+            if at.column == 0u {
+                if at.row == 0u {
+                    look_across(at.band, lane);
+                }
+                look_down(at.row, lane);
             }
-            meet(slot, column, lane);
+            meet(slot, at.column, lane);
         }
     }
 

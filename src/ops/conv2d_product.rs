@@ -21,7 +21,7 @@ kernel! {
 kernel! {
     /// One lane an element.
     struct AddSlices = "conv2d/add_slices" {
-        params { count: u32, slices: u32 }
+        params { count: u32, slices: u32, first: u32, apart: u32 }
         read { partial }
         write { total }
     }
@@ -29,13 +29,26 @@ kernel! {
 
 /// `total` becomes the sum of so many slices of `partial`, each of so many numbers.
 pub(super) fn add_slices(io: &Io<'_>, out: &mut Recording, partial: View, total: View, [slices, count]: [usize; 2]) {
+    add_slices_of(io, out, partial, total, slices, Part { first: 0, count, of: count });
+}
+
+/// Numbers of a slice: so many, from the first on, of all that it has.
+pub(super) struct Part {
+    pub(super) first: usize,
+    pub(super) count: usize,
+    pub(super) of: usize,
+}
+
+/// `total` becomes the sum of the same part of so many slices of `partial`.
+pub(super) fn add_slices_of(io: &Io<'_>, out: &mut Recording, partial: View, total: View, slices: usize, part: Part) {
+    let Part { first, count, of } = part;
     let lanes = tuning::lanes(io.machine);
     let elem = match total {
         View::Output(at) => io.outputs[at].elem,
         _ => io.elem(0),
     };
     out.dispatch(
-        &AddSlices { count: word(count), slices: word(slices), partial, total },
+        &AddSlices { count: word(count), slices: word(slices), first: word(first), apart: word(of), partial, total },
         Variant::of(elem).constant("WORKGROUP", lanes),
         Grid::over(count, lanes as usize),
     );

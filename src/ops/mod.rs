@@ -218,9 +218,7 @@ pub use slice::{Slice, split};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use spatially_adaptive_conv::SpatiallyAdaptiveConv;
 pub use spatially_adaptive_conv_backward::SpatiallyAdaptiveConvBackwardX;
-pub use spatially_adaptive_conv_weights::{
-    SpatiallyAdaptiveConvBackwardAttention, SpatiallyAdaptiveConvBackwardWeight,
-};
+pub use spatially_adaptive_conv_weights::SpatiallyAdaptiveConvBackwardWeights;
 pub use sum_rows::SumRows;
 
 use crate::graph::{ByImage, Case, Graph, GraphError, Op, Signature, SignatureError, Value};

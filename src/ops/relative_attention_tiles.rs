@@ -125,8 +125,10 @@ impl Sizes {
 
 /// Lanes of a workgroup whose lanes hold queries: one subgroup of most machines, for which barriers cost next to nothing.
 const LANES: usize = 32;
-/// Workgroup memory at most, where a machine has more than WebGPU promises: others must fit beside it on a multiprocessor.
-const WORKGROUP_BYTES: usize = 36 << 10;
+/// Workgroup memory at most, and of it what bands of columns take: five workgroups of a subgroup must fit beside each other on a
+/// multiprocessor, or nothing hides what each waits for (benches/rejected.md).
+const WORKGROUP_BYTES: usize = 9_600;
+const BAND_BYTES: usize = 7 << 10;
 /// Registers that a lane may fill before they spill: a little less than half the most that NVIDIA has.
 const REGISTERS: usize = 176;
 /// As [`REGISTERS`], on software adapters: their registers are few, and what is written out takes them seconds to compile.
@@ -161,11 +163,12 @@ fn held(
 /// What of the pairs a workgroup takes whose lanes hold queries: constants of `lib/relative_queries.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct QueryTile {
-    pub lanes: usize,
     /// Queries of a lane.
     pub queries: usize,
     /// Keys that a query meets at once.
     pub keys: usize,
+    /// Columns of a band of keys, a multiple of those.
+    pub band: usize,
     /// Slots of keys in workgroup memory.
     pub slots: usize,
 }
@@ -195,39 +198,47 @@ impl QueryTile {
         used: impl Fn(usize, usize) -> usize,
     ) -> Self {
         let (pixels, strips) = (sizes.pixels(), sizes.strips());
-        let budget = machine.max_workgroup_bytes.min(WORKGROUP_BYTES);
+        let e = |name: &str, usual: usize| std::env::var(name).ok().and_then(|x| x.parse().ok()).unwrap_or(usual);
+        let budget = machine.max_workgroup_bytes.min(e("WB", WORKGROUP_BYTES));
         // As few slots without a key as can be, then as many keys at once.
         let padded = |keys: usize| sizes.width.next_multiple_of(keys);
         let chunks = chunks.rev().filter(|&keys| used(1, keys) <= registers(machine));
         let keys = chunks.filter(|&keys| keys <= sizes.width).min_by_key(|&keys| padded(keys)).unwrap_or(1);
-        let columns = padded(keys);
-        let across = |lanes: usize, queries: usize| copies * columns * lanes * queries * 4;
-        let fits = |lanes, queries, slots: usize| across(lanes, queries) + slots * strips * 16 <= budget;
-        let lanes = [LANES, LANES / 2].into_iter().find(|&lanes| fits(lanes, 1, keys)).unwrap_or(LANES / 4);
+        // Where there is room for a band: a row of it costs a query about as much as a key, and so does a slot without one.
+        let across = |queries: usize, band: usize| copies * band * LANES * queries * 4;
+        let room = e("BB", BAND_BYTES).min(budget.saturating_sub(keys * strips * 16));
+        let cost = |band: usize| padded(band) * (band + 1) * MOST_PIXELS / band;
+        let band = |queries: usize| {
+            let bands = (keys..=padded(keys)).step_by(keys).filter(|&band| across(queries, band) <= room);
+            bands.min_by_key(|&band| cost(band)).unwrap_or(keys)
+        };
+        let fits = |queries: usize| across(queries, band(queries)) + keys * strips * 16 <= budget;
         let groups = sizes.batch * sizes.heads;
         let enough = if machine.software { 1 } else { ENOUGH_GROUPS.div_ceil(groups) };
-        let queries = held((pixels, lanes), (arithmetic, STRIP_CYCLES * strips), enough, |queries| {
-            used(queries, keys) <= registers(machine) && fits(lanes, queries, keys)
+        let queries = held((pixels, LANES), (arithmetic, STRIP_CYCLES * strips), enough, |queries| {
+            used(queries, keys) <= registers(machine) && fits(queries)
         });
+        let band = band(queries);
         // The tiles of keys alike, and each one's loads under way together.
-        let all = sizes.height * columns;
-        let room = (budget - across(lanes, queries)) / (strips * 16);
-        let most = (lanes * LOADS / strips).clamp(keys, room);
+        let all = sizes.height * padded(band);
+        let room = (budget - across(queries, band)) / (strips * 16);
+        let most = (LANES * LOADS / strips).clamp(keys, room);
         let slots = all.div_ceil(all.div_ceil(most)).next_multiple_of(keys);
         let slots = if slots > most { (most / keys).max(1) * keys } else { slots };
-        Self { lanes, queries, keys, slots }
+        Self { queries, keys, band, slots }
     }
 
     /// Workgroups of an (image, head).
     pub(super) fn groups(&self, sizes: &Sizes) -> usize {
-        sizes.pixels().div_ceil(self.lanes * self.queries)
+        sizes.pixels().div_ceil(LANES * self.queries)
     }
 
     pub(super) fn build(&self, variant: Variant) -> Variant {
         variant
-            .constant("WORKGROUP", word(self.lanes))
+            .constant("WORKGROUP", word(LANES))
             .constant("QUERIES", word(self.queries))
             .constant("KEYS", word(self.keys))
+            .constant("BAND", word(self.band))
             .constant("TILE", word(self.slots))
     }
 }
@@ -298,12 +309,12 @@ mod tests {
     #[test]
     fn the_maps_of_a_resnet_keep_lanes_busy() {
         let tile = |batch, side, values| QueryTile::forward(&sizes(batch, side, 20, values), &large());
-        assert_eq!(tile(64, 28, 2), QueryTile { lanes: 32, queries: 5, keys: 7, slots: 42 });
+        assert_eq!(tile(64, 28, 2), QueryTile { queries: 5, keys: 7, band: 7, slots: 42 });
         assert_eq!(tile(64, 14, 4).queries, 4);
         // Few pictures: their pixels are spread over as many workgroups as there can be.
         assert_eq!(tile(1, 14, 4).queries, 1);
         let backward = QueryTile::backward(&sizes(64, 28, 20, 2), &large());
-        assert_eq!((backward.queries, backward.keys), (2, 2));
+        assert_eq!((backward.queries, backward.keys, backward.band), (2, 2, 14));
         assert_eq!(KeyTile::backward(&sizes(64, 28, 20, 2), &large()).keys, 2);
     }
 
@@ -317,10 +328,11 @@ mod tests {
                     for (copies, tile) in
                         [(1, QueryTile::forward(&sizes, &machine)), (2, QueryTile::backward(&sizes, &machine))]
                     {
-                        let across = side.next_multiple_of(tile.keys) * tile.lanes * tile.queries * 4;
+                        let across = tile.band * LANES * tile.queries * 4;
                         let bytes = copies * across + tile.slots * sizes.strips() * 16;
                         assert!(bytes <= machine.max_workgroup_bytes, "{sizes:?} {tile:?}: {bytes}");
-                        assert!(tile.slots.is_multiple_of(tile.keys) && tile.slots > 0 && tile.lanes <= LANES);
+                        assert!(tile.slots.is_multiple_of(tile.keys) && tile.slots > 0);
+                        assert!(tile.band.is_multiple_of(tile.keys) && tile.band < side + tile.keys);
                     }
                     let tile = KeyTile::backward(&sizes, &machine);
                     let bytes = tile.tile * (16 * sizes.strips() + 8) + sizes.lines() * (tile.tile + 1) * 4;

@@ -6,10 +6,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::spatially_adaptive_conv_sizes::{Sizes, must};
-use super::{
-    Entry, Map, Pad, Permute, SpatiallyAdaptiveConvBackwardAttention, SpatiallyAdaptiveConvBackwardWeight,
-    SpatiallyAdaptiveConvBackwardX, by_image,
-};
+use super::{Entry, Map, Pad, Permute, SpatiallyAdaptiveConvBackwardWeights, SpatiallyAdaptiveConvBackwardX, by_image};
 use crate::graph::{
     ByImage, Cost, Function, Gradients, Graph, GraphError, Io, Maths, Node, Op, Regrouping, Signature, Tensor, Value,
 };
@@ -81,11 +78,11 @@ impl Op for SpatiallyAdaptiveConv {
         let [x, raw, attention_weight, attention_bias, weight] = [0, 1, 2, 3, 4].map(|at| io.input(at));
         let batch = word(sizes.batch);
         let call = Forward { batch, x, raw, attention_weight, attention_bias, weight, y: io.output(0) };
-        out.dispatch(&call, cut.holding(1), cut.grid(1, 1));
+        let (variant, grid) = cut.holding_columns();
+        out.dispatch(&call, variant, grid);
     }
 
-    /// Gradients of x and of the attention want the weight with its last axis first: so its rows, too, run along the columns of the
-    /// attention.
+    /// Gradients want the weight with its last axis first: so its rows, too, run along the columns of the attention.
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
         let Some(dy) = grads[0] else { return Ok(vec![None; node.inputs.len()]) };
         let [x, raw, attention_weight, attention_bias, weight] = [0, 1, 2, 3, 4].map(|at| node.inputs[at]);
@@ -93,9 +90,9 @@ impl Op for SpatiallyAdaptiveConv {
         let turned = graph.apply_one(Permute { axes: vec![3, 0, 1, 2] }, &[weight])?;
         let of = |before: &[Value], behind: &[Value]| [before, &attention, behind].concat();
         let dx = graph.apply_one(SpatiallyAdaptiveConvBackwardX(*self), &of(&[dy], &[turned]))?;
-        let dweight = graph.apply_one(SpatiallyAdaptiveConvBackwardWeight(*self), &of(&[x], &[dy]))?;
-        let made = graph.apply(SpatiallyAdaptiveConvBackwardAttention(*self), &of(&[x], &[turned, dy]))?;
-        Ok(vec![Some(dx), None, Some(made[0]), Some(made[1]), Some(dweight)])
+        let made = graph.apply(SpatiallyAdaptiveConvBackwardWeights(*self), &of(&[x], &[turned, dy]))?;
+        let dweight = graph.apply_one(Permute { axes: vec![1, 2, 3, 0] }, &made[..1])?;
+        Ok(vec![Some(dx), None, Some(made[1]), Some(made[2]), Some(dweight)])
     }
 
     fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
@@ -231,8 +228,7 @@ pub(super) const ENTRY: Entry = Entry {
             ],
         ),
         super::spatially_adaptive_conv_backward::SIGNATURE,
-        super::spatially_adaptive_conv_weights::SIGNATURES[0],
-        super::spatially_adaptive_conv_weights::SIGNATURES[1],
+        super::spatially_adaptive_conv_weights::SIGNATURE,
     ],
     cases: super::spatially_adaptive_conv_cases::cases,
 };

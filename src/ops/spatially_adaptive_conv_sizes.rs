@@ -3,7 +3,7 @@
 use super::SpatiallyAdaptiveConv;
 use crate::graph::{Io, Tensor};
 use crate::kernel::tuning::gemm::{Engine, Rows, Sums, Tiles};
-use crate::kernel::{Elem, Grid, Variant, word};
+use crate::kernel::{Capabilities, Elem, Grid, Variant, word};
 
 /// Every size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,9 @@ pub(super) struct Cut {
 /// Sums of a product that a lane holds at most, while it holds as many of another, and what it makes of them.
 const HELD: usize = 32;
 
-/// Sums of several tiles that a lane holds at most beside those.
+/// Sums of several tiles that a lane holds at most beside those, and of how many tiles: each is written out.
 const HELD_TOTALS: usize = 64;
+const MOST_HELD: usize = 4;
 
 /// What a tensor must be.
 pub(super) fn must(name: &str, found: &Tensor, wanted: &Tensor) -> Result<(), String> {
@@ -111,6 +112,7 @@ impl Sizes {
         let rows = if may_slice { Rows::Other } else { Rows::Patches };
         let sums = Sums { rows, extent, depth, groups: 1, may_slice, beside: false };
         let tiles = Tiles::choose_among(io.machine, elem, &sums, |tiles| tiles.sums_a_lane() <= HELD);
+        let tiles = if may_slice { deeper(io.machine, tiles) } else { tiles };
         // Four at a time; fragments' tiles take no more, since lanes hold four sums side by side.
         let fours = |lengths: &[usize]| lengths.iter().all(|length| length.is_multiple_of(4));
         let numbers = [
@@ -136,32 +138,35 @@ impl Sizes {
         let whole = tiles.whole([extent[0], extent[1], k])
             && self.pixels().is_multiple_of(m)
             && self.columns().is_multiple_of(n);
-        Cut { tiles, sums, variant: variant.constant("EDGES", (!whole).into()) }
+        let variant = variant.constant("EDGES", (!whole).into());
+        let both = may_slice && tiles.engine != Engine::Scalar;
+        let variant = if both { variant.constant("A_BOTH", 1) } else { variant };
+        Cut { tiles, sums, variant }
     }
 }
 
+/// Tiles of a kernel that makes right factors: as deep as pixels are many, so that each is laid down once, and shared by eight
+/// subgroups, so that a lane holds sums of several tiles (benches/rejected.md). Others as they are, and what the machine was told to take.
+fn deeper(machine: &Capabilities, tiles: Tiles) -> Tiles {
+    let deep = Tiles { tile: [64; 3], share: [4, 2], ..tiles };
+    let fits = deep.workgroup_bytes() <= machine.max_workgroup_bytes && deep.workgroup() <= machine.max_workgroup;
+    let large = tiles.engine != Engine::Scalar && tiles.tile[..2] == [64, 64];
+    if large && fits && machine.tiles.is_none() { deep } else { tiles }
+}
+
 impl Cut {
-    /// Tiles side by side along an axis of the sums, 0 or 1, that a workgroup holds at a time: what it makes a factor of need not be
-    /// made again for each.
-    pub(super) fn held(&self, axis: usize) -> usize {
-        let tiles = self.sums.extent[axis].div_ceil(self.tiles.tile[axis]);
-        tiles.min((HELD_TOTALS / self.tiles.sums_a_lane()).max(1))
+    /// Tiles that a workgroup holds at most at a time: what it makes a factor of need not be made again for each.
+    pub(super) fn most_held(&self) -> usize {
+        (HELD_TOTALS / self.tiles.sums_a_lane()).clamp(1, MOST_HELD)
     }
 
-    /// The build that holds so many; of the last ones some may lie outside.
-    pub(super) fn holding(&self, axis: usize) -> Variant {
-        let held = self.held(axis);
+    /// The build of which a workgroup holds tiles side by side along the columns, and the grid. Of the last ones some may lie outside.
+    pub(super) fn holding_columns(&self) -> (Variant, Grid) {
+        let [rows, columns] = [0, 1].map(|axis| self.sums.extent[axis].div_ceil(self.tiles.tile[axis]));
+        let held = columns.min(self.most_held());
         let variant = self.variant.clone().constant("HELD", word(held));
-        let whole = self.sums.extent[axis].is_multiple_of(self.tiles.tile[axis] * held);
-        if whole { variant } else { variant.constant("EDGES", 1) }
-    }
-
-    /// A workgroup for each tile of each slice, and as many as it holds along an axis.
-    pub(super) fn grid(&self, axis: usize, slices: usize) -> Grid {
-        let mut tile = [self.tiles.tile[0], self.tiles.tile[1]];
-        tile[axis] *= self.held(axis);
-        let [rows, columns] = self.sums.extent;
-        Grid::volume(columns.div_ceil(tile[1]), rows.div_ceil(tile[0]), slices)
+        let variant = if columns.is_multiple_of(held) { variant } else { variant.constant("EDGES", 1) };
+        (variant, Grid::volume(columns.div_ceil(held), rows, 1))
     }
 
     /// Slices of the pixels, and how many each has: whole tiles of them.

@@ -2,131 +2,34 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conv2d_product::add_slices;
+use super::conv2d_product::{Part, add_slices_of};
 use super::spatially_adaptive_conv::{ATTRIBUTES, Attention, as_factor, in_fours, types};
 use super::spatially_adaptive_conv_backward::{back, cost};
 use super::spatially_adaptive_conv_sizes::{Sizes, must};
 use super::{Slice, SpatiallyAdaptiveConv, SpatiallyAdaptiveConvBackwardX};
 use crate::graph::{Cost, Function, GraphError, Io, Maths, Op, Regrouping, Signature, Tensor, Value};
-use crate::kernel::{Elem, Recording, word};
+use crate::kernel::{Elem, Grid, Recording, word};
 use crate::reference::{Array, Real};
 
-/// x, raw, attention_weight, attention_bias, dy → dweight [K, K, C, M].
+/// x, raw, attention_weight, attention_bias, turned [M, K, K, C], dy → dturned [M, K, K, C], dattention_weight [A, A, R, K·K·C],
+/// dattention_bias `f32 [K·K·C]`; turned is the weight with its last axis first.
 ///
-/// dweight[t, n, m] = Σ over pixels p of attention[p, t, n] x[p + t, n] dy[p, m].
+/// dturned[m, t, n] = Σ over pixels p of attention[p, t, n] x[p + t, n] dy[p, m]. What goes into f, z[p, t, n], gets dz[p, t, n] =
+/// f′(z[p, t, n]) x[p + t, n] Σ over m of turned[m, t, n] dy[p, m]; then dattention_weight[.., t, n] = Σ over pixels p of the patch of
+/// raw around p dz[p, t, n], and dattention_bias = Σ over p of dz.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpatiallyAdaptiveConvBackwardWeight(pub SpatiallyAdaptiveConv);
-
-/// x, raw, attention_weight, attention_bias, turned [M, K, K, C], dy → dattention_weight [A, A, R, K·K·C], dattention_bias `f32 [K·K·C]`.
-///
-/// What goes into f, z[p, t, n], gets dz[p, t, n] = f′(z[p, t, n]) x[p + t, n] Σ over m of weight[t, n, m] dy[p, m]; then
-/// dattention_weight[.., t, n] = Σ over pixels p of the patch of raw around p dz[p, t, n], and dattention_bias = Σ over p of dz.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpatiallyAdaptiveConvBackwardAttention(pub SpatiallyAdaptiveConv);
+pub struct SpatiallyAdaptiveConvBackwardWeights(pub SpatiallyAdaptiveConv);
 
 kernel! {
-    /// A workgroup a slice of the pixels, a tile of columns, and HELD tiles of output channels.
-    struct BackwardWeight = "spatially_adaptive_conv/backward_weight" {
+    /// A workgroup a slice of the pixels, a tile of columns, and some tiles of output channels and of a patch's numbers.
+    struct BackwardWeights = "spatially_adaptive_conv/backward_weights" {
         params { batch: u32, slice_pixels: u32 }
-        read { x, raw, attention_weight, attention_bias, dy }
+        read { x, raw, attention_weight, attention_bias, turned, dy }
         write { partial }
     }
 }
 
-kernel! {
-    /// A workgroup a slice of the pixels, a tile of columns, and HELD tiles of a patch's numbers.
-    struct BackwardAttention = "spatially_adaptive_conv/backward_attention" {
-        params { batch: u32, slice_pixels: u32 }
-        read { x, raw, attention_weight, attention_bias, turned, dy }
-        write { partial_weight, partial_bias }
-    }
-}
-
-impl SpatiallyAdaptiveConvBackwardWeight {
-    fn sizes(self, inputs: &[Tensor]) -> Result<Sizes, String> {
-        let [x, raw, attention_weight, attention_bias, dy] = inputs else {
-            return Err("takes x, raw, attention_weight, attention_bias and dy".to_owned());
-        };
-        let (Some([_, _, _, channels]), Some([_, _, _, out])) = (x.shape.rank(), dy.shape.rank()) else {
-            return Err("x must be [N, H, W, C] and dy [N, H, W, M]".to_owned());
-        };
-        let sizes = Sizes::of(self.0, [raw, attention_weight, attention_bias], [channels, out])?;
-        must("x", x, &raw.shaped(sizes.image(channels)))?;
-        must("dy", dy, &raw.shaped(sizes.image(out)))?;
-        Ok(sizes)
-    }
-
-    /// `factor`: what x, weighed by the attention, is multiplied as.
-    fn computed<T: Real>(self, inputs: &[&Array<T>], factor: impl Fn(T) -> T + Sync) -> Vec<Array<T>> {
-        let &[x, raw, attention_weight, attention_bias, dy] = inputs else { return vec![] };
-        let ([.., channels], [.., out]) = (x.dims::<4>(), dy.dims::<4>());
-        let attention = Attention::of(self.0, [raw, attention_weight, attention_bias], [channels, out]);
-        let sizes = attention.sizes;
-        let dweight = [sizes.kernel, sizes.kernel, channels, out];
-        let dweight = Array::from_rows(&dweight, channels * out, |tap, dweight| {
-            for pixel in 0..sizes.pixels() {
-                let Some(seen) = sizes.neighbor(pixel, tap, sizes.kernel) else { continue };
-                let dy = &dy.data[pixel * out..][..out];
-                for (c, before) in attention.before(pixel, tap).into_iter().enumerate() {
-                    let weighed = factor(self.0.nonlinearity.f(before) * x.data[seen * channels + c]);
-                    let dweight = dweight[c * out..][..out].iter_mut();
-                    dweight.zip(dy).for_each(|(dweight, &dy)| *dweight += weighed * dy);
-                }
-            }
-        });
-        vec![dweight]
-    }
-}
-
-impl Op for SpatiallyAdaptiveConvBackwardWeight {
-    fn name(&self) -> &'static str {
-        "spatially_adaptive_conv_backward_weight"
-    }
-
-    fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let Sizes { kernel, channels, out, .. } = self.sizes(inputs)?;
-        Ok(vec![inputs[0].shaped([kernel, kernel, channels, out])])
-    }
-
-    fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let Ok(sizes) = self.sizes(io.inputs) else { return };
-        let cut = sizes.cut(self.0, io, [sizes.out, sizes.columns()], sizes.pixels());
-        let [slices, slice_pixels] = cut.sliced(io);
-        let count = io.outputs[0].shape.count();
-        let partial = out.scratch(slices * count);
-        let [x, raw, attention_weight, attention_bias, dy] = [0, 1, 2, 3, 4].map(|at| io.input(at));
-        let (batch, slice_pixels) = (word(sizes.batch), word(slice_pixels));
-        let call = BackwardWeight { batch, slice_pixels, x, raw, attention_weight, attention_bias, dy, partial };
-        out.dispatch(&call, cut.holding(0), cut.grid(0, slices));
-        add_slices(io, out, partial, io.output(0), [slices, count]);
-    }
-
-    fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
-        let Ok(sizes) = self.sizes(&types(graph.graph, inputs)) else { return Ok(None) };
-        let Some(inputs) = in_fours(&sizes, inputs, graph.graph)? else { return Ok(None) };
-        graph.graph.apply(*self, &inputs).map(Some)
-    }
-
-    fn honest(&self, inputs: &[&Array<f32>], outputs: &[Tensor]) -> Option<Vec<Array<f32>>> {
-        (outputs[0].elem == Elem::F16).then(|| self.computed(inputs, as_factor))
-    }
-
-    fn functions(&self) -> &'static [Function] {
-        self.0.nonlinearity.functions_used()
-    }
-
-    fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
-        cost(self.sizes(inputs), [1, 1], [inputs, outputs])
-    }
-}
-
-impl Maths for SpatiallyAdaptiveConvBackwardWeight {
-    fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        self.computed(inputs, |number| number)
-    }
-}
-
-impl SpatiallyAdaptiveConvBackwardAttention {
+impl SpatiallyAdaptiveConvBackwardWeights {
     fn sizes(self, inputs: &[Tensor]) -> Result<Sizes, String> {
         let [x, raw, attention_weight, attention_bias, turned, dy] = inputs else {
             return Err("takes x, raw, attention_weight, attention_bias, turned and dy".to_owned());
@@ -137,79 +40,105 @@ impl SpatiallyAdaptiveConvBackwardAttention {
         Ok(sizes)
     }
 
-    /// `factor`: what dz is multiplied as.
+    /// `factor`: what x, weighed by the attention, and dz are multiplied as.
     fn computed<T: Real>(self, inputs: &[&Array<T>], factor: impl Fn(T) -> T + Sync) -> Vec<Array<T>> {
         let &[x, raw, attention_weight, attention_bias, turned, dy] = inputs else { return vec![] };
         let [out, _, _, channels] = turned.dims();
         let attention = Attention::of(self.0, [raw, attention_weight, attention_bias], [channels, out]);
         let sizes = attention.sizes;
         let (patch, side, columns) = (sizes.patch(), sizes.attention_kernel, sizes.columns());
-        // Tap by tap: first the bias's channels, then those of each of the patch's numbers.
-        let by_tap = Array::from_rows(&[sizes.taps(), 1 + patch, channels], (1 + patch) * channels, |tap, sums| {
+        // Tap by tap, a row of channels each: of the output channels, of the patch's numbers, of the bias.
+        let rows = out + patch + 1;
+        let by_tap = Array::from_rows(&[sizes.taps(), rows, channels], rows * channels, |tap, sums| {
+            let (turned_sums, sums) = sums.split_at_mut(out * channels);
+            let (patch_sums, bias_sums) = sums.split_at_mut(patch * channels);
             for pixel in 0..sizes.pixels() {
                 let Some(seen) = sizes.neighbor(pixel, tap, sizes.kernel) else { continue };
-                let slopes = back(&sizes, turned, &dy.data[pixel * out..][..out], tap);
-                let before = attention.before(pixel, tap).into_iter().zip(&x.data[seen * channels..]);
-                let dz = |(slope, (before, &x)): (T, (T, &T))| factor(self.0.nonlinearity.df(before) * x * slope);
-                let dz: Vec<T> = slopes.into_iter().zip(before).map(dz).collect();
-                let (bias, weights) = sums.split_at_mut(channels);
-                bias.iter_mut().zip(&dz).for_each(|(sum, &dz)| *sum += dz);
-                for (at, sums) in weights.chunks_mut(channels).enumerate() {
+                let dy = &dy.data[pixel * out..][..out];
+                let before = attention.before(pixel, tap);
+                let seen = || before.iter().zip(&x.data[seen * channels..]);
+                let weighed: Vec<T> = seen().map(|(&z, &x)| factor(self.0.nonlinearity.f(z) * x)).collect();
+                turned_sums.chunks_mut(channels).zip(dy).for_each(|(sums, &dy)| add(sums, dy, &weighed));
+                let slopes = seen().zip(back(&sizes, turned, dy, tap));
+                let dz: Vec<T> =
+                    slopes.map(|((&z, &x), slope)| factor(self.0.nonlinearity.df(z) * x * slope)).collect();
+                add(bias_sums, T::of(1.0), &dz);
+                for (at, sums) in patch_sums.chunks_mut(channels).enumerate() {
                     let Some(place) = sizes.neighbor(pixel, at / sizes.raw, side) else { continue };
-                    let number = raw.data[place * sizes.raw + at % sizes.raw];
-                    sums.iter_mut().zip(&dz).for_each(|(sum, &dz)| *sum += number * dz);
+                    add(sums, raw.data[place * sizes.raw + at % sizes.raw], &dz);
                 }
             }
         });
-        let of = |number: usize, column: usize| {
-            by_tap.data[(column / channels * (1 + patch) + number) * channels + column % channels]
-        };
-        let weight = Array::from_fn(&[side, side, sizes.raw, columns], |at| of(1 + at / columns, at % columns));
-        vec![weight, Array::from_fn(&[columns], |column| of(0, column))]
+        // Columns are taps' channels one behind the other.
+        let of =
+            |row: usize, column: usize| by_tap.data[(column / channels * rows + row) * channels + column % channels];
+        vec![
+            Array::from_fn(&[out, sizes.kernel, sizes.kernel, channels], |at| of(at / columns, at % columns)),
+            Array::from_fn(&[side, side, sizes.raw, columns], |at| of(out + at / columns, at % columns)),
+            Array::from_fn(&[columns], |column| of(out + patch, column)),
+        ]
     }
 }
 
-impl Op for SpatiallyAdaptiveConvBackwardAttention {
+/// Of so many tiles of dturned's and dattention_weight's rows, how many a workgroup holds: of both, if that are no more than `most`,
+/// or of one after the other.
+fn held([turned, patches]: [usize; 2], most: usize) -> Vec<[usize; 2]> {
+    match turned + patches <= most {
+        true => vec![[turned, patches]],
+        false => vec![[turned.min(most), 0], [0, patches.min(most)]],
+    }
+}
+
+/// sums += factor numbers
+fn add<T: Real>(sums: &mut [T], factor: T, numbers: &[T]) {
+    sums.iter_mut().zip(numbers).for_each(|(sum, &number)| *sum += factor * number);
+}
+
+impl Op for SpatiallyAdaptiveConvBackwardWeights {
     fn name(&self) -> &'static str {
-        "spatially_adaptive_conv_backward_attention"
+        "spatially_adaptive_conv_backward_weights"
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         self.sizes(inputs)?;
-        Ok(vec![inputs[2].clone(), inputs[3].clone()])
+        Ok(vec![inputs[4].clone(), inputs[2].clone(), inputs[3].clone()])
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let Ok(sizes) = self.sizes(io.inputs) else { return };
         // The bias's sums are those of one number more, which is 1.
-        let cut = sizes.cut(self.0, io, [sizes.patch() + 1, sizes.columns()], sizes.pixels());
+        let (channels, numbers, columns) = (sizes.out, sizes.patch() + 1, sizes.columns());
+        let rows = channels + numbers;
+        let cut = sizes.cut(self.0, io, [rows, columns], sizes.pixels());
         let [slices, slice_pixels] = cut.sliced(io);
-        let counts = [0, 1].map(|at| io.outputs[at].shape.count());
-        let [partial_weight, partial_bias] = counts.map(|count| out.scratch(slices * count));
+        let partial = out.scratch(slices * rows * columns);
         let [x, raw, attention_weight, attention_bias, turned, dy] = [0, 1, 2, 3, 4, 5].map(|at| io.input(at));
-        let call = BackwardAttention {
-            batch: word(sizes.batch),
-            slice_pixels: word(slice_pixels),
-            x,
-            raw,
-            attention_weight,
-            attention_bias,
-            turned,
-            dy,
-            partial_weight,
-            partial_bias,
-        };
-        out.dispatch(&call, cut.holding(0), cut.grid(0, slices));
-        add_slices(io, out, partial_weight, io.output(0), [slices, counts[0]]);
-        add_slices(io, out, partial_bias, io.output(1), [slices, counts[1]]);
+        let (batch, slice_pixels) = (word(sizes.batch), word(slice_pixels));
+        let call =
+            BackwardWeights { batch, slice_pixels, x, raw, attention_weight, attention_bias, turned, dy, partial };
+        let tiles = [channels, numbers].map(|rows| rows.div_ceil(cut.tiles.tile[0]));
+        for held in held(tiles, cut.most_held()) {
+            let [turned, patches] = held.map(word);
+            let variant = cut.variant.clone().constant("TURNED_HELD", turned).constant("PATCHES_HELD", patches);
+            let groups = [0, 1].map(|at| tiles[at].div_ceil(held[at].max(1)) * held[at].min(1));
+            let wide = columns.div_ceil(cut.tiles.tile[1]);
+            out.dispatch(&call, variant, Grid::volume(wide, groups[0].max(groups[1]), slices));
+        }
+        let mut first = 0;
+        for at in 0..io.outputs.len() {
+            let count = io.outputs[at].shape.count();
+            add_slices_of(io, out, partial, io.output(at), slices, Part { first, count, of: rows * columns });
+            first += count;
+        }
     }
 
     fn regrouped(&self, inputs: &[Value], graph: &mut Regrouping<'_>) -> Result<Option<Vec<Value>>, GraphError> {
         let Ok(sizes) = self.sizes(&types(graph.graph, inputs)) else { return Ok(None) };
         let Some(inputs) = in_fours(&sizes, inputs, graph.graph)? else { return Ok(None) };
-        let made = graph.graph.apply(*self, &inputs)?;
+        let mut made = graph.graph.apply(*self, &inputs)?;
         let own = Slice { axis: 2, start: 0, length: sizes.raw };
-        Ok(Some(vec![graph.graph.apply_one(own, &made[..1])?, made[1]]))
+        made[1] = graph.graph.apply_one(own, &made[1..2])?;
+        Ok(Some(made))
     }
 
     fn honest(&self, inputs: &[&Array<f32>], outputs: &[Tensor]) -> Option<Vec<Array<f32>>> {
@@ -221,46 +150,33 @@ impl Op for SpatiallyAdaptiveConvBackwardAttention {
     }
 
     fn cost(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Cost {
-        cost(self.sizes(inputs), [2, 1], [inputs, outputs])
+        cost(self.sizes(inputs), [2, 2], [inputs, outputs])
     }
 }
 
-impl Maths for SpatiallyAdaptiveConvBackwardAttention {
+impl Maths for SpatiallyAdaptiveConvBackwardWeights {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         self.computed(inputs, |number| number)
     }
 }
 
-pub(super) const SIGNATURES: [Signature; 2] = [
-    Signature::of::<SpatiallyAdaptiveConvBackwardWeight>(
-        "spatially_adaptive_conv_backward_weight",
-        "the gradient of spatially_adaptive_conv for its weight",
-        ATTRIBUTES,
-        [
-            &[
-                ("x", "T [N, H, W, C]"),
-                ("raw", "T [N, H, W, R]"),
-                ("attention_weight", "T [A, A, R, K·K·C]"),
-                ("attention_bias", "f32 [K·K·C]"),
-                ("dy", "T [N, H, W, M]"),
-            ],
-            &[("dweight", "T [K, K, C, M]")],
+pub(super) const SIGNATURE: Signature = Signature::of::<SpatiallyAdaptiveConvBackwardWeights>(
+    "spatially_adaptive_conv_backward_weights",
+    "the gradients of spatially_adaptive_conv for its weight, attention_weight and attention_bias; turned is weight with its last axis first",
+    ATTRIBUTES,
+    [
+        &[
+            ("x", "T [N, H, W, C]"),
+            ("raw", "T [N, H, W, R]"),
+            ("attention_weight", "T [A, A, R, K·K·C]"),
+            ("attention_bias", "f32 [K·K·C]"),
+            ("turned", "T [M, K, K, C]"),
+            ("dy", "T [N, H, W, M]"),
         ],
-    ),
-    Signature::of::<SpatiallyAdaptiveConvBackwardAttention>(
-        "spatially_adaptive_conv_backward_attention",
-        "the gradients of spatially_adaptive_conv for its attention_weight and attention_bias; turned is weight with its last axis first",
-        ATTRIBUTES,
-        [
-            &[
-                ("x", "T [N, H, W, C]"),
-                ("raw", "T [N, H, W, R]"),
-                ("attention_weight", "T [A, A, R, K·K·C]"),
-                ("attention_bias", "f32 [K·K·C]"),
-                ("turned", "T [M, K, K, C]"),
-                ("dy", "T [N, H, W, M]"),
-            ],
-            &[("dattention_weight", "T [A, A, R, K·K·C]"), ("dattention_bias", "f32 [K·K·C]")],
+        &[
+            ("dturned", "T [M, K, K, C]"),
+            ("dattention_weight", "T [A, A, R, K·K·C]"),
+            ("dattention_bias", "f32 [K·K·C]"),
         ],
-    ),
-];
+    ],
+);
