@@ -235,7 +235,7 @@ fn runs_without_a_policy_note_what_they_noted_before() {
 #[test]
 fn pictures_that_are_none_and_numbers_beyond_reason_are_no_panic() {
     let picture = |size, channels, count| Picture { size, channels, pixels: vec![7; count] };
-    let wrong = [([0, 4], 1, 0), ([2, 2], 2, 8), ([2, 2], 3, 11), ([1, 16_385], 1, 16_385), ([usize::MAX, 8], 3, 0)];
+    let wrong = [([0, 4], 1, 0), ([2, 2], 2, 8), ([2, 2], 3, 11), ([usize::MAX, 8], 3, 0)];
     for (size, channels, count) in wrong {
         let mut picture = picture(size, channels, count);
         let error = Reading::Timm.apply(&mut picture, &mut SplitMix64::of(&[0])).expect_err("refused").to_string();

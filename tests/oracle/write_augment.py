@@ -226,7 +226,7 @@ def main():
         reading: [digest(array_of(applied(images[seed % len(images)], reading, Random(seed)))) for seed in range(600)]
         for reading in MAGNITUDES
     }
-    sizes = [(224, 224), (1, 1), (28, 28), (375, 500), (40, 400), (400, 40), (3, 2), (1, 100), (77, 50)]
+    sizes = [(224, 224), (1, 1), (28, 28), (375, 500), (41, 400), (400, 41), (3, 2), (1, 100), (77, 50)]
     told = {
         "pictures": [[name, *array.shape, array.tobytes().hex()] for name, array in all_pictures.items()],
         "changes": changes,

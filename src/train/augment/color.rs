@@ -9,27 +9,22 @@ fn mix(first: u8, second: u8, factor: f32) -> u8 {
     (f32::from(first) + factor * (f32::from(second) - f32::from(first))) as u8
 }
 
-/// Replaces every number by what a table says, a table a channel.
-fn replace(picture: &mut Picture, tables: &[[u8; 256]]) {
-    for pixel in picture.pixels.chunks_exact_mut(picture.channels) {
-        pixel.iter_mut().zip(tables).for_each(|(number, table)| *number = table[usize::from(*number)]);
-    }
-}
-
-/// The same for every number of every channel.
+/// Replaces every number, of whichever channel.
 fn each(picture: &mut Picture, of: impl Fn(u8) -> u8) {
     let table: [u8; 256] = array::from_fn(|number| of(number as u8));
     picture.pixels.iter_mut().for_each(|number| *number = table[usize::from(*number)]);
 }
 
-/// By a table that follows from how often a channel has each number.
+/// Replaces the numbers of each channel by a table that follows from how often it has each of them.
 fn by_counts(picture: &mut Picture, table: impl Fn(&[usize; 256]) -> [u8; 256]) {
     let mut counts = vec![[0; 256]; picture.channels];
     for pixel in picture.pixels.chunks_exact(picture.channels) {
         pixel.iter().zip(&mut counts).for_each(|(&number, counts)| counts[usize::from(number)] += 1);
     }
     let tables: Vec<[u8; 256]> = counts.iter().map(table).collect();
-    replace(picture, &tables);
+    for pixel in picture.pixels.chunks_exact_mut(picture.channels) {
+        pixel.iter_mut().zip(&tables).for_each(|(number, table)| *number = table[usize::from(*number)]);
+    }
 }
 
 pub(super) fn saturate(picture: &mut Picture, factor: f32) {

@@ -21,10 +21,10 @@ pub struct Crop {
 #[must_use]
 pub fn random_crop(size: [usize; 2], random: &mut SplitMix64) -> Crop {
     let [height, width] = size.map(|side| side as f64);
-    let [flattest, widest] = RATIO.map(f64::ln);
+    let [narrowest, widest] = RATIO.map(f64::ln);
     for _ in 0..TRIES {
         let area = height * width * between(random, AREA);
-        let ratio = between(random, [flattest, widest]).exp();
+        let ratio = between(random, [narrowest, widest]).exp();
         let part = [(area / ratio).sqrt(), (area * ratio).sqrt()].map(|side| side.round_ties_even() as usize);
         if part.iter().zip(size).all(|(&part, side)| (1..=side).contains(&part)) {
             return Crop { first: [0, 1].map(|axis| random.below(size[axis] - part[axis] + 1)), size: part };

@@ -107,8 +107,7 @@ impl Reading {
     }
 
     /// An operation at a level, with sign and filter as they are drawn.
-    #[must_use]
-    pub fn change(self, operation: Operation, level: u8, random: &mut SplitMix64) -> Change {
+    fn change(self, operation: Operation, level: u8, random: &mut SplitMix64) -> Change {
         use Operation::{Brightness, Color, Contrast, Rotate, Sharpness, ShearX, ShearY, TranslateX, TranslateY};
         let magnitude = self.magnitude(operation, level);
         let mut signed = || if random.below(2) == 1 { -magnitude } else { magnitude };
