@@ -205,7 +205,7 @@ proptest! {
 #[test]
 fn a_batch_follows_from_seed_epoch_and_place() {
     let images = images(50);
-    let augmentation = Augmentation { flip: true, shift: 2 };
+    let augmentation = Augmentation { flip: true, shift: 2, policy: None };
     let batch = |seed, epoch, at| {
         let batches = Batches::new(&images, Normalization::of(&images.pixels), 8, seed, augmentation).unwrap();
         let (mut pixels, mut labels) = (vec![f32::NAN; 3], vec![99]);
@@ -227,7 +227,7 @@ fn augmentation_flips_and_moves_whole_images() {
         |augmentation| Batches::new(&images, Normalization { mean: 0.5, std: 0.25 }, 30, 1, augmentation).unwrap();
     let (mut plain, mut moved, mut labels) = (Vec::new(), Vec::new(), Vec::new());
     batches(Augmentation::default()).epoch(0).batch(0, &mut plain, &mut labels).unwrap();
-    batches(Augmentation { flip: true, shift: 2 }).epoch(0).batch(0, &mut moved, &mut labels).unwrap();
+    batches(Augmentation { flip: true, shift: 2, policy: None }).epoch(0).batch(0, &mut moved, &mut labels).unwrap();
     let black = (0.0 - 0.5) / 0.25;
     let mut ways = std::collections::BTreeSet::new();
     for (plain, moved) in plain.chunks(20).zip(moved.chunks(20)) {
@@ -247,8 +247,14 @@ fn augmentation_flips_and_moves_whole_images() {
 #[test]
 fn evaluation_covers_every_image_once_and_pads_the_last_batch() {
     let images = images(10);
-    let batches =
-        Batches::new(&images, Normalization::of(&images.pixels), 4, 0, Augmentation { flip: true, shift: 2 }).unwrap();
+    let batches = Batches::new(
+        &images,
+        Normalization::of(&images.pixels),
+        4,
+        0,
+        Augmentation { flip: true, shift: 2, policy: None },
+    )
+    .unwrap();
     let (mut pixels, mut labels, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for (at, real) in [4, 4, 2].into_iter().enumerate() {
         assert_eq!(batches.evaluation_batch(at, &mut pixels, &mut labels).unwrap(), real);

@@ -3,8 +3,11 @@
 //! Nothing here has a state that advances, so a training run that resumes at batch k of epoch e asks for exactly that
 //! batch and gets the bits that an uninterrupted run would have got.
 
+use std::fmt;
+
 use rayon::prelude::*;
 
+use super::augment::Reading;
 use super::data::DataError;
 use super::samples::{Samples, sizes};
 
@@ -43,12 +46,27 @@ impl Normalization {
 }
 
 /// What happens to training images at random; the default leaves them alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Augmentation {
     /// Mirror half of the images, left to right.
     pub flip: bool,
     /// Move each image by up to this many pixels along both axes; black comes in from the border.
     pub shift: u8,
+    /// Then AutoAugment's policy, so read. Images whose pixels have labels are left alone by it: a label would have to move with its pixel.
+    pub policy: Option<Reading>,
+}
+
+/// Noted in checkpoints: without a policy it is the text of before there were any, so that those runs can be continued.
+impl fmt::Debug for Augmentation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flip, shift, policy } = self;
+        let mut text = formatter.debug_struct("Augmentation");
+        text.field("flip", flip).field("shift", shift);
+        if let Some(reading) = policy {
+            text.field("policy", reading);
+        }
+        text.finish()
+    }
 }
 
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): one addition and a mix a number, 2^64 long, any seed is good.

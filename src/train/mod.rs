@@ -2,6 +2,7 @@
 //!
 //! Absent here: kernels and shapes of operations; the optimizer is an op like any other.
 
+pub mod augment;
 pub mod baseline;
 pub mod batches;
 pub mod checkpoint;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::batches::{Augmentation, Normalization, SplitMix64};
 use super::data::{DataError, Dataset, Images, Source, Target};
+use crate::picture::Picture;
 
 /// Labeled images of one shape, made one at a time: what a network learns from, or is tried on.
 pub trait Samples: Send + Sync {
@@ -164,7 +165,15 @@ impl Samples for Images {
                 pixels.copy_from_slice(image);
                 labels.copy_from_slice(own);
             }
-            Some((random, augmentation)) => self.moved((image, own), random, augmentation, (pixels, labels)),
+            Some((mut random, augmentation)) => {
+                self.moved((image, own), &mut random, augmentation, (&mut *pixels, labels));
+                if let (Some(reading), Target::Images) = (augmentation.policy, self.target) {
+                    let size = [self.height, self.width];
+                    let mut picture = Picture { size, channels: self.channels, pixels: pixels.to_vec() };
+                    reading.apply(&mut picture, &mut random)?;
+                    pixels.copy_from_slice(&picture.pixels);
+                }
+            }
         }
         Ok(())
     }
@@ -175,7 +184,7 @@ impl Images {
     fn moved(
         &self,
         (image, own): (&[u8], &[u8]),
-        mut random: SplitMix64,
+        random: &mut SplitMix64,
         augmentation: Augmentation,
         (pixels, labels): (&mut [u8], &mut [u8]),
     ) {

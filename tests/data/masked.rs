@@ -14,7 +14,7 @@ use crate::folder::{COLORS, draw, size};
 type Outcome = Result<(), Box<dyn Error>>;
 
 const VIEW: View = View { size: [32, 48], scale: [0.5, 2.0] };
-const FLIP: Augmentation = Augmentation { flip: true, shift: 0 };
+const FLIP: Augmentation = Augmentation { flip: true, shift: 0, policy: None };
 
 /// Pictures to train on and to test on.
 fn both(dir: &Path, view: View) -> Result<[MaskedPictures; 2], DataError> {

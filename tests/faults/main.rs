@@ -119,7 +119,7 @@ impl Run {
             steps: STEPS,
             schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: STEPS },
             sgd: Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true },
-            augmentation: Augmentation { flip: true, shift: 1 },
+            augmentation: Augmentation { flip: true, shift: 1, policy: None },
             checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
         };
         let trainer = Trainer::new(&device, &Pipelines::new(&device, None), &tiny(), &noise(), settings)?;

@@ -121,7 +121,7 @@ fn settings(steps: u64) -> Settings {
         steps,
         schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: 80 },
         sgd: SGD,
-        augmentation: Augmentation { flip: true, shift: 1 },
+        augmentation: Augmentation { flip: true, shift: 1, policy: None },
         checkpoint: None,
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn learns_mixed(bench: &Bench) -> Outcome {
 }
 
 fn learns_in(bench: &Bench, network: &Fpn, elem: Elem) -> Outcome {
-    let settings = Settings { elem, augmentation: Augmentation { flip: true, shift: 0 }, ..settings(80) };
+    let settings =
+        Settings { elem, augmentation: Augmentation { flip: true, ..Augmentation::default() }, ..settings(80) };
     let (trainer, losses) = run(bench, network, settings)?;
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     require(first > 0.7 && last < first / 3.0, format!("{}: the loss fell from {first} to {last}", network.name))?;
