@@ -12,12 +12,15 @@ mod eval;
 mod folder;
 mod interrupt;
 mod learning;
+mod log;
 mod machine;
 mod model;
 mod options;
 #[cfg(feature = "plot")]
 mod picture;
 mod plan;
+#[cfg(feature = "plot")]
+mod plot;
 mod png;
 mod presets;
 mod profile;
@@ -64,6 +67,8 @@ enum Command {
     Compare(compare::Arguments),
     Model(model::Arguments),
     Plan(plan::Arguments),
+    #[cfg(feature = "plot")]
+    Plot(plot::Arguments),
     Profile(profile::Arguments),
     Tune(tune::Arguments),
 }
@@ -92,6 +97,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        #[cfg(feature = "plot")]
+        Command::Plot(arguments) => plot::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
     };
