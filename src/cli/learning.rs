@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use vistok::gpu::KernelTime;
+use vistok::gpu::{Executor, KernelTime};
 use vistok::kernel::Elem;
 use vistok::train::{Ended, Recompute, Report, Samples, Score, Settings, TrainError, Trainer};
 
-use super::log::{Log, Measure, StepRow, Unwritten};
+use super::log::{Log, StepRow, Unwritten};
 use super::machine::Machine;
 use super::progress::Progress;
 use super::table::{Align, Table};
@@ -149,7 +149,7 @@ impl Session<'_> {
         let began = Instant::now();
         let score = wanted.then(|| trainer.score(*test)).transpose().map_err(|error| failed(trainer, error))?;
         self.scoring += began.elapsed();
-        let number = score.as_ref().map(|score| Measure::of(score).1);
+        let number = score.as_ref().map(score::number);
         let noted = log.epoch(epoch, (step, seconds), number).and_then(|loss| log.sync().map(|()| loss));
         let loss = noted.map_err(|unwritten| broken(trainer, self.settings, unwritten))?;
         let said = score.as_ref().map_or_else(String::new, |score| format!(", {}", score::said(score, test.count())));
@@ -193,26 +193,34 @@ pub(super) fn scaling(trainer: &Trainer) -> Result<String, Error> {
     Ok(format!("Mixed precision: {skipped} steps were skipped, the loss is scaled by {scale} now\n"))
 }
 
-/// GPU milliseconds of one training step by kernel, the longest first; `None` where the device has no timestamps.
-///
-/// The steps that are timed are undone: weights, averages and velocities are afterwards what they were.
-pub(super) fn times(machine: &Machine, trainer: &Trainer) -> Result<Option<Vec<(KernelTime, f64)>>, Error> {
-    if !machine.device.has_timestamps() {
-        return Ok(None);
-    }
-    let executor = trainer.executor();
-    let before = trainer.homes().snapshot()?;
+/// GPU milliseconds of one step by kernel, the longest first.
+pub(super) type Times = Vec<(KernelTime, f64)>;
+
+/// The mean of some runs of a step.
+pub(super) fn timed(executor: &Executor) -> Result<Times, Error> {
     let mut all = Vec::new();
     for _ in 0..TIMED {
         all.extend(executor.run_timed()?);
     }
-    trainer.homes().restore(&before)?;
-    let sums = executor.by_kernel(&all).into_iter().map(|mut time| {
+    let means = executor.by_kernel(&all).into_iter().map(|mut time| {
         time.steps /= TIMED;
         let milliseconds = time.nanoseconds as f64 / 1e6 / TIMED as f64;
         (time, milliseconds)
     });
-    Ok(Some(sums.collect()))
+    Ok(means.collect())
+}
+
+/// GPU milliseconds of one training step by kernel, the longest first; `None` where the device has no timestamps.
+///
+/// The steps that are timed are undone: weights, averages and velocities are afterwards what they were.
+pub(super) fn times(machine: &Machine, trainer: &Trainer) -> Result<Option<Times>, Error> {
+    if !machine.device.has_timestamps() {
+        return Ok(None);
+    }
+    let before = trainer.homes().snapshot()?;
+    let times = timed(trainer.executor())?;
+    trainer.homes().restore(&before)?;
+    Ok(Some(times))
 }
 
 /// Times as a table.

@@ -25,6 +25,8 @@ mod png;
 mod presets;
 mod profile;
 mod progress;
+#[cfg(feature = "plot")]
+mod report;
 mod scenes;
 mod score;
 mod segment;
@@ -69,6 +71,8 @@ enum Command {
     Plan(plan::Arguments),
     #[cfg(feature = "plot")]
     Plot(plot::Arguments),
+    #[cfg(feature = "plot")]
+    Report(report::Arguments),
     Profile(profile::Arguments),
     Tune(tune::Arguments),
 }
@@ -99,6 +103,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         #[cfg(feature = "plot")]
         Command::Plot(arguments) => plot::run(&arguments),
+        #[cfg(feature = "plot")]
+        Command::Report(arguments) => report::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
     };

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::str::FromStr;
 use std::{fs, io};
 
-use vistok::train::Score;
-
 use crate::cli::Error;
 
 /// The table of steps in the folder of a run.
@@ -24,14 +22,6 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    /// Of a score, with its number.
-    pub(crate) fn of(score: &Score) -> (Self, f64) {
-        match score {
-            Score::Images { right } => (Self::Accuracy, *right),
-            Score::Pixels(segmented) => (Self::MeanIou, segmented.mean_iou),
-        }
-    }
-
     /// Its column.
     pub(crate) const fn key(self) -> &'static str {
         match self {

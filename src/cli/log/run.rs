@@ -24,16 +24,18 @@ pub(crate) struct Run {
 impl RunArgument {
     /// `DIR`, or `NAME=DIR` where there is no folder of such a name.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        // What no line of text holds, no picture does.
+        let clean = |name: &str| name.replace(char::is_control, "\u{fffd}");
         match text.split_once('=') {
             Some((name, dir)) if !Path::new(text).exists() && !name.is_empty() => {
-                Ok(Self { name: name.to_owned(), dir: dir.into() })
+                Ok(Self { name: clean(name), dir: dir.into() })
             }
             _ => {
                 let dir = PathBuf::from(text);
                 // `.` and `..` are no names.
                 let whole = dir.canonicalize().unwrap_or_else(|_| dir.clone());
-                let name = whole.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned();
-                Ok(Self { name, dir })
+                let name = whole.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
+                Ok(Self { name: clean(&name), dir })
             }
         }
     }

@@ -17,8 +17,9 @@ const AXIS: u32 = 44;
 const TITLE: u32 = 34;
 /// Left of the panels.
 const NUMBERS: u32 = 62;
-/// Right of them, for the names of runs.
-const NAMES: u32 = 240;
+/// From them to the names of runs at their right, and for a letter of those.
+const GAP: u32 = 20;
+const LETTER: f64 = 7.7;
 /// Of two names below each other.
 const LINE: i32 = 17;
 /// The letters of the longest name that is written out.
@@ -135,9 +136,12 @@ fn draw(runs: &[Curves], (measure, by): (Measure, By), svg: &mut String) -> Draw
     let (second, third) = rest.split_vertically(PANELS[1]);
     let most = runs.iter().filter_map(|run| Some(run.losses.last()?.0)).fold(f64::MIN_POSITIVE, f64::max);
     let axis = if by == By::Step { "step" } else { "passes over the training images" };
-    loss_panel(runs).draw(&first, most, None)?;
-    score_panel(runs, measure).draw(&second, most, None)?;
-    rate_panel(runs).draw(&third, most, Some(axis))?;
+    let panels = [loss_panel(runs), score_panel(runs, measure), rate_panel(runs)];
+    let letters = panels.iter().flat_map(|panel| &panel.ends).map(|end| end.text.chars().count()).max().unwrap_or(0);
+    let names = GAP + (LETTER * letters as f64) as u32;
+    for ((panel, area), axis) in panels.iter().zip([first, second, third]).zip([None, None, Some(axis)]) {
+        panel.draw(&area, (most, names), axis)?;
+    }
     area.present()?;
     Ok(())
 }
@@ -179,38 +183,53 @@ fn score_panel(runs: &[Curves], measure: Measure) -> Panel {
 
 fn rate_panel(runs: &[Curves]) -> Panel {
     let highest = runs.iter().flat_map(|run| &run.rates).map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max);
-    let mut lines: Vec<_> = runs.iter().map(|run| (thinned(&run.rates), run.color.to_rgba(), 2)).collect();
-    let mut ends: Vec<End> = runs.iter().filter_map(|run| run.end(&run.rates, |_| String::new())).collect();
-    // Of lines that lie on each other only the last would be seen.
-    if runs.len() > 1 && runs.iter().all(|run| run.rates == runs[0].rates) {
-        lines.truncate(1);
-        ends.truncate(1);
-        lines.iter_mut().for_each(|line| line.1 = INK.to_rgba());
-        ends.iter_mut().for_each(|end| (end.text, end.color) = ("the same in all".to_owned(), INK));
+    // Of lines that lie on each other only the last would be seen: they are one, with the names of all.
+    let mut groups: Vec<Vec<&Curves>> = Vec::new();
+    for run in runs {
+        match groups.iter_mut().find(|group| group[0].rates == run.rates) {
+            Some(group) => group.push(run),
+            None => groups.push(vec![run]),
+        }
     }
-    let digits = (1.0 - highest.log10().floor()).clamp(0.0, 12.0) as usize;
-    Panel { title: "Learning rate", height: [0.0, 1.08 * highest], digits, lines, dots: false, ends }
+    let color = |group: &[&Curves]| if group.len() > 1 { INK } else { group[0].color };
+    let end = |group: &Vec<&Curves>| {
+        let text = match group.len() {
+            1 => group[0].name.clone(),
+            all if all == runs.len() => "the same in all".to_owned(),
+            several => format!("{} and {} more", group[0].name, several - 1),
+        };
+        Some(End { at: *group[0].rates.last()?, text, color: color(group) })
+    };
+    Panel {
+        title: "Learning rate",
+        height: [0.0, 1.08 * highest],
+        // A quarter of the highest rate is to be told from the next.
+        digits: (-(highest / 4.0).log10()).ceil().clamp(0.0, 12.0) as usize,
+        lines: groups.iter().map(|group| (thinned(&group[0].rates), color(group).to_rgba(), 2)).collect(),
+        dots: false,
+        ends: groups.iter().filter_map(end).collect(),
+    }
 }
 
 impl Panel {
-    /// `most` is where the axis ends; only the last panel names it.
-    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>, most: f64, axis: Option<&str>) -> Drawn {
+    /// `most` is where the axis ends, which only the last panel names; `names` is how wide those of runs are.
+    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>, (most, names): (f64, u32), axis: Option<&str>) -> Drawn {
         let font = |size: i32, color: &RGBColor| ("sans-serif", size).into_font().color(color);
         let [low, high] = self.height;
         let below = if axis.is_some() { AXIS } else { 8 };
         let mut chart = ChartBuilder::on(area)
             .margin_top(TITLE)
-            .margin_right(NAMES)
+            .margin_right(names)
             .set_label_area_size(LabelAreaPosition::Left, NUMBERS)
             .set_label_area_size(LabelAreaPosition::Bottom, below)
             .build_cartesian_2d(0.0..1.005 * most, low..high)?;
         let few = if most < 10.0 { 1 } else { 0 };
         chart
             .configure_mesh()
-            .x_labels(if axis.is_some() { 10 } else { 0 })
+            .x_labels(10)
             .y_labels(5)
             .x_desc(axis.unwrap_or_default())
-            .x_label_formatter(&|at| format!("{at:.few$}"))
+            .x_label_formatter(&|at| if axis.is_some() { format!("{at:.few$}") } else { String::new() })
             .y_label_formatter(&|number| format!("{number:.0$}", self.digits))
             .label_style(font(13, &INK))
             .axis_style(INK)
@@ -230,7 +249,7 @@ impl Panel {
         let height = area.dim_in_pixel().1 as i32;
         let wanted = ends.iter().map(|((_, y), _)| y - top).collect();
         let places = apart(wanted, [TITLE as i32, height - below as i32]);
-        let names = (WIDTH - NAMES) as i32 + 20;
+        let names = (WIDTH - names + GAP) as i32;
         for (((x, y), end), place) in ends.into_iter().zip(places) {
             let way = vec![(x - left + 5, y - top), (names - 8, place), (names - 3, place)];
             area.draw(&PathElement::new(way, end.color.mix(0.55).stroke_width(1)))?;
