@@ -191,11 +191,12 @@ fn rate_panel(runs: &[Curves]) -> Panel {
             None => groups.push(vec![run]),
         }
     }
-    let color = |group: &[&Curves]| if group.len() > 1 { INK } else { group[0].color };
+    let all = runs.len();
+    let color = |group: &[&Curves]| if all > 1 && group.len() == all { INK } else { group[0].color };
     let end = |group: &Vec<&Curves>| {
         let text = match group.len() {
             1 => group[0].name.clone(),
-            all if all == runs.len() => "the same in all".to_owned(),
+            several if several == all => "the same in all".to_owned(),
             several => format!("{} and {} more", group[0].name, several - 1),
         };
         Some(End { at: *group[0].rates.last()?, text, color: color(group) })
