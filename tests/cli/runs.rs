@@ -159,9 +159,10 @@ fn event_files_say_what_the_log_says([whole, resumed]: [&Path; 2], steps: &[Stri
     let all = events(whole)?;
     assert_eq!((all.len(), field(&all[0][0], 3)?), (1, &b"brain.Event:2"[..]));
     let found = scalars(&all[0])?;
-    let of =
-        |tag: &str| found.iter().filter(|(_, own, _)| own == tag).map(|(step, _, number)| (*step, *number)).collect();
-    let (losses, accuracies): (Vec<(u64, f32)>, Vec<(u64, f32)>) = (of("train/loss"), of("test/accuracy"));
+    let of = |tag: &str| -> Vec<(u64, f32)> {
+        found.iter().filter(|(_, own, _)| own == tag).map(|(step, _, number)| (*step, *number)).collect()
+    };
+    let [losses, accuracies] = ["train/loss", "test/accuracy"].map(of);
     let row = |(step, loss): &(u64, f32)| format!("{step},{},{loss}", step.div_ceil(8));
     assert_eq!(losses.len(), 16);
     assert!(losses.iter().zip(&steps[1..]).all(|(loss, line)| line.starts_with(&row(loss))), "{losses:?} {steps:#?}");
