@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let (count, data) = (dataset.train.count(), &dataset.name);
     let adapter = machine.name();
     speak::note(&format!("{name}, {numbers} parameters, on {adapter}; {count} training images ({data})"));
-    let course = train(&mut trainer, &dataset.train, (&settings, stop), "nothing was written")?;
+    let course = train(&mut trainer, &dataset.train, (&settings, stop), "nothing was written", None)?;
     let accuracy = trainer.accuracy(&dataset.test)?;
     let weights = folder.file(WEIGHTS);
     trainer.save(&weights)?;

@@ -43,6 +43,8 @@ pub(crate) enum Error {
     Store(#[from] StoreError),
     #[error("{path}: {source}; {remedy}")]
     File { path: String, source: io::Error, remedy: &'static str },
+    #[error("{file}: {source}; {kept}")]
+    Unwritten { file: String, source: io::Error, kept: String },
     #[error("{0}")]
     Picture(String),
     #[error(transparent)]

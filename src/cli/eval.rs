@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use vistok::gpu::Homes;
-use vistok::models::{Parameters, Target};
+use vistok::graph::Graph;
+use vistok::models::{Model, Parameters, Target};
 use vistok::plan::Layout;
 use vistok::train::data::Source;
 use vistok::train::step::scored_evaluation;
@@ -38,13 +39,43 @@ pub(super) struct Arguments {
 /// Images in a batch, where no run says how many.
 const BATCH: usize = 64;
 
+/// Weights that fit their network, ready for a machine.
+pub(super) struct Evaluation<'a> {
+    model: &'a dyn Model,
+    file: &'a Weights,
+    graph: Graph,
+    parameters: Parameters,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Compares the weights with the network that is to see such batches of images.
+    pub(super) fn of((model, file): (&'a dyn Model, &'a Weights), images: [usize; 4]) -> Result<Self, Error> {
+        let mut parameters = Parameters::new();
+        let graph = scored_evaluation(model, &mut parameters, images)?;
+        file.check(model.name(), &parameters)?;
+        Ok(Self { model, file, graph, parameters })
+    }
+
+    /// Loads the weights.
+    pub(super) fn on(&self, machine: &Machine) -> Result<Evaluator, Error> {
+        let layout = Layout::of(&[&self.graph], machine.device.capabilities().offset_alignment)?;
+        let homes = Homes::new(&machine.device, &layout)?;
+        self.file.load(&homes, self.model.name(), &self.parameters)?;
+        Ok(Evaluator::new(&machine.device, &machine.pipelines, &self.graph, &homes)?)
+    }
+}
+
+/// Where a model is tried on images, if nobody says.
+pub(super) fn usual_source(model: &dyn Model) -> Source {
+    if model.target() == Target::Pixels { Source::Scenes } else { Source::Embedded }
+}
+
 /// Evaluates.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let file = Weights::open(&arguments.weights)?;
     let network = sight::network(&file, arguments.model.as_deref())?;
     let model = network.model();
-    let usual = if model.target() == Target::Pixels { Source::Scenes } else { Source::Embedded };
-    let source = arguments.data.as_deref().map_or(Ok(usual), str::parse)?;
+    let source = arguments.data.as_deref().map_or_else(|| Ok(usual_source(model)), str::parse)?;
     let [height, width, _] = file.image();
     let view = View { size: [height, width], scale: [1.0; 2] };
     // What no run has noted is as it would be for one that learned these images.
@@ -59,15 +90,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
             (test, name, BATCH, image, train.normalization()?, None)
         }
     };
-    let mut parameters = Parameters::new();
-    let graph = scored_evaluation(model, &mut parameters, [batch, height, width, channels])?;
-    file.check(model.name(), &parameters)?;
-    let (machine, evaluator) = Machine::prepare(&arguments.machine, |machine| {
-        let layout = Layout::of(&[&graph], machine.device.capabilities().offset_alignment)?;
-        let homes = Homes::new(&machine.device, &layout)?;
-        file.load(&homes, model.name(), &parameters)?;
-        Ok(Evaluator::new(&machine.device, &machine.pipelines, &graph, &homes)?)
-    })?;
+    let evaluation = Evaluation::of((model, &file), [batch, height, width, channels])?;
+    let (machine, evaluator) = Machine::prepare(&arguments.machine, |machine| evaluation.on(machine))?;
     let score = evaluator.score(&*test, normalization)?;
     let (model, adapter) = (model.name(), machine.name());
     let after = step.map_or_else(String::new, |step| format!(" after {step} steps"));

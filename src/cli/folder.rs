@@ -40,7 +40,6 @@ impl Folder {
         self.path.join(name)
     }
 
-    #[cfg(feature = "plot")]
     /// Writes a file: under another name first, which becomes `name` only when all of it is on the disk.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
         let path = self.file(name);

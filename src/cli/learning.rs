@@ -1,17 +1,19 @@
 //! What `demo` and `train` share: the loop with its progress, and where the GPU time of a step goes.
 
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use vistok::gpu::KernelTime;
+use vistok::gpu::{Executor, KernelTime};
 use vistok::kernel::Elem;
-use vistok::train::{Ended, Recompute, Samples, Settings, Trainer};
+use vistok::train::{Ended, Recompute, Report, Samples, Score, Settings, TrainError, Trainer};
 
-use super::Error;
+use super::log::{Log, StepRow, Unwritten};
 use super::machine::Machine;
 use super::progress::Progress;
 use super::table::{Align, Table};
+use super::{Error, score};
 
 /// Timed steps whose mean is reported.
 const TIMED: usize = 3;
@@ -37,8 +39,17 @@ impl RecomputeArgument {
 pub(super) struct Course {
     /// The loss of every step of this run.
     pub(super) losses: Vec<f32>,
-    /// Seconds of wall time.
+    /// Seconds of wall time, without those of scoring.
     pub(super) seconds: f64,
+    /// What the test images said after the last step, if they were asked.
+    pub(super) score: Option<Score>,
+}
+
+/// A log, and the test images that are scored for it after every so many passes and the last; 0 for the last alone.
+pub(super) struct Watch<'a> {
+    pub(super) log: Log,
+    pub(super) test: &'a dyn Samples,
+    pub(super) every: u64,
 }
 
 /// Trains to the end. `kept` says what an interrupted run leaves behind.
@@ -47,30 +58,123 @@ pub(super) fn train(
     images: &dyn Samples,
     (settings, stop): (&Settings, &AtomicBool),
     kept: &str,
+    mut watch: Option<Watch<'_>>,
 ) -> Result<Course, Error> {
-    let first = trainer.about().step;
-    let (steps, batch) = (settings.steps, settings.batch as f64);
-    let progress = Progress::new("training", first, steps);
-    let mut losses = Vec::new();
-    let mut smooth = None;
-    let ended = trainer.train(images, stop, |report| {
-        losses.push(report.loss);
-        // The mean over some twenty batches: single ones jump too much to be read.
-        let mean: f32 = smooth.map_or(report.loss, |smooth| 0.95 * smooth + 0.05 * report.loss);
-        smooth = Some(mean);
-        let rate = (report.step - first) as f64 * batch / progress.elapsed().as_secs_f64();
-        progress.at(report.step, &format!("loss {mean:.3}  {rate:.0} images/s"));
-    });
-    let seconds = progress.elapsed().as_secs_f64();
-    progress.finish();
-    let ended = ended.map_err(|error| match trainer.saved() {
+    let (first, steps) = (trainer.about().step, settings.steps);
+    let pass = steps_of_pass(images, settings);
+    let mut session =
+        Session { progress: Progress::new("training", first, steps), scoring: Duration::ZERO, first, settings };
+    let (mut losses, mut smooth, mut score) = (Vec::new(), None, None);
+    loop {
+        let mut until = steps;
+        if let Some(watch) = &mut watch {
+            score = session.note_pass(trainer, watch, pass)?;
+            until = (trainer.about().step / pass + 1).saturating_mul(pass);
+        }
+        if trainer.about().step >= steps {
+            break;
+        }
+        let mut unwritten = None;
+        let ended = trainer.train_to(images, stop, until, |report| {
+            losses.push(report.loss);
+            // The mean over some twenty batches: single ones jump too much to be read.
+            let mean: f32 = smooth.map_or(report.loss, |smooth| 0.95 * smooth + 0.05 * report.loss);
+            smooth = Some(mean);
+            session.show(report.step, mean);
+            if let (Some(watch), None) = (&mut watch, &unwritten) {
+                unwritten = session.log(&mut watch.log, report).err();
+                // The run ends as it does when it is interrupted: with its weights on the disk, if there they can be put.
+                stop.fetch_or(unwritten.is_some(), Ordering::Relaxed);
+            }
+        });
+        if let Some(unwritten) = unwritten {
+            return Err(broken(trainer, settings, unwritten));
+        }
+        if ended.map_err(|error| failed(trainer, error))? == Ended::Stopped {
+            return Err(Error::Interrupted { done: trainer.about().step, steps, kept: kept.to_owned() });
+        }
+    }
+    let seconds = session.seconds();
+    session.progress.finish();
+    Ok(Course { losses, seconds, score })
+}
+
+/// Steps of a pass over the images.
+pub(super) fn steps_of_pass(images: &dyn Samples, settings: &Settings) -> u64 {
+    (images.count() / settings.batch.max(1)).max(1) as u64
+}
+
+/// What this process has done of a run.
+struct Session<'a> {
+    progress: Progress,
+    scoring: Duration,
+    /// Where it began.
+    first: u64,
+    settings: &'a Settings,
+}
+
+impl Session<'_> {
+    /// Of training.
+    fn seconds(&self) -> f64 {
+        self.progress.elapsed().saturating_sub(self.scoring).as_secs_f64()
+    }
+
+    fn show(&self, step: u64, loss: f32) {
+        let rate = (step - self.first) as f64 * self.settings.batch as f64 / self.seconds();
+        self.progress.at(step, &format!("loss {loss:.3}  {rate:.0} images/s"));
+    }
+
+    fn log(&self, log: &mut Log, report: &Report) -> Result<(), Unwritten> {
+        let &Report { step, epoch, loss, rate, .. } = report;
+        log.step(StepRow { step, epoch: epoch + 1, loss, rate, seconds: self.seconds() })?;
+        // Weights must not be of steps that the log could lose with the machine's power.
+        let saved = |(_, every): &(PathBuf, u64)| step.is_multiple_of(*every) || step == self.settings.steps;
+        if self.settings.checkpoint.as_ref().is_some_and(saved) { log.sync() } else { Ok(()) }
+    }
+
+    /// Scores and notes the pass that has just ended, unless that was done; also by a run that was killed in between.
+    fn note_pass(
+        &mut self,
+        trainer: &Trainer,
+        Watch { log, test, every }: &mut Watch<'_>,
+        pass: u64,
+    ) -> Result<Option<Score>, Error> {
+        let (step, steps, seconds) = (trainer.about().step, self.settings.steps, self.seconds());
+        let ended = step.is_multiple_of(pass) || step == steps;
+        if !ended || !log.lacks(step) {
+            return Ok(None);
+        }
+        let (epoch, epochs) = (step.div_ceil(pass), steps.div_ceil(pass));
+        let wanted = step == steps || (*every > 0 && epoch.is_multiple_of(*every));
+        let began = Instant::now();
+        let score = wanted.then(|| trainer.score(*test)).transpose().map_err(|error| failed(trainer, error))?;
+        self.scoring += began.elapsed();
+        let number = score.as_ref().map(score::number);
+        let noted = log.epoch(epoch, (step, seconds), number).and_then(|loss| log.sync().map(|()| loss));
+        let loss = noted.map_err(|unwritten| broken(trainer, self.settings, unwritten))?;
+        let said = score.as_ref().map_or_else(String::new, |score| format!(", {}", score::said(score, test.count())));
+        self.progress.note(&format!("pass {epoch} of {epochs}: mean loss {loss:.3}{said}"));
+        Ok(score)
+    }
+}
+
+/// Why training ended, and what continues it.
+fn failed(trainer: &Trainer, error: TrainError) -> Error {
+    match trainer.saved() {
         Some(_) => Error::Broken { error, remedy: "--resume continues it" },
         None => error.into(),
-    })?;
-    match ended {
-        Ended::Done => Ok(Course { losses, seconds }),
-        Ended::Stopped => Err(Error::Interrupted { done: trainer.about().step, steps, kept: kept.to_owned() }),
     }
+}
+
+/// A log that could not be written, and what is kept of its run.
+fn broken(trainer: &Trainer, settings: &Settings, Unwritten { file, source }: Unwritten) -> Error {
+    let kept = match (&settings.checkpoint, trainer.saved()) {
+        (Some((path, _)), Some(step)) => {
+            format!("{} holds the run after {step} steps; --resume continues it", path.display())
+        }
+        _ => "nothing of the run was saved yet".to_owned(),
+    };
+    Error::Unwritten { file: file.display().to_string(), source, kept }
 }
 
 /// What is kept of an interrupted run that saves checkpoints.
@@ -89,26 +193,34 @@ pub(super) fn scaling(trainer: &Trainer) -> Result<String, Error> {
     Ok(format!("Mixed precision: {skipped} steps were skipped, the loss is scaled by {scale} now\n"))
 }
 
-/// GPU milliseconds of one training step by kernel, the longest first; `None` where the device has no timestamps.
-///
-/// The steps that are timed are undone: weights, averages and velocities are afterwards what they were.
-pub(super) fn times(machine: &Machine, trainer: &Trainer) -> Result<Option<Vec<(KernelTime, f64)>>, Error> {
-    if !machine.device.has_timestamps() {
-        return Ok(None);
-    }
-    let executor = trainer.executor();
-    let before = trainer.homes().snapshot()?;
+/// GPU milliseconds of one step by kernel, the longest first.
+pub(super) type Times = Vec<(KernelTime, f64)>;
+
+/// The mean of some runs of a step.
+pub(super) fn timed(executor: &Executor) -> Result<Times, Error> {
     let mut all = Vec::new();
     for _ in 0..TIMED {
         all.extend(executor.run_timed()?);
     }
-    trainer.homes().restore(&before)?;
-    let sums = executor.by_kernel(&all).into_iter().map(|mut time| {
+    let means = executor.by_kernel(&all).into_iter().map(|mut time| {
         time.steps /= TIMED;
         let milliseconds = time.nanoseconds as f64 / 1e6 / TIMED as f64;
         (time, milliseconds)
     });
-    Ok(Some(sums.collect()))
+    Ok(means.collect())
+}
+
+/// GPU milliseconds of one training step by kernel, the longest first; `None` where the device has no timestamps.
+///
+/// The steps that are timed are undone: weights, averages and velocities are afterwards what they were.
+pub(super) fn times(machine: &Machine, trainer: &Trainer) -> Result<Option<Times>, Error> {
+    if !machine.device.has_timestamps() {
+        return Ok(None);
+    }
+    let before = trainer.homes().snapshot()?;
+    let times = timed(trainer.executor())?;
+    trainer.homes().restore(&before)?;
+    Ok(Some(times))
 }
 
 /// Times as a table.

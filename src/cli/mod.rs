@@ -12,16 +12,21 @@ mod eval;
 mod folder;
 mod interrupt;
 mod learning;
+mod log;
 mod machine;
 mod model;
 mod options;
 #[cfg(feature = "plot")]
 mod picture;
 mod plan;
+#[cfg(feature = "plot")]
+mod plot;
 mod png;
 mod presets;
 mod profile;
 mod progress;
+#[cfg(feature = "plot")]
+mod report;
 mod scenes;
 mod score;
 mod segment;
@@ -64,6 +69,10 @@ enum Command {
     Compare(compare::Arguments),
     Model(model::Arguments),
     Plan(plan::Arguments),
+    #[cfg(feature = "plot")]
+    Plot(plot::Arguments),
+    #[cfg(feature = "plot")]
+    Report(report::Arguments),
     Profile(profile::Arguments),
     Tune(tune::Arguments),
 }
@@ -92,6 +101,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        #[cfg(feature = "plot")]
+        Command::Plot(arguments) => plot::run(&arguments),
+        #[cfg(feature = "plot")]
+        Command::Report(arguments) => report::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
     };

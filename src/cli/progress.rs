@@ -61,6 +61,11 @@ impl Progress {
         speak::note(&format!("{} {done}/{steps}  {message}  {}:{:02} left", self.what, left / 60, left % 60));
     }
 
+    /// A line that stays.
+    pub(crate) fn note(&self, line: &str) {
+        self.bar.suspend(|| speak::note(line));
+    }
+
     /// Since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
@@ -69,5 +74,12 @@ impl Progress {
     /// Takes the bar away, for what is printed next.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Progress {
+    /// An error, too, has a line of its own.
+    fn drop(&mut self) {
+        self.finish();
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     for (network, mut trainer) in networks.into_iter().zip(trainers) {
         let (name, numbers) = (network.name(), trainer.parameters().count(true));
         speak::note(&format!("{name}, {numbers} parameters, on {adapter}; {count} training scenes ({data})"));
-        let course = train(&mut trainer, &dataset.train, (&settings, stop), "nothing was written")?;
+        let course = train(&mut trainer, &dataset.train, (&settings, stop), "nothing was written", None)?;
         let Score::Pixels(segmented) = trainer.score(&dataset.test)? else {
             return Err(Error::Refused(format!("{name} does not segment")));
         };

@@ -19,6 +19,14 @@ pub(super) fn said(score: &Score, count: usize) -> String {
     }
 }
 
+/// What a log keeps of it: accuracy, or the mean intersection over union.
+pub(super) fn number(score: &Score) -> f64 {
+    match score {
+        Score::Images { right } => *right,
+        Score::Pixels(segmented) => segmented.mean_iou,
+    }
+}
+
 /// Adds the score to a document.
 pub(super) fn tell(score: &Score, document: &mut Value) {
     match score {

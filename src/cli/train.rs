@@ -11,7 +11,8 @@ use vistok::train::recipe::{self, Otherwise};
 use vistok::train::{Resumed, Split, Trainer, View};
 
 use super::folder::Folder;
-use super::learning::{self, RecomputeArgument, kept, scaling, train};
+use super::learning::{self, RecomputeArgument, Watch, kept, scaling, train};
+use super::log::{Log, Measure, Stand};
 use super::machine::{Machine, MachineArgument};
 use super::options::OptionsArgument;
 use super::{Error, interrupt, presets, score, speak};
@@ -20,6 +21,9 @@ use super::{Error, interrupt, presets, score, speak};
 pub(super) const WEIGHTS: &str = "model.safetensors";
 
 /// Train a model; its weights go to DIR/model.safetensors now and then, and `--resume` continues from there.
+///
+/// DIR also receives the log of the run: `steps.csv` with loss and learning rate of every step, `epochs.csv` with the mean loss of every
+/// pass and what the test images say after it; seconds are those of training. `vistok plot` and `vistok report` read them.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// `embedded`, or `fashion-mnist:DIR` with the four IDX files, gzipped or not; for models that segment `scenes`, made of the
@@ -63,6 +67,12 @@ pub(super) struct Arguments {
     /// Steps from one writing of the weights to the next [default: a pass over the training images].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
+    /// Passes from one scoring of the test images to the next; 0 scores them at the end alone, as does the last pass always.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    score_every: u64,
+    /// Write event files for TensorBoard, too, to DIR/tensorboard.
+    #[arg(long)]
+    tensorboard: bool,
     /// Continue from the weight file in DIR, bit for bit as if the run had never been interrupted; begin where DIR has
     /// none yet.
     #[arg(long)]
@@ -146,7 +156,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let mut settings = recipe::demo(&*images, otherwise, arguments.seed);
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
-    let pass = (images.count() / settings.batch.max(1)) as u64;
+    let pass = learning::steps_of_pass(&*images, &settings);
     settings.checkpoint = Some((file.clone(), arguments.checkpoint_every.unwrap_or(pass)));
     let exists = file.try_exists().unwrap_or(true);
     if !arguments.resume && exists {
@@ -173,8 +183,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     if arguments.resume {
         speak::note(&from(resumed, &trainer));
     }
-    let course = train(&mut trainer, &*images, (&settings, stop), &kept(&file, "--resume"))?;
-    let score = trainer.score(&*test)?;
+    let measure = if model.target() == Target::Pixels { Measure::MeanIou } else { Measure::Accuracy };
+    let at = Stand { step: trainer.about().step, pass };
+    let log = Log::open(&folder, measure, at, arguments.tensorboard)?;
+    let watch = Watch { log, test: &*test, every: arguments.score_every };
+    let course = train(&mut trainer, &*images, (&settings, stop), &kept(&file, "--resume"), Some(watch))?;
+    let score = course.score.map_or_else(|| trainer.score(&*test), Ok)?;
     let seconds = course.seconds;
     let text = format!(
         "{} after {} steps, {seconds:.1} s; weights: {}\n",

@@ -12,6 +12,7 @@ mod evaluate;
 mod feed;
 pub mod files;
 pub mod idx;
+mod machine;
 #[cfg(feature = "images")]
 pub mod masked;
 pub mod recipe;

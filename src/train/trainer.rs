@@ -1,15 +1,15 @@
 //! The loop: batches in, losses out, a checkpoint now and then.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batches::{Augmentation, Batches};
 use super::checkpoint::{self, About, Checkpoint, CheckpointError};
-use super::data::{Target, digest};
+use super::data::Target;
 use super::error::TrainError;
 use super::evaluate::{Evaluator, Score, fits};
 use super::feed::Feed;
+use super::machine::{chosen, machine_line};
 use super::recompute::Recompute;
 use super::samples::Samples;
 use super::schedule::Schedule;
@@ -17,9 +17,7 @@ use super::step::{
     LOSS_SCALE, StepOptions, TrainingStep, initialize, scored_evaluation, training_step_in, training_step_with,
 };
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
-use crate::graph::{Graph, Node};
-use crate::kernel::tuning::Choices;
-use crate::kernel::{Capabilities, Elem};
+use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
 use crate::ops::Sgd;
 use crate::plan::{Layout, Options, Plan};
@@ -75,7 +73,7 @@ pub struct Report {
 /// How training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// All steps are done.
+    /// All steps are done that were to be.
     Done,
     /// The stop flag was set; the checkpoint, if there is one, holds where.
     Stopped,
@@ -269,6 +267,21 @@ impl Trainer {
         &mut self,
         images: &dyn Samples,
         stop: &AtomicBool,
+        report: impl FnMut(&Report),
+    ) -> Result<Ended, TrainError> {
+        self.train_to(images, stop, self.settings.steps, report)
+    }
+
+    /// Trains as [`train`](Self::train) does, but at most until so many steps are done, and can be called again: the bits are the same,
+    /// and between two calls the run stands still, to be scored.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn train_to(
+        &mut self,
+        images: &dyn Samples,
+        stop: &AtomicBool,
+        until: u64,
         mut report: impl FnMut(&Report),
     ) -> Result<Ended, TrainError> {
         fits(images, self.about.image, (self.about.classes, self.target))?;
@@ -276,6 +289,7 @@ impl Trainer {
         let Settings { batch, seed, steps, augmentation, .. } = self.settings;
         let batches = Batches::new(images, self.about.normalization, batch, seed, augmentation)?;
         let mut feed = Feed::new(&batches);
+        let until = until.min(steps);
         let (mut running, mut stopping) = (None, false);
         // A step is submitted before the loss of the one ahead of it is waited for, so that the GPU never waits for the
         // CPU; but none behind one that is saved: a checkpoint is of a run that stands still.
@@ -283,7 +297,7 @@ impl Trainer {
             stopping |= stop.load(Ordering::Relaxed);
             let at = self.about.step + u64::from(running.is_some());
             let waits = stopping || (running.is_some() && self.is_saved_after(at));
-            let next = if at < steps && !waits { Some(self.launch(&mut feed, at)) } else { None };
+            let next = if at < until && !waits { Some(self.launch(&mut feed, at)) } else { None };
             if let Some(Running { at, rate, loss }) = running.take() {
                 let loss = match self.land(at, loss) {
                     Ok(loss) => loss,
@@ -302,7 +316,7 @@ impl Trainer {
                     return Err(self.in_step(at, error));
                 }
                 Some(launched) => running = Some(launched.map_err(|error| self.in_step(at, error))?),
-                None if self.about.step >= steps => return Ok(Ended::Done),
+                None if self.about.step >= until => return Ok(Ended::Done),
                 None if stopping => return self.keep().map(|()| Ended::Stopped),
                 None => {}
             }
@@ -374,20 +388,4 @@ struct Running {
     at: u64,
     rate: f32,
     loss: Reading,
-}
-
-/// The tiles that graphs take on a machine because they were found fastest there.
-fn chosen(machine: &Capabilities, graphs: &[&Graph]) -> Choices {
-    let Some(choices) = &machine.choices else { return Choices::default() };
-    let asked = |graph: &Graph, node: &Node| {
-        node.op.asked(&node.inputs.iter().map(|&value| graph.tensor(value).clone()).collect::<Vec<_>>())
-    };
-    let all: HashSet<String> =
-        graphs.iter().flat_map(|graph| graph.nodes().iter().map(move |node| asked(graph, node))).collect();
-    choices.only(|asked| all.contains(asked))
-}
-
-/// What a machine's bits depend on: adapter, driver, and the plan, which names every kernel and build.
-fn machine_line(device: &Device, plan: &Plan) -> String {
-    format!("{}, plan {:016x}", device.machine(), digest(plan.to_string().bytes()))
 }

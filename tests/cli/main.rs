@@ -14,14 +14,15 @@ mod drawn;
 #[path = "../data/folder.rs"]
 mod folder;
 mod model;
+mod runs;
 mod segments;
 mod sight;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "devices", "demo", "train", "eval", "classify", "segment", "tokens", "weights", "verify", "bench", "model", "plan",
-    "profile", "tune",
+    "plot", "profile", "report", "tune",
 ];
 
 fn vistok(arguments: &[&str]) -> Command {
@@ -74,8 +75,8 @@ fn every_command_explains_itself() -> Outcome {
     for command in COMMANDS {
         let output = output(&mut vistok(&[command, "--help"]))?;
         let help = String::from_utf8(output.stdout)?;
-        // What only counts needs no adapter.
-        let finds = if ["model", "weights"].contains(&command) { "--json" } else { "--adapter" };
+        // What only counts or reads needs no adapter.
+        let finds = if ["model", "plot", "weights"].contains(&command) { "--json" } else { "--adapter" };
         assert!(output.status.success() && help.contains(finds), "{command}: {help}");
     }
     let all = String::from_utf8(output(&mut vistok(&["--help"]))?.stdout)?;
@@ -104,6 +105,8 @@ fn wrong_usage_ends_with_2() -> Outcome {
         &["verify", "--seed", "3"],
         &["train", "--data", "embedded", "--out", "x", "--epochs", "0"],
         &["plan", "resnet18", "--image", "28x28"],
+        &["plot"],
+        &["report", "x", "y"],
         &["plan", "resnet18", "--batch", "0"],
         &["model", "resnet18", "--size", "28x28x1"],
         &["model", "vt-resnet18", "--preset", "late"],

@@ -105,11 +105,11 @@ fn weights_go_to_pytorch_and_come_back() -> Outcome {
     Ok(())
 }
 
-/// A fifth of the program's images as the four files of a folder, so that a run takes seconds.
-fn fewer_images(folder: &Path) -> Made<String> {
+/// One of so many of the program's images, as the four files of a folder, so that a run takes seconds.
+pub(crate) fn fewer_images(folder: &Path, every: usize) -> Made<String> {
     let Dataset { train, test, .. } = Dataset::embedded()?;
     for (part, images) in [("train", train), ("t10k", test)] {
-        let kept = || (0..images.count()).step_by(5);
+        let kept = || (0..images.count()).step_by(every);
         let count = kept().count() as u32;
         let each = images.elems_per_image();
         let pixels: Vec<u8> = kept().flat_map(|at| &images.pixels[at * each..(at + 1) * each]).copied().collect();
@@ -131,7 +131,7 @@ fn a_run_is_evaluated_and_exported_and_evaluated_alike() -> Outcome {
     }
     let folder = tempfile::tempdir()?;
     let run = folder.path().join("run");
-    let data = fewer_images(folder.path())?;
+    let data = fewer_images(folder.path(), 5)?;
     let trained = document(&mut vistok(&["train", "--data", &data, "--epochs", "1", "--out", text(&run)?, "--json"]))?;
     let (own, theirs) = (run.join("model.safetensors"), folder.path().join("theirs.safetensors"));
     let found = document(&mut vistok(&["weights", text(&own)?, "--pytorch", text(&theirs)?, "--json"]))?;

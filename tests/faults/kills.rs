@@ -18,6 +18,8 @@ pub(crate) const KILLED: &str = "kill -9 at random moments (VISTOK_KILLS=200 for
 const KILLS: usize = 8;
 
 const WEIGHTS: &str = "model.safetensors";
+/// What a run leaves.
+const FILES: [&str; 3] = ["epochs.csv", WEIGHTS, "steps.csv"];
 
 /// A tiny data set, a cache of pipelines, and folders for results.
 struct Site {
@@ -63,12 +65,25 @@ impl Site {
     }
 
     /// What a run leaves that nothing happens to.
-    fn undisturbed(&self) -> Result<Vec<u8>, Failed> {
+    fn undisturbed(&self) -> Result<Left, Failed> {
         let out = self.at("undisturbed");
         succeeded(&self.train(&out, &[]).output()?)?;
-        ensure(names(&out)? == [WEIGHTS], || format!("{:?}", names(&out)))?;
-        Ok(fs::read(out.join(WEIGHTS))?)
+        left(&out)
     }
+}
+
+/// Weights, and the log without its times.
+type Left = (Vec<u8>, String);
+
+/// What a run has left, and nothing else beside it.
+fn left(out: &Path) -> Result<Left, Failed> {
+    ensure(names(out)? == FILES, || format!("{:?}", names(out)))?;
+    let mut log = String::new();
+    for line in (fs::read_to_string(out.join("steps.csv"))? + &fs::read_to_string(out.join("epochs.csv"))?).lines() {
+        log += line.rsplit_once(',').map_or(line, |(row, _)| row);
+        log += "\n";
+    }
+    Ok((fs::read(out.join(WEIGHTS))?, log))
 }
 
 fn succeeded(output: &Output) -> Outcome {
@@ -90,8 +105,12 @@ fn whole(out: &Path, before: u64) -> Result<bool, Failed> {
     }
     let after = step(out)?;
     ensure(after >= before, || format!("step {before} was saved already, and the file is of step {after}"))?;
-    let others: Vec<String> = names(out)?.into_iter().filter(|name| name != WEIGHTS).collect();
+    let others: Vec<String> = names(out)?.into_iter().filter(|name| !FILES.contains(&name.as_str())).collect();
     ensure(others.iter().all(|name| is_leftover(name)), || format!("half-written under its own name: {others:?}"))?;
+    for table in ["steps.csv", "epochs.csv"] {
+        let rows = fs::read_to_string(out.join(table)).unwrap_or_default();
+        ensure(rows.is_empty() || rows.ends_with('\n'), || format!("half a row in {table}: {rows}"))?;
+    }
     // Each start takes away what the last one left.
     ensure(others.len() <= 1, || format!("leftovers of dead processes: {others:?}"))?;
     Ok(!others.is_empty())
@@ -181,7 +200,7 @@ pub(crate) fn killed() -> Outcome {
         writing += usize::from(whole(&out, before)?);
         if output.status.success() {
             ended += 1;
-            ensure(fs::read(out.join(WEIGHTS))? == undisturbed, || "other weights than undisturbed".to_owned())?;
+            ensure(left(&out)? == undisturbed, || "other weights or another log than undisturbed".to_owned())?;
             fs::remove_dir_all(&out)?;
         } else if output.status.code().is_some() {
             // Not killed, and no success: the run itself gave up.
@@ -189,8 +208,7 @@ pub(crate) fn killed() -> Outcome {
         }
     }
     succeeded(&site.train(&out, &["--resume"]).output()?)?;
-    ensure(fs::read(out.join(WEIGHTS))? == undisturbed, || "other weights than undisturbed".to_owned())?;
-    ensure(names(&out)? == [WEIGHTS], || format!("{:?}", names(&out)))?;
+    ensure(left(&out)? == undisturbed, || "other weights or another log than undisturbed".to_owned())?;
     println!(
         "killed {kills} times in {:.0} s ({:.1} s undisturbed), {early} before it trained, {writing} while it wrote; {} runs ended",
         began.elapsed().as_secs_f64(),
@@ -217,9 +235,9 @@ pub(crate) fn interrupted() -> Outcome {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure(output.status.code() == Some(1) && words.contains("--resume continues it"), || words.clone())?;
     ensure(words.contains(&format!("interrupted after {} of 12 steps", step(&out)?)), || words.clone())?;
-    ensure(names(&out)? == [WEIGHTS], || format!("{:?}", names(&out)))?;
+    ensure(names(&out)? == FILES, || format!("{:?}", names(&out)))?;
     succeeded(&site.train(&out, &["--resume"]).output()?)?;
-    ensure(fs::read(out.join(WEIGHTS))? == undisturbed, || "other weights than undisturbed".to_owned())
+    ensure(left(&out)? == undisturbed, || "other weights or another log than undisturbed".to_owned())
 }
 
 #[cfg(not(unix))]
@@ -237,7 +255,7 @@ pub(crate) fn refused() -> Outcome {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure(output.status.code() == Some(1), || format!("{words:?}: {}: {said}", output.status))?;
         ensure(words.iter().all(|word| said.contains(word)), || format!("{words:?}: {said}"))?;
-        ensure(fs::read(out.join(WEIGHTS))? == undisturbed, || format!("{words:?}: the file has changed"))
+        ensure(left(&out)? == undisturbed, || format!("{words:?}: the file has changed"))
     };
     refuses(site.train(&out, &[]), &["--resume continues it"])?;
     refuses(site.train(&out, &["--resume", "--seed", "2"]), &["seed is 1 there and 2 here"])?;
