@@ -29,8 +29,8 @@ pub(crate) fn file(dir: &Path, part: &str, class: usize, at: usize) -> PathBuf {
 /// Writes so many pictures a class to train on, and to test on.
 pub(crate) fn draw(dir: &Path, counts: [usize; 2]) -> Result<(), Box<dyn Error>> {
     for (part, count) in ["train", "test"].iter().zip(counts) {
-        for class in 0..3 {
-            fs::create_dir_all(dir.join(part).join(CLASSES[class]))?;
+        for (class, name) in CLASSES.iter().enumerate() {
+            fs::create_dir_all(dir.join(part).join(name))?;
             for at in 0..count {
                 picture(class, at).save(file(dir, part, class, at))?;
             }
