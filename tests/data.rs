@@ -2,11 +2,20 @@
 #![cfg(feature = "data")]
 
 #[cfg(feature = "images")]
+#[path = "data/classes.rs"]
+mod classes;
+#[cfg(feature = "images")]
 #[path = "data/folder.rs"]
 mod folder;
 #[cfg(feature = "images")]
 #[path = "data/masked.rs"]
 mod masked;
+#[cfg(feature = "images")]
+#[path = "data/pictures.rs"]
+mod pictures;
+#[cfg(feature = "images")]
+#[path = "data/shards.rs"]
+mod shards;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -74,8 +83,10 @@ fn embedded_images_are_balanced() {
 #[test]
 fn sources_parse_or_say_what_is_expected() {
     assert_eq!("embedded".parse::<Source>().unwrap(), Source::Embedded);
+    assert_eq!("cifar:x".parse::<Source>().unwrap(), Source::Cifar("x".into()));
+    assert_eq!("shards:x".parse::<Source>().unwrap(), Source::Shards("x".into()));
     assert_eq!("fashion-mnist:a:b".parse::<Source>().unwrap(), Source::FashionMnist("a:b".into()));
-    for wrong in ["", "fashion-mnist", "fashion-mnist:", "cifar:x", "embedded:"] {
+    for wrong in ["", "fashion-mnist", "fashion-mnist:", "cifar:", "shards:", "tar:x", "embedded:"] {
         let error = wrong.parse::<Source>().unwrap_err().to_string();
         assert!(error.contains("fashion-mnist:DIR"), "{error}");
     }
@@ -88,6 +99,33 @@ fn a_folder_is_read_gzipped_or_not() {
     let set = Dataset::fashion_mnist(dir.path()).unwrap();
     assert_eq!(set.train, set.test);
     assert_eq!((set.train.count(), &set.train.labels[..], set.train.pixels[11]), (3, &[0, 9, 5][..], 11));
+}
+
+/// Files of zeros, which are images of class 0, without a byte on the disk.
+#[test]
+fn cifar_is_known_by_its_files_and_each_must_be_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: u64| {
+        std::fs::File::create(dir.path().join(name)).and_then(|file| file.set_len(bytes)).unwrap();
+    };
+    let said = || Dataset::cifar(dir.path()).unwrap_err().to_string();
+    assert!(said().contains("there is neither data_batch_1.bin nor train.bin"), "{}", said());
+    write("train.bin", 3074 * 50_000);
+    assert!(said().contains("test.bin"), "{}", said());
+    write("test.bin", 3074 * 10_000);
+    let Dataset { train, test, .. } = Dataset::cifar(dir.path()).unwrap();
+    assert_eq!((train.count(), test.count(), train.classes, train.channels), (50_000, 10_000, 100, 3));
+    write("test.bin", 3074 * 9_999);
+    assert!(said().contains("test.bin: found 30736926 bytes, expected 30740000"), "{}", said());
+    (1..=5).for_each(|at| write(&format!("data_batch_{at}.bin"), 3073 * 10_000));
+    write("test_batch.bin", 3073 * 10_000 + 1);
+    assert!(said().contains("test_batch.bin: found more bytes"), "{}", said());
+    write("test_batch.bin", 3073 * 10_000);
+    let Dataset { train, test, name } = Dataset::cifar(dir.path()).unwrap();
+    assert_eq!((train.count(), test.count(), train.classes), (50_000, 10_000, 10));
+    assert!(name.starts_with("CIFAR-10 in"), "{name}");
+    std::fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
+    assert!(said().contains("data_batch_3.bin"), "{}", said());
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var seen: Seen;
         var shares: Shares;
         var ahead: Across;
+        let deep = min(TILE_M, end - first);
         attend_seen(&shares, &seen, lane, first, col0); // inline
         if TURNED_HELD > 0u {
             load_tile_across(&ahead, lane, turned0, first, TURNED); // inline
@@ -103,7 +104,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < SHARES; i++) { // unroll
                 weighed[i] = f(shares[i]) * vec4<f32>(seen[i]);
             }
-            for (var k0 = 0u; k0 < TILE_M; k0 += TILE_K) {
+            for (var k0 = 0u; k0 < deep; k0 += TILE_K) {
                 keep_right(&weighed, lane, k0); // inline
                 for (var tile = 0u; tile < TURNED_HELD; tile++) { // unroll
                     let next = (tile + 1u) % TURNED_HELD;
@@ -121,7 +122,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < SHARES; i++) { // unroll
                 shares[i] = df(shares[i]) * vec4<f32>(seen[i]) * slopes[i];
             }
-            for (var k0 = 0u; k0 < TILE_M; k0 += TILE_K) {
+            for (var k0 = 0u; k0 < deep; k0 += TILE_K) {
                 keep_right(&shares, lane, k0); // inline
                 for (var tile = 0u; tile < PATCHES_HELD; tile++) { // unroll
                     let next = (tile + 1u) % PATCHES_HELD;

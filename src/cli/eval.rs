@@ -13,6 +13,7 @@ use vistok::train::step::scored_evaluation;
 use vistok::train::weights::Weights;
 use vistok::train::{Evaluator, Split, View};
 
+use super::corrupt::{self, CorruptArgument};
 use super::machine::{Machine, MachineArgument};
 use super::{Error, score, sight, speak};
 
@@ -25,11 +26,14 @@ pub(super) struct Arguments {
     /// The model [default: what the weights say, or the only one that has such tensors].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// `embedded`, `scenes`, `fashion-mnist:DIR` with the four IDX files, or `folder:DIR` with pictures and masks (see `train`)
-    /// [default: embedded, scenes for models that segment].
+    /// `embedded`, `scenes`, `fashion-mnist:DIR`, `cifar:DIR`, `folder:DIR` or `shards:DIR` (see `train`) [default: embedded, scenes for
+    /// models that segment].
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// One JSON document on standard output: `test_accuracy`; of models that segment `test_mean_iou` and more.
+    #[command(flatten)]
+    corrupt: CorruptArgument,
+    /// One JSON document on standard output: `test_accuracy`; of models that segment `test_mean_iou` and more; `test_images`, and how
+    /// many others were skipped.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -81,11 +85,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     // What no run has noted is as it would be for one that learned these images.
     let (test, data, batch, [height, width, channels], normalization, step) = match file.about() {
         Some(about) => {
-            let (test, data) = Split::open_test(&source, view)?;
-            (test, data, about.batch, about.image, about.normalization, Some(about.step))
+            let (test, data) = Split::open_test(&source, model.target(), view)?;
+            (arguments.corrupt.applied(test), data, about.batch, about.image, about.normalization, Some(about.step))
         }
         None => {
-            let Split { train, test, name } = Split::open(&source, view)?;
+            let Split { train, test, name } = Split::open(&source, model.target(), view)?;
+            let (train, test) = (arguments.corrupt.applied(train), arguments.corrupt.applied(test));
             let image = test.image();
             (test, name, BATCH, image, train.normalization()?, None)
         }
@@ -95,11 +100,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let score = evaluator.score(&*test, normalization)?;
     let (model, adapter) = (model.name(), machine.name());
     let after = step.map_or_else(String::new, |step| format!(" after {step} steps"));
-    let text = format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, test.count()));
+    let counted = test.count() - test.skipped();
+    let text = corrupt::said(&[("test", &*test)])
+        + &format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, counted));
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let mut document = json!({
-            "test_images": test.count(),
+            "test_images": counted,
+            "skipped_images": test.skipped(),
             "model": model,
             "steps": step,
             "adapter": adapter,

@@ -5,6 +5,7 @@
 mod bench;
 mod classify;
 mod compare;
+mod corrupt;
 mod demo;
 mod devices;
 mod error;

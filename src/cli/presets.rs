@@ -30,8 +30,13 @@ pub(crate) fn published(model: &str) -> Sizes {
 }
 
 /// Height and width at which a model is shown pictures in training: the demo's for narrow ones.
-pub(crate) fn view(model: &str) -> [usize; 2] {
-    if model.ends_with("-small") { [96, 96] } else { [512, 512] }
+pub(crate) fn view(model: &str, target: Target) -> [usize; 2] {
+    let [height, width, _] = default(model, IMAGENET).image;
+    match target {
+        Target::Pixels if model.ends_with("-small") => [96, 96],
+        Target::Pixels => [512, 512],
+        Target::Images => [height, width],
+    }
 }
 
 /// The demo's sizes for its model, `others` for the others.

@@ -10,6 +10,7 @@ use vistok::train::data::Source;
 use vistok::train::recipe::{self, Otherwise};
 use vistok::train::{Resumed, Split, Trainer, View};
 
+use super::corrupt::{self, CorruptArgument};
 use super::folder::Folder;
 use super::learning::{self, RecomputeArgument, Watch, kept, scaling, train};
 use super::log::{Log, Measure, Stand};
@@ -26,23 +27,30 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 /// pass and what the test images say after it; seconds are those of training. `vistok plot` and `vistok report` read them.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// `embedded`, or `fashion-mnist:DIR` with the four IDX files, gzipped or not; for models that segment `scenes`, made of the
-    /// embedded garments, or `folder:DIR`.
+    /// `embedded`, `fashion-mnist:DIR` with the four IDX files, gzipped or not, `cifar:DIR` with the binary files of CIFAR-10 or 100,
+    /// `folder:DIR` or `shards:DIR`; for models that segment `scenes`, made of the embedded garments, or `folder:DIR`.
     ///
-    /// A folder has `classes.txt`, a name a line; pictures (PNG, JPEG) in `train/images` and `test/images`; and of each in `train/masks`
-    /// or `test/masks` a gray or indexed PNG of its name and size, whose numbers are classes, and 255 none.
+    /// A folder for models that classify has pictures (PNG, JPEG) in `train/CLASS` and `test/CLASS` or `val/CLASS`.
+    /// One for models that segment has `classes.txt`, a name a line; pictures in `train/images` and `test/images`; and of each in
+    /// `train/masks` or `test/masks` a gray or indexed PNG of its name and size, whose numbers are classes, and 255 none.
+    /// Shards are tar files, `train-*.tar` and `test-*.tar` or `val-*.tar`, with `KEY.jpg` (or jpeg, png) and `KEY.cls`, a number, for
+    /// each picture; `classes.txt` beside them may name the classes.
     #[arg(long, value_name = "DATA")]
     data: String,
     /// What to learn [default: what the model does].
     #[arg(long, value_enum)]
     task: Option<Task>,
-    /// Height and width of what the network sees of a picture in a folder [default: 96x96 for the small models, 512x512 for others].
+    /// Height and width of what the network sees of a picture in a folder or shard [default: 224x224; 512x512 for models that segment,
+    /// 96x96 for the small ones, 28x28 for the demo's].
     #[arg(long, value_name = "HxW", value_parser = presets::size)]
     size: Option<[usize; 2]>,
-    /// How large a picture in a folder is seen: its shorter side becomes so many times that of --size, drawn anew each time between
-    /// these two, 0.1 to 10; then a part is cut out [default: 0.5:2].
+    /// Two numbers between which one is drawn each time that a picture in a folder or shard is seen. To classify, a part with so much
+    /// of its area is cut out [default: 0.08:1]; to segment, its shorter side becomes so many times that of --size, 0.1 to 10, and then
+    /// a part is cut out [default: 0.5:2].
     #[arg(long, value_name = "LEAST:MOST", value_parser = scale)]
     scale: Option<[f64; 2]>,
+    #[command(flatten)]
+    corrupt: CorruptArgument,
     /// Images in a batch [default: 50, of models that segment 10].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
@@ -82,7 +90,8 @@ pub(super) struct Arguments {
     f16: bool,
     #[command(flatten)]
     recompute: RecomputeArgument,
-    /// One JSON document on standard output: `test_accuracy` or `test_mean_iou`, `train_seconds`, `adapter`, `weights`.
+    /// One JSON document on standard output: `test_accuracy` or `test_mean_iou`, `train_seconds`, `adapter`, `weights`,
+    /// `skipped_images` (of those to train on, and of those to test on).
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -100,6 +109,8 @@ enum Task {
 
 /// Scales where --scale does not say: from a wide picture seen whole to parts of one.
 const SCALE: [f64; 2] = [0.5, 2.0];
+/// The same where a part of a picture is classified: torchvision's.
+const AREA: [f64; 2] = [0.08, 1.0];
 
 /// Two numbers with a colon between them.
 fn scale(text: &str) -> Result<[f64; 2], String> {
@@ -121,13 +132,18 @@ impl Arguments {
 
     /// The images, as the model is to see them.
     fn split(&self, source: &Source) -> Result<Split, Error> {
-        let in_folder = matches!(source, Source::Folder(_));
-        if !in_folder && (self.size.is_some() || self.scale.is_some()) {
-            let reason = "--size and --scale are for pictures in a folder (--data folder:DIR); these have one size";
+        let in_files = matches!(source, Source::Folder(_) | Source::Shards(_));
+        if !in_files && (self.size.is_some() || self.scale.is_some()) {
+            let reason =
+                "--size and --scale are for pictures in files (--data folder:DIR, shards:DIR); these have one size";
             return Err(Error::Refused(reason.to_owned()));
         }
-        let size = self.size.unwrap_or_else(|| presets::view(self.model(source)));
-        Ok(Split::open(source, View { size, scale: self.scale.unwrap_or(SCALE) })?)
+        // How many classes there are, the images say.
+        let target = Network::named(self.model(source), 2)?.model().target();
+        let size = self.size.unwrap_or_else(|| presets::view(self.model(source), target));
+        let scale = self.scale.unwrap_or(if target == Target::Pixels { SCALE } else { AREA });
+        let Split { train, test, name } = Split::open(source, target, View { size, scale })?;
+        Ok(Split { train: self.corrupt.applied(train), test: self.corrupt.applied(test), name })
     }
 
     /// The model, which does what it is to learn.
@@ -190,17 +206,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let course = train(&mut trainer, &*images, (&settings, stop), &kept(&file, "--resume"), Some(watch))?;
     let score = course.score.map_or_else(|| trainer.score(&*test), Ok)?;
     let seconds = course.seconds;
-    let text = format!(
-        "{} after {} steps, {seconds:.1} s; weights: {}\n",
-        score::said(&score, test.count()),
-        trainer.about().step,
-        file.display(),
-    ) + &scaling(&trainer)?;
+    let text = corrupt::said(&[("training", &*images), ("test", &*test)])
+        + &format!(
+            "{} after {} steps, {seconds:.1} s; weights: {}\n",
+            score::said(&score, test.count() - test.skipped()),
+            trainer.about().step,
+            file.display(),
+        )
+        + &scaling(&trainer)?;
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let weights = file.display().to_string();
         let mut document = json!({ "train_seconds": seconds, "adapter": adapter, "weights": weights });
         score::tell(&score, &mut document);
+        document["skipped_images"] = json!([images.skipped(), test.skipped()]);
         speak::say_json(&document)?;
     }
     Ok(())

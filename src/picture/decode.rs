@@ -13,7 +13,7 @@ pub(super) const MOST_LONG: u32 = 16_384;
 /// The most bytes that decoding may take.
 pub(super) const MOST_DECODED: u64 = 512 << 20;
 /// The most bytes of a file.
-const MOST_BYTES: u64 = 256 << 20;
+pub(crate) const MOST_BYTES: u64 = 256 << 20;
 
 impl Picture {
     /// Reads a PNG or JPEG file, as red, green and blue. Transparency is left out, and no note of a camera about how it was

@@ -8,6 +8,8 @@ mod decode;
 mod mask;
 mod resize;
 
+#[cfg(all(feature = "images", feature = "data"))]
+pub(crate) use decode::MOST_BYTES;
 #[cfg(feature = "images")]
 pub use mask::Mask;
 
@@ -98,7 +100,21 @@ impl Picture {
             // Half of it, ties to even: 1.5 and 2.5 are both 2.
             twice / 2 + usize::from(twice % 4 == 3)
         };
-        let [top, left] = [from(self.size[0], height), from(self.size[1], width)];
+        self.part([from(self.size[0], height), from(self.size[1], width)], [height, width])
+    }
+
+    /// The same with left and right exchanged.
+    #[cfg(feature = "images")]
+    pub(crate) fn mirrored(mut self) -> Self {
+        for row in self.pixels.chunks_exact_mut((self.size[1] * self.channels).max(1)) {
+            row.reverse();
+            row.chunks_exact_mut(self.channels).for_each(<[u8]>::reverse);
+        }
+        self
+    }
+
+    /// The part of this height and width whose first row and column are these, which it has.
+    pub(crate) fn part(&self, [top, left]: [usize; 2], [height, width]: [usize; 2]) -> Self {
         let row = |row: usize| {
             let at = ((top + row) * self.size[1] + left) * self.channels;
             &self.pixels[at..at + width * self.channels]
@@ -117,6 +133,14 @@ mod tests {
         let gray = Picture { size: [1, 3], channels: 1, pixels: vec![0, 127, 255] };
         assert_eq!(gray.in_channels(3).in_channels(1), gray);
         assert_eq!(gray.in_channels(3).pixels[3..6], [127; 3]);
+    }
+
+    #[cfg(feature = "images")]
+    #[test]
+    fn mirrored_pixels_keep_their_channels() {
+        let two = Picture { size: [2, 2], channels: 3, pixels: (0..12).collect() };
+        assert_eq!(two.clone().mirrored().pixels, [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]);
+        assert_eq!(two.clone().mirrored().mirrored(), two);
     }
 
     #[test]

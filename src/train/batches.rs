@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::augment::Reading;
 use super::data::DataError;
-use super::samples::{Samples, sizes};
+use super::samples::{Samples, UNREAD, sizes};
 
 /// How pixels become floats: `(byte / 255 - mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -208,17 +208,17 @@ impl<'a> Batches<'a> {
             .par_iter()
             .zip(places)
             .map(|(&index, (pixels, labels))| {
-                let (mut bytes, mut own) = (vec![0; numbers], vec![0; each]);
-                self.samples.sample(index, chance(index), &mut bytes, &mut own)?;
-                let ignored = self.samples.target().ignored();
+                let (mut bytes, chance) = (vec![0; numbers], chance(index));
+                // What a label may be beside a class.
+                let none = self.samples.target().ignored().or(chance.is_none().then_some(UNREAD));
+                self.samples.sample(index, chance, &mut bytes, labels)?;
                 let most = self.samples.classes().saturating_sub(1);
-                let wrong = |&label: &u8| usize::from(label) > most && ignored != Some(label.into());
-                if let Some(at) = own.iter().position(wrong) {
+                let wrong = |&label: &u32| label as usize > most && none != Some(label);
+                if let Some(at) = labels.iter().position(wrong) {
                     let file = format!("labels of image {index}");
-                    return Err(DataError::Label { file, at, found: own[at], most });
+                    return Err(DataError::Label { file, at, found: labels[at], most });
                 }
                 pixels.iter_mut().zip(bytes).for_each(|(number, byte)| *number = self.table[usize::from(byte)]);
-                labels.iter_mut().zip(own).for_each(|(label, own)| *label = own.into());
                 Ok(())
             })
             .collect();

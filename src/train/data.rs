@@ -104,7 +104,7 @@ impl Images {
             Some(at) => Err(DataError::Label {
                 file: "labels".into(),
                 at,
-                found: self.labels[at],
+                found: self.labels[at].into(),
                 most: self.classes.saturating_sub(1),
             }),
         }
@@ -116,7 +116,7 @@ pub(crate) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Where images come from; parsed from `embedded`, `scenes`, `fashion-mnist:DIR` or `folder:DIR`.
+/// Where images come from; parsed from `embedded`, `scenes`, or one of `fashion-mnist`, `cifar`, `folder` and `shards` with `:DIR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The 8,000 training and 1,000 test images that the crate carries.
@@ -125,8 +125,12 @@ pub enum Source {
     Scenes,
     /// A folder with the four IDX files of Fashion-MNIST, each gzipped or not.
     FashionMnist(PathBuf),
-    /// A folder of pictures and masks (`train::masked`).
+    /// A folder with the binary files of CIFAR-10 or CIFAR-100.
+    Cifar(PathBuf),
+    /// A folder of pictures and masks (`train::masked`), or of a folder of pictures a class (`train::pictures`).
     Folder(PathBuf),
+    /// A folder of tar files with pictures and classes (`train::shards`).
+    Shards(PathBuf),
 }
 
 impl FromStr for Source {
@@ -137,7 +141,9 @@ impl FromStr for Source {
             None if text == "embedded" => Ok(Self::Embedded),
             None if text == "scenes" => Ok(Self::Scenes),
             Some(("fashion-mnist", dir)) if !dir.is_empty() => Ok(Self::FashionMnist(dir.into())),
+            Some(("cifar", dir)) if !dir.is_empty() => Ok(Self::Cifar(dir.into())),
             Some(("folder", dir)) if !dir.is_empty() => Ok(Self::Folder(dir.into())),
+            Some(("shards", dir)) if !dir.is_empty() => Ok(Self::Shards(dir.into())),
             _ => Err(DataError::Source { found: text.into() }),
         }
     }
@@ -200,7 +206,7 @@ impl Dataset {
         Self::of(part("train")?, part("t10k")?, format!("Fashion-MNIST in {}", dir.display()))
     }
 
-    fn of(train: Images, test: Images, name: String) -> Result<Self, DataError> {
+    pub(super) fn of(train: Images, test: Images, name: String) -> Result<Self, DataError> {
         if (train.height, train.width) != (test.height, test.width) {
             return Err(DataError::Shape {
                 what: format!("{name}: test images"),

@@ -3,7 +3,7 @@
 use super::batches::{Augmentation, Batches, Normalization};
 use super::data::{IGNORED, Target};
 use super::error::TrainError;
-use super::samples::{Samples, sizes};
+use super::samples::{Samples, UNREAD, sizes};
 use super::step::SCORES;
 use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::graph::Graph;
@@ -21,7 +21,7 @@ pub struct Evaluator {
 /// How well a model does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Score {
-    /// The share of images whose class is the right one.
+    /// The share of images whose class is the right one; skipped ones are in neither number.
     Images {
         /// From 0 to 1.
         right: f64,
@@ -129,14 +129,15 @@ impl Evaluator {
         if self.target == Target::Pixels {
             return Ok(Score::Pixels(self.segmented(images, normalization)?));
         }
-        let mut right = 0;
+        let (mut right, mut counted) = (0, 0);
         self.batches(images, normalization, |_, labels| {
             let logits = self.executor.read_named("logits")?;
             let found = logits.chunks_exact(self.classes).map(best);
             right += found.zip(labels).filter(|(found, label)| *found == **label as usize).count();
+            counted += labels.iter().filter(|label| **label != UNREAD).count();
             Ok(())
         })?;
-        Ok(Score::Images { right: right as f64 / images.count().max(1) as f64 })
+        Ok(Score::Images { right: right as f64 / counted.max(1) as f64 })
     }
 
     /// The share of images, or of labeled pixels, whose prediction is their label.

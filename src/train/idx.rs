@@ -10,8 +10,8 @@ use crate::picture::PictureError;
 pub enum DataError {
     /// A `--data` argument that names no known kind of data.
     #[error(
-        "data `{found}` is not known: expected `embedded`, `scenes`, `fashion-mnist:DIR`, DIR holding the four IDX files, or \
-         `folder:DIR`, DIR holding pictures and masks"
+        "data `{found}` is not known: expected `embedded`, `scenes`, or with the folder of the files `fashion-mnist:DIR`, `cifar:DIR`, \
+         `folder:DIR` (pictures) or `shards:DIR` (tar files of pictures)"
     )]
     Source {
         /// The argument as given.
@@ -28,16 +28,23 @@ pub enum DataError {
         /// The file's name without `.gz`.
         name: String,
     },
-    /// A folder of pictures and masks is not as it should be.
-    #[error(
-        "{path}: {problem} (a folder for segmentation has classes.txt, a name a line, and train/images, train/masks, test/images and \
-         test/masks; a mask is a PNG of its picture's name and size)"
-    )]
+    /// A folder of files, or one of them, is not as it should be.
+    #[error("{path}: {problem} ({layout})")]
     Folder {
         /// The file or folder.
         path: String,
         /// What is wrong with it.
         problem: String,
+        /// How such a folder looks.
+        layout: &'static str,
+    },
+    /// Images that cannot be read are skipped, and there are no others.
+    #[error("none of the {count} images can be read: {last}")]
+    NoneReadable {
+        /// How many there are.
+        count: usize,
+        /// What is wrong with the one that was tried last.
+        last: String,
     },
     /// A picture or a mask cannot be read.
     #[error(transparent)]
@@ -110,7 +117,7 @@ pub enum DataError {
         /// Which label, from 0.
         at: usize,
         /// Its value.
-        found: u8,
+        found: u32,
         /// The last class.
         most: usize,
     },
@@ -152,6 +159,21 @@ pub enum DataError {
     },
 }
 
+impl DataError {
+    /// Whether the bytes of one image, or of its mask, are no such thing: what may be skipped, where [`Samples::sample`] says it. What
+    /// the file system refuses is no reason to skip: the next try may find it.
+    ///
+    /// [`Samples::sample`]: super::Samples::sample
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            Self::Picture(error) => matches!(error, PictureError::Format { .. } | PictureError::Mask { .. }),
+            Self::Folder { .. } | Self::Label { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// The images of one IDX file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagesFile {
@@ -188,7 +210,9 @@ pub fn read_labels(reader: impl Read, file: &str, classes: usize) -> Result<Vec<
     let ([_], labels) = read(reader, file, (LABELS_MAGIC, "labels"), [("labels", MOST_IMAGES.1)])?;
     match labels.iter().position(|&label| usize::from(label) >= classes) {
         None => Ok(labels),
-        Some(at) => Err(DataError::Label { file: file.into(), at, found: labels[at], most: classes.saturating_sub(1) }),
+        Some(at) => {
+            Err(DataError::Label { file: file.into(), at, found: labels[at].into(), most: classes.saturating_sub(1) })
+        }
     }
 }
 

@@ -8,23 +8,18 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::batches::{Augmentation, Normalization, SplitMix64};
 use super::data::{DataError, IGNORED, Target, digest};
-use super::samples::{Samples, View, no_such};
-use crate::picture::{MOST_RESIZED, Mask, Picture, resize};
+use super::folder::{self, PICTURES, SEGMENTING, SHAPES, listed};
+use super::samples::{Samples, View, measured, no_such};
+use crate::picture::{Mask, Picture, resize};
 
 /// Red, green and blue.
 const CHANNELS: usize = 3;
 /// What stands beside a picture that is smaller than the view: the mean of ImageNet's.
 const BESIDE: u8 = 114;
-/// Pictures from which mean and deviation are taken, spread over all.
-const MEASURED: usize = 64;
-/// How many times as long as wide a picture may be.
-const MOST_LONG: usize = 64;
 /// Scales between which one may be drawn.
 const SCALES: [f64; 2] = [0.1, 10.0];
 
@@ -44,11 +39,7 @@ pub struct MaskedPictures {
 /// When there is no `classes.txt`, or it names none, or more than masks can tell apart, or leaves a line blank between two names.
 pub fn classes(dir: &Path) -> Result<Vec<String>, DataError> {
     let file = dir.join("classes.txt");
-    let text = fs::read_to_string(&file).map_err(|source| of_folder(&file, &source))?;
-    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
-    if let Some(at) = names.iter().position(String::is_empty) {
-        return Err(refused(&file, format!("line {} is blank: which class has number {at}?", at + 1)));
-    }
+    let names = folder::names(&file, SEGMENTING)?;
     match names.len() {
         1..=255 => Ok(names),
         count => Err(refused(&file, format!("it names {count} classes, and masks tell 1 to 255 apart"))),
@@ -61,14 +52,10 @@ impl MaskedPictures {
     /// # Errors
     /// When a file is missing or no such file, or the view is none.
     pub fn open(dir: &Path, part: &str, view: View) -> Result<Self, DataError> {
-        let [least, most] = view.scale;
-        let [height, width] = view.size;
-        let pixels = (height as u64).saturating_mul(width as u64);
-        let scales = SCALES[0] <= least && least <= most && most <= SCALES[1];
-        if !scales || !(1..=MOST_RESIZED).contains(&pixels) {
-            let found = format!("{height} x {width} pixels at {least} to {most} times");
-            let expected = format!("1 to 2^27 pixels, at {} to {} times, the smaller first", SCALES[0], SCALES[1]);
-            return Err(DataError::Shape { what: "what is seen of a picture".into(), found, expected });
+        folder::check(view, SCALES, "times the size")?;
+        if !dir.join("classes.txt").exists() && dir.join(part).is_dir() && !dir.join(part).join("images").exists() {
+            let problem = "there is no classes.txt: is it a folder of pictures a class? Then give --task classify, or a --model that does";
+            return Err(refused(dir, problem.to_owned()));
         }
         let classes = classes(dir)?.len();
         let files = pairs(&dir.join(part))?;
@@ -85,14 +72,12 @@ impl MaskedPictures {
             let problem = format!("it is {rows} x {columns} pixels, and its picture {height} x {width}");
             return Err(refused(mask, problem));
         }
-        if height.min(width) * MOST_LONG < height.max(width) {
-            return Err(refused(picture, format!("it is {height} x {width}, too long for its width: cut out a part")));
-        }
+        folder::check_shape(seen.size).map_err(|problem| folder::refused(picture, problem, SHAPES))?;
         let wrong = |&class: &u8| usize::from(class) >= self.classes && u32::from(class) != IGNORED;
         match told.classes.iter().position(wrong) {
             None => Ok((seen, told)),
             Some(at) => {
-                let (file, found) = (mask.display().to_string(), told.classes[at]);
+                let (file, found) = (mask.display().to_string(), told.classes[at].into());
                 Err(DataError::Label { file, at, found, most: self.classes - 1 })
             }
         }
@@ -146,10 +131,9 @@ impl Samples for MaskedPictures {
     }
 
     fn normalization(&self) -> Result<Normalization, DataError> {
-        let step = self.files.len().div_ceil(MEASURED).max(1);
         let mut counts = [0u64; 256];
-        for [picture, _] in self.files.iter().step_by(step) {
-            Picture::open(picture)?.pixels.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+        for index in measured(self.files.len()) {
+            Picture::open(&self.files[index][0])?.pixels.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
         }
         Ok(Normalization::of_counts(&counts))
     }
@@ -167,20 +151,17 @@ impl Samples for MaskedPictures {
         index: usize,
         chance: Option<(SplitMix64, Augmentation)>,
         pixels: &mut [u8],
-        labels: &mut [u8],
+        labels: &mut [u32],
     ) -> Result<(), DataError> {
         let (picture, mask) = self.read(index)?;
         let Place { size, first, mirrored } = self.place(picture.size, chance);
-        if size[0] as u64 * size[1] as u64 > MOST_RESIZED {
-            let problem = format!("it would become {} x {} pixels: take a smaller --scale or --size", size[0], size[1]);
-            return Err(refused(&self.files[index][0], problem));
-        }
+        folder::check_resized(size).map_err(|problem| folder::refused(&self.files[index][0], problem, SHAPES))?;
         let resized = resize(&picture, size);
         // Where the middle of a pixel lies, as pixels were resized.
         let from = |axis: usize, at: usize| (2 * at + 1) * picture.size[axis] / (2 * size[axis]);
         let [height, width] = self.view.size;
         pixels.fill(BESIDE);
-        labels.fill(IGNORED as u8);
+        labels.fill(IGNORED);
         let inside =
             |axis: usize, at: usize| usize::try_from(at as i64 - first[axis]).ok().filter(|&place| place < size[axis]);
         for at in 0..height * width {
@@ -188,7 +169,7 @@ impl Samples for MaskedPictures {
             let Some((row, column)) = inside(0, at / width).zip(inside(1, column)) else { continue };
             let there = (row * size[1] + column) * CHANNELS;
             pixels[at * CHANNELS..][..CHANNELS].copy_from_slice(&resized.pixels[there..][..CHANNELS]);
-            labels[at] = mask.classes[from(0, row) * picture.size[1] + from(1, column)];
+            labels[at] = mask.classes[from(0, row) * picture.size[1] + from(1, column)].into();
         }
         Ok(())
     }
@@ -198,8 +179,9 @@ impl Samples for MaskedPictures {
 fn pairs(part: &Path) -> Result<Vec<[PathBuf; 2]>, DataError> {
     let [images, masks] = ["images", "masks"].map(|name| part.join(name));
     let stem = |path: &Path| path.file_stem().map(ToOwned::to_owned);
-    let pictures = listed(&images, &["png", "jpg", "jpeg"])?;
-    let mut told: BTreeMap<_, _> = listed(&masks, &["png"])?.into_iter().map(|mask| (stem(&mask), mask)).collect();
+    let pictures = listed(&images, &PICTURES, SEGMENTING)?;
+    let mut told: BTreeMap<_, _> =
+        listed(&masks, &["png"], SEGMENTING)?.into_iter().map(|mask| (stem(&mask), mask)).collect();
     if pictures.is_empty() {
         return Err(refused(&images, "there are no pictures".to_owned()));
     }
@@ -216,24 +198,6 @@ fn pairs(part: &Path) -> Result<Vec<[PathBuf; 2]>, DataError> {
     }
 }
 
-/// The files of a folder with one of these endings, by name; hidden ones do not count.
-fn listed(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |source: io::Error| of_folder(dir, &source);
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        match ending.is_some_and(|ending| endings.contains(&&*ending)) {
-            true if !hidden => files.push(path),
-            false if !hidden => return Err(refused(&path, format!("here are files ending in {}", endings.join(", ")))),
-            _ => {}
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 /// Names, and how they are seen; what is in the files is not compared, so that a damaged one may be mended.
 fn digest_of(files: &[[PathBuf; 2]], view: View, classes: usize) -> u64 {
     let mut told = format!("{view:?} {classes}");
@@ -243,10 +207,6 @@ fn digest_of(files: &[[PathBuf; 2]], view: View, classes: usize) -> u64 {
     digest(told.bytes())
 }
 
-fn of_folder(path: &Path, source: &io::Error) -> DataError {
-    refused(path, source.to_string())
-}
-
 fn refused(path: &Path, problem: String) -> DataError {
-    DataError::Folder { path: path.display().to_string(), problem }
+    folder::refused(path, problem, SEGMENTING)
 }

@@ -6,20 +6,28 @@ pub mod augment;
 pub mod baseline;
 pub mod batches;
 pub mod checkpoint;
+mod cifar;
 pub mod data;
 mod error;
 mod evaluate;
 mod feed;
 pub mod files;
+#[cfg(feature = "images")]
+mod folder;
 pub mod idx;
 mod machine;
 #[cfg(feature = "images")]
 pub mod masked;
+#[cfg(feature = "images")]
+pub mod pictures;
 pub mod recipe;
 mod recompute;
 mod samples;
 pub mod scenes;
 mod schedule;
+#[cfg(all(feature = "images", feature = "data"))]
+pub mod shards;
+mod skipping;
 pub mod step;
 mod trainer;
 pub mod weights;
@@ -27,6 +35,7 @@ pub mod weights;
 pub use error::TrainError;
 pub use evaluate::{Evaluator, Score, Segmented};
 pub use recompute::Recompute;
-pub use samples::{Samples, Split, View};
+pub use samples::{Samples, Split, UNREAD, View};
 pub use schedule::Schedule;
+pub use skipping::Skipping;
 pub use trainer::{Ended, Report, Resumed, Settings, Trainer};

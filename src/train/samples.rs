@@ -35,8 +35,9 @@ pub trait Samples: Send + Sync {
     /// When they contradict themselves.
     fn check(&self) -> Result<(), DataError>;
 
-    /// Image `index` and its labels, each a byte: `pixels` `[height, width, channels]`, `labels` one, or `[height, width]`. With
-    /// a chance as it says augmented, a function of nothing else.
+    /// Image `index` and its labels: `pixels` `[height, width, channels]`, a byte each, `labels` one, or `[height, width]`, each below
+    /// the number of classes; of pixels also [`IGNORED`](super::data::IGNORED), and of an image that is tried on [`UNREAD`]. With a
+    /// chance as it says augmented, a function of nothing else.
     ///
     /// # Errors
     /// When there is no such image, or it cannot be read; the error names the file.
@@ -45,9 +46,17 @@ pub trait Samples: Send + Sync {
         index: usize,
         chance: Option<(SplitMix64, Augmentation)>,
         pixels: &mut [u8],
-        labels: &mut [u8],
+        labels: &mut [u32],
     ) -> Result<(), DataError>;
+
+    /// How many images could not be read so far and were [skipped](super::Skipping).
+    fn skipped(&self) -> usize {
+        0
+    }
 }
+
+/// The label of an image that could not be read and does not count: where models are tried, never in training.
+pub const UNREAD: u32 = u32::MAX;
 
 /// Images to train on and images to test on.
 pub struct Split {
@@ -60,17 +69,23 @@ pub struct Split {
 }
 
 impl Split {
-    /// What `source` names; of pictures in a folder `view` is what a network sees.
+    /// What `source` names. Of pictures in files `view` is what a network sees; of a folder, which may be of either kind, `target` is
+    /// what has a label.
     ///
     /// # Errors
     /// When files are missing or damaged; the error names them.
-    pub fn open(source: &Source, view: View) -> Result<Self, DataError> {
+    pub fn open(source: &Source, target: Target, view: View) -> Result<Self, DataError> {
         let Dataset { train, test, name } = match source {
             Source::Embedded => Dataset::embedded()?,
             Source::Scenes => Dataset::scenes()?,
             Source::FashionMnist(dir) => Dataset::fashion_mnist(dir)?,
+            Source::Cifar(dir) => Dataset::cifar(dir)?,
             Source::Folder(dir) => {
-                let [train, test] = [part(dir, "train", view)?, part(dir, "test", view)?];
+                let [train, test] = ["train", "test"].map(|part| in_folder(dir, part, (target, view)));
+                return Ok(Self { train: train?, test: test?, name: of_folder(dir) });
+            }
+            Source::Shards(dir) => {
+                let [train, test] = in_shards(dir, view)?;
                 return Ok(Self { train, test, name: of_folder(dir) });
             }
         };
@@ -81,10 +96,12 @@ impl Split {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_test(source: &Source, view: View) -> Result<(Box<dyn Samples>, String), DataError> {
+    pub fn open_test(source: &Source, target: Target, view: View) -> Result<(Box<dyn Samples>, String), DataError> {
         match source {
-            Source::Folder(dir) => Ok((part(dir, "test", view)?, of_folder(dir))),
-            _ => Self::open(source, view).map(|split| (split.test, split.name)),
+            Source::Folder(dir) => Ok((in_folder(dir, "test", (target, view))?, of_folder(dir))),
+            #[cfg(all(feature = "images", feature = "data"))]
+            Source::Shards(dir) => Ok((Box::new(super::shards::open_test(dir, view)?), of_folder(dir))),
+            _ => Self::open(source, target, view).map(|split| (split.test, split.name)),
         }
     }
 }
@@ -94,23 +111,61 @@ fn of_folder(dir: &Path) -> String {
 }
 
 #[cfg(feature = "images")]
-fn part(dir: &Path, name: &str, view: View) -> Result<Box<dyn Samples>, DataError> {
-    Ok(Box::new(super::masked::MaskedPictures::open(dir, name, view)?))
+fn in_folder(dir: &Path, part: &str, (target, view): (Target, View)) -> Result<Box<dyn Samples>, DataError> {
+    Ok(match target {
+        Target::Images => Box::new(super::pictures::Pictures::in_folders(dir, part, view)?),
+        Target::Pixels => Box::new(super::masked::MaskedPictures::open(dir, part, view)?),
+    })
 }
 
 #[cfg(not(feature = "images"))]
-fn part(dir: &Path, _: &str, _: View) -> Result<Box<dyn Samples>, DataError> {
+fn in_folder(dir: &Path, _: &str, _: (Target, View)) -> Result<Box<dyn Samples>, DataError> {
     Err(DataError::Feature { what: of_folder(dir), feature: "images" })
 }
 
-/// What a network sees of a picture that lies in a folder.
+#[cfg(all(feature = "images", feature = "data"))]
+fn in_shards(dir: &Path, view: View) -> Result<[Box<dyn Samples>; 2], DataError> {
+    let [train, test] = super::shards::open(dir, view)?;
+    Ok([Box::new(train), Box::new(test)])
+}
+
+#[cfg(not(all(feature = "images", feature = "data")))]
+fn in_shards(dir: &Path, _: View) -> Result<[Box<dyn Samples>; 2], DataError> {
+    let feature = if cfg!(feature = "images") { "data" } else { "images" };
+    Err(DataError::Feature { what: of_folder(dir), feature })
+}
+
+/// What a network sees of a picture that lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
     /// Height and width.
     pub size: [usize; 2],
-    /// In training a picture's shorter side becomes so many times that of the view, drawn between these two; of what is larger than the
-    /// view a part is cut out. To be tried on, it is seen whole.
+    /// Between which two a number is drawn in training. Of a picture with a mask the shorter side becomes so many times that of the
+    /// view, 0.1 to 10, and of what is larger than the view a part is cut out; to be tried on, it is seen whole. Of a picture with a
+    /// class a part with so much of its area is cut out, 0.0001 to 1; to be tried on, its middle is seen.
     pub scale: [f64; 2],
+}
+
+/// Pictures from which mean and deviation are taken, spread over all.
+const MEASURED: usize = 64;
+
+/// Some of `count` images, spread over all: enough to take mean and deviation from.
+pub(super) fn measured(count: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(count.div_ceil(MEASURED).max(1))
+}
+
+/// Mean and deviation of some images, as they are tried on.
+pub(super) fn normalization_of(
+    samples: &dyn Samples,
+    read: impl Fn(usize, &mut [u8], &mut [u32]) -> Result<(), DataError>,
+) -> Result<Normalization, DataError> {
+    let [numbers, each] = sizes(samples);
+    let (mut pixels, mut labels, mut counts) = (vec![0; numbers], vec![0; each], [0u64; 256]);
+    for index in measured(samples.count()) {
+        read(index, &mut pixels, &mut labels)?;
+        pixels.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    }
+    Ok(Normalization::of_counts(&counts))
 }
 
 /// Numbers of an image, and labels of one.
@@ -153,7 +208,7 @@ impl Samples for Images {
         index: usize,
         chance: Option<(SplitMix64, Augmentation)>,
         pixels: &mut [u8],
-        labels: &mut [u8],
+        labels: &mut [u32],
     ) -> Result<(), DataError> {
         if index >= Self::count(self) {
             return Err(no_such(index, Self::count(self)));
@@ -163,7 +218,7 @@ impl Samples for Images {
         match chance {
             None => {
                 pixels.copy_from_slice(image);
-                labels.copy_from_slice(own);
+                copy_labels(own, labels);
             }
             Some((mut random, augmentation)) => {
                 self.moved((image, own), &mut random, augmentation, (&mut *pixels, labels));
@@ -186,16 +241,16 @@ impl Images {
         (image, own): (&[u8], &[u8]),
         random: &mut SplitMix64,
         augmentation: Augmentation,
-        (pixels, labels): (&mut [u8], &mut [u8]),
+        (pixels, labels): (&mut [u8], &mut [u32]),
     ) {
         let flip = augmentation.flip && random.below(2) == 1;
         let reach = usize::from(augmentation.shift);
         let (down, right) = (random.below(2 * reach + 1), random.below(2 * reach + 1));
         let Self { height, width, channels, .. } = *self;
         // What a pixel without a label has; nothing where images have labels.
-        let without = self.target.ignored().map(|label| label as u8);
+        let without = self.target.ignored();
         if without.is_none() {
-            labels.copy_from_slice(own);
+            copy_labels(own, labels);
         }
         // Where output row or column `to` comes from; `None` beyond the border. Offsets run from 0 to 2 reach.
         let from = |to: usize, offset: usize, size: usize| (to + offset).checked_sub(reach).filter(|&at| at < size);
@@ -208,7 +263,7 @@ impl Images {
                     let there = row * width + column;
                     pixel.copy_from_slice(&image[there * channels..(there + 1) * channels]);
                     if without.is_some() {
-                        labels[at] = own[there];
+                        labels[at] = own[there].into();
                     }
                 }
                 None => {
@@ -220,6 +275,10 @@ impl Images {
             }
         }
     }
+}
+
+fn copy_labels(own: &[u8], labels: &mut [u32]) {
+    labels.iter_mut().zip(own).for_each(|(label, &own)| *label = own.into());
 }
 
 /// An index beyond the images.

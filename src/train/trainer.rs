@@ -288,23 +288,35 @@ impl Trainer {
         self.whole()?;
         let Settings { batch, seed, steps, augmentation, .. } = self.settings;
         let batches = Batches::new(images, self.about.normalization, batch, seed, augmentation)?;
-        let mut feed = Feed::new(&batches);
         let until = until.min(steps);
-        let (mut running, mut stopping) = (None, false);
+        std::thread::scope(|scope| {
+            let feed = Feed::start(scope, &batches, self.about.step..until);
+            self.learn(&feed, until, stop, &mut report)
+        })
+    }
+
+    fn learn(
+        &mut self,
+        feed: &Feed,
+        until: u64,
+        stop: &AtomicBool,
+        report: &mut dyn FnMut(&Report),
+    ) -> Result<Ended, TrainError> {
+        let (steps, mut running, mut stopping) = (self.settings.steps, None, false);
         // A step is submitted before the loss of the one ahead of it is waited for, so that the GPU never waits for the
         // CPU; but none behind one that is saved: a checkpoint is of a run that stands still.
         loop {
             stopping |= stop.load(Ordering::Relaxed);
             let at = self.about.step + u64::from(running.is_some());
             let waits = stopping || (running.is_some() && self.is_saved_after(at));
-            let next = if at < until && !waits { Some(self.launch(&mut feed, at)) } else { None };
+            let next = if at < until && !waits { Some(self.launch(feed, at)) } else { None };
             if let Some(Running { at, rate, loss }) = running.take() {
                 let loss = match self.land(at, loss) {
                     Ok(loss) => loss,
                     // The step behind it may have been told what went wrong: nobody is told twice.
                     Err(error) => return Err(self.in_step(at, next.and_then(Result::err).unwrap_or(error))),
                 };
-                report(&Report { step: at + 1, steps, epoch: at / batches.count() as u64, loss, rate });
+                report(&Report { step: at + 1, steps, epoch: at / feed.epoch, loss, rate });
                 if self.is_saved_after(at + 1) {
                     self.keep()?;
                 }
@@ -323,20 +335,17 @@ impl Trainer {
         }
     }
 
-    /// Submits step `at`, and makes the batch of the next.
-    fn launch(&mut self, feed: &mut Feed<'_, '_>, at: u64) -> Result<Running, TrainError> {
+    /// Submits step `at`.
+    fn launch(&mut self, feed: &Feed, at: u64) -> Result<Running, TrainError> {
         let rate = self.settings.schedule.rate(at) as f32;
-        feed.prepare(at)?;
-        self.step.write_f32("images", &feed.pixels)?;
-        self.step.write_u32("labels", &feed.labels)?;
+        let batch = feed.next()?;
+        self.step.write_f32("images", &batch.pixels)?;
+        self.step.write_u32("labels", &batch.labels)?;
+        feed.take_back(batch);
         self.step.write_f32("rate", &[rate])?;
         self.submitted = at + 1;
         self.step.run()?;
         let loss = self.step.start_reading("loss")?;
-        if at + 1 < self.settings.steps {
-            // Whatever is wrong with it is said when it is needed.
-            let _ = feed.prepare(at + 1);
-        }
         Ok(Running { at, rate, loss })
     }
 

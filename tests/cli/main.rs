@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 mod bench;
+#[path = "../data/classes.rs"]
+mod classes;
 mod compare;
 #[allow(dead_code, reason = "other tests draw more")]
 #[path = "../torchvision/drawn.rs"]
@@ -14,6 +16,7 @@ mod drawn;
 #[path = "../data/folder.rs"]
 mod folder;
 mod model;
+mod pictures;
 mod runs;
 mod segments;
 mod sight;

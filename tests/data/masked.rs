@@ -26,7 +26,7 @@ fn seen(
     samples: &MaskedPictures,
     index: usize,
     chance: Option<(SplitMix64, Augmentation)>,
-) -> Result<(Vec<u8>, Vec<u8>), Box<dyn Error>> {
+) -> Result<(Vec<u8>, Vec<u32>), Box<dyn Error>> {
     let [height, width, channels] = samples.image();
     let (mut pixels, mut labels) = (vec![7; height * width * channels], vec![7; height * width]);
     samples.sample(index, chance, &mut pixels, &mut labels)?;
@@ -34,10 +34,10 @@ fn seen(
 }
 
 /// How many pixels have a label, and the share of those whose color is their class's: beside an edge it lies between two.
-fn agreeing(pixels: &[u8], labels: &[u8]) -> (usize, f64) {
+fn agreeing(pixels: &[u8], labels: &[u32]) -> (usize, f64) {
     let labeled: Vec<_> = pixels.chunks(3).zip(labels).filter(|(_, label)| **label != 255).collect();
-    let near = |(pixel, label): &&(&[u8], &u8)| {
-        pixel.iter().zip(COLORS[usize::from(**label)]).all(|(&seen, color)| seen.abs_diff(color) < 60)
+    let near = |(pixel, label): &&(&[u8], &u32)| {
+        pixel.iter().zip(COLORS[**label as usize]).all(|(&seen, color)| seen.abs_diff(color) < 60)
     };
     (labeled.len(), labeled.iter().filter(near).count() as f64 / labeled.len().max(1) as f64)
 }
@@ -133,7 +133,7 @@ fn labels_are_those_of_the_middle() -> Outcome {
     let [_, test] = both(dir.path(), VIEW)?;
     let (pixels, labels) = seen(&test, 0, None)?;
     for (pixel, label) in pixels.chunks(3).zip(&labels) {
-        assert_eq!(u8::from(pixel[0] > 127), *label, "{pixel:?}");
+        assert_eq!(u32::from(pixel[0] > 127), *label, "{pixel:?}");
     }
     assert_eq!(labels[..8], [0, 0, 0, 0, 0, 1, 1, 1]);
     Ok(())
@@ -142,7 +142,7 @@ fn labels_are_those_of_the_middle() -> Outcome {
 /// Images of another crate, which say what they like.
 struct Foreign {
     image: [usize; 3],
-    label: u8,
+    label: u32,
 }
 
 impl Samples for Foreign {
@@ -179,7 +179,7 @@ impl Samples for Foreign {
         _: usize,
         _: Option<(SplitMix64, Augmentation)>,
         _: &mut [u8],
-        labels: &mut [u8],
+        labels: &mut [u32],
     ) -> Result<(), DataError> {
         labels.fill(self.label);
         Ok(())
@@ -198,6 +198,7 @@ fn images_of_others_are_not_trusted() -> Outcome {
         (Foreign { image: [2, 0, 1], label: 2 }, "2 x 0 x 1"),
         (Foreign { image: [usize::MAX, 2, 1], label: 2 }, "a number of numbers"),
         (Foreign { image: [2, 2, 1], label: 3 }, "label 0 is 3, expected 0 to 2"),
+        (Foreign { image: [2, 2, 1], label: 300 }, "label 0 is 300, expected 0 to 2"),
     ] {
         let said = batch(foreign).expect_err("it was believed").to_string();
         assert!(said.contains(words), "`{said}` does not say `{words}`");
