@@ -125,7 +125,7 @@ fn whole_policies_give_pillows_bits() -> Outcome {
 fn crops_are_torchvisions() -> Outcome {
     for row in list(&told()?["crops"]) {
         let [height, width, seed] = [0, 1, 2].map(|at| whole(&row[at]));
-        let crop = random_crop([height, width], &mut SplitMix64::of(&[seed as u64]));
+        let crop = random_crop([height, width], [32, 32], [0.08, 1.0], &mut SplitMix64::of(&[seed as u64]));
         let expected = list(&row[3]).iter().map(whole).collect::<Vec<_>>();
         assert_eq!([crop.first, crop.size].concat(), expected, "of {height} x {width} with seed {seed}");
     }

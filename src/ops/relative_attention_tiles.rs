@@ -125,10 +125,10 @@ impl Sizes {
 
 /// Lanes of a workgroup whose lanes hold queries: one subgroup of most machines, for which barriers cost next to nothing.
 const LANES: usize = 32;
-/// Workgroup memory at most, and of it what bands of columns take: five workgroups of a subgroup must fit beside each other on a
+/// Workgroup memory at most, and of it what bands of columns take: eight workgroups of a subgroup must fit beside each other on a
 /// multiprocessor, or nothing hides what each waits for (benches/rejected.md).
-const WORKGROUP_BYTES: usize = 9_600;
-const BAND_BYTES: usize = 7 << 10;
+const WORKGROUP_BYTES: usize = 5_400;
+const BAND_BYTES: usize = 3_700;
 /// Registers that a lane may fill before they spill: a little less than half the most that NVIDIA has.
 const REGISTERS: usize = 176;
 /// As [`REGISTERS`], on software adapters: their registers are few, and what is written out takes them seconds to compile.
@@ -198,15 +198,14 @@ impl QueryTile {
         used: impl Fn(usize, usize) -> usize,
     ) -> Self {
         let (pixels, strips) = (sizes.pixels(), sizes.strips());
-        let e = |name: &str, usual: usize| std::env::var(name).ok().and_then(|x| x.parse().ok()).unwrap_or(usual);
-        let budget = machine.max_workgroup_bytes.min(e("WB", WORKGROUP_BYTES));
+        let budget = machine.max_workgroup_bytes.min(WORKGROUP_BYTES);
         // As few slots without a key as can be, then as many keys at once.
         let padded = |keys: usize| sizes.width.next_multiple_of(keys);
         let chunks = chunks.rev().filter(|&keys| used(1, keys) <= registers(machine));
         let keys = chunks.filter(|&keys| keys <= sizes.width).min_by_key(|&keys| padded(keys)).unwrap_or(1);
         // Where there is room for a band: a row of it costs a query about as much as a key, and so does a slot without one.
         let across = |queries: usize, band: usize| copies * band * LANES * queries * 4;
-        let room = e("BB", BAND_BYTES).min(budget.saturating_sub(keys * strips * 16));
+        let room = BAND_BYTES.min(budget.saturating_sub(keys * strips * 16));
         let cost = |band: usize| padded(band) * (band + 1) * MOST_PIXELS / band;
         let band = |queries: usize| {
             let bands = (keys..=padded(keys)).step_by(keys).filter(|&band| across(queries, band) <= room);

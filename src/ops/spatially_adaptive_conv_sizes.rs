@@ -148,13 +148,7 @@ impl Sizes {
 /// Tiles of a kernel that makes right factors: as deep as pixels are many, so that each is laid down once, and shared by eight
 /// subgroups, so that a lane holds sums of several tiles (benches/rejected.md). Others as they are, and what the machine was told to take.
 fn deeper(machine: &Capabilities, tiles: Tiles) -> Tiles {
-    let deep = match std::env::var("CUT").ok() {
-        Some(text) => {
-            let x: Vec<usize> = text.split(',').map(|x| x.parse().unwrap()).collect();
-            Tiles { tile: [x[0], x[1], x[2]], share: [x[3], x[4]], ..tiles }
-        }
-        None => Tiles { tile: [64; 3], share: [4, 2], ..tiles },
-    };
+    let deep = Tiles { tile: [64; 3], share: [4, 2], ..tiles };
     let fits = deep.workgroup_bytes() <= machine.max_workgroup_bytes && deep.workgroup() <= machine.max_workgroup;
     let large = tiles.engine != Engine::Scalar && tiles.tile[..2] == [64, 64];
     if large && fits && machine.tiles.is_none() { deep } else { tiles }
@@ -163,8 +157,7 @@ fn deeper(machine: &Capabilities, tiles: Tiles) -> Tiles {
 impl Cut {
     /// Tiles that a workgroup holds at most at a time: what it makes a factor of need not be made again for each.
     pub(super) fn most_held(&self) -> usize {
-        let e = |name: &str, usual: usize| std::env::var(name).ok().and_then(|x| x.parse().ok()).unwrap_or(usual);
-        (e("HELD", HELD_TOTALS) / self.tiles.sums_a_lane()).clamp(1, e("MOST", MOST_HELD))
+        (HELD_TOTALS / self.tiles.sums_a_lane()).clamp(1, MOST_HELD)
     }
 
     /// The build of which a workgroup holds tiles side by side along the columns, and the grid. Of the last ones some may lie outside.

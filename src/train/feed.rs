@@ -135,7 +135,8 @@ mod tests {
 
     fn batches(images: &OneBad) -> Batches<'_> {
         let normalization = Normalization { mean: 0.5, std: 0.25 };
-        Batches::new(images, normalization, 3, 4, Augmentation { flip: true, shift: 1 }).expect("they fill a batch")
+        Batches::new(images, normalization, 3, 4, Augmentation { flip: true, shift: 1, policy: None })
+            .expect("they fill a batch")
     }
 
     #[test]

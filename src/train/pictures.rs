@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::augment::random_crop;
 use super::batches::{Augmentation, Normalization, SplitMix64};
 use super::data::{DataError, Target, digest};
 use super::folder::{self, CLASSIFYING, PICTURES, SHAPES, listed, refused, shown};
@@ -17,10 +18,6 @@ use crate::picture::{Picture, resize};
 const CHANNELS: usize = 3;
 /// Shares of a picture's area between which one may be drawn.
 const AREAS: [f64; 2] = [0.0001, 1.0];
-/// How many times as wide as high a part may be, beside what the view is.
-const RATIOS: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
-/// How often a part is drawn until one lies within the picture.
-const TRIES: usize = 10;
 
 /// Pictures to train on, or to test on.
 #[derive(Debug)]
@@ -127,6 +124,15 @@ impl Pictures {
     }
 }
 
+/// The names of a folder's classes: those of the folders that pictures to train on lie in, in their order.
+///
+/// # Errors
+/// When a folder is missing or of another kind.
+pub fn class_names(dir: &Path) -> Result<Vec<String>, DataError> {
+    let name = |folder: PathBuf| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(folders(&dir.join("train"))?.into_iter().map(name).collect())
+}
+
 /// Where pictures lie that are tried on: in `test`, or else in `val`.
 fn tried_on(dir: &Path, part: &str) -> PathBuf {
     let [own, other] = [part, "val"].map(|name| dir.join(name));
@@ -141,40 +147,6 @@ fn folders(part: &Path) -> Result<Vec<PathBuf>, DataError> {
         None if folders.is_empty() => Err(refused(part, "there are no classes".to_owned(), CLASSIFYING)),
         None => Ok(folders),
     }
-}
-
-/// Where a part of a picture begins, and its height and width.
-type Part = ([usize; 2], [usize; 2]);
-
-/// A part of a picture drawn as torchvision's `RandomResizedCrop` does: so much of its area between `scale`, as wide as high to 3/4 or
-/// 4/3, beside what the view is; if none of ten lies within, the largest in the middle.
-fn drawn(size: [usize; 2], view: View, random: &mut SplitMix64) -> Part {
-    let [height, width] = size.map(|side| side as f64);
-    let own = view.size[1] as f64 / view.size[0] as f64;
-    let [narrow, wide] = RATIOS.map(|ratio| ratio * own);
-    let mut between = |[least, most]: [f64; 2]| {
-        let share = (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        least + (most - least) * share
-    };
-    for _ in 0..TRIES {
-        let area = height * width * between(view.scale);
-        let ratio = between([narrow.ln(), wide.ln()]).exp();
-        let part = [(area / ratio).sqrt(), (area * ratio).sqrt()].map(|side| side.round() as usize);
-        if (0..2).all(|axis| (1..=size[axis]).contains(&part[axis])) {
-            let mut first = |axis: usize| {
-                let room = size[axis] - part[axis] + 1;
-                ((between([0.0, room as f64])) as usize).min(room - 1)
-            };
-            return ([first(0), first(1)], part);
-        }
-    }
-    let part = match width / height {
-        ratio if ratio < narrow => [width / narrow, width],
-        ratio if ratio > wide => [height, height * wide],
-        _ => [height, width],
-    };
-    let part = [0, 1].map(|axis| (part[axis].round() as usize).clamp(1, size[axis]));
-    ([0, 1].map(|axis| (size[axis] - part[axis]) / 2), part)
 }
 
 impl Samples for Pictures {
@@ -220,52 +192,19 @@ impl Samples for Pictures {
         let seen = match chance {
             None => self.middle(&picture).map_err(wrong)?,
             Some((mut random, augmentation)) => {
-                let (first, size) = drawn(picture.size, self.view, &mut random);
-                let seen = resize(&picture.part(first, size), self.view.size);
-                // As large as the view, `[height, width, 3]`: what else changes pictures in training follows here.
-                if augmentation.flip && random.below(2) == 1 { seen.mirrored() } else { seen }
+                let part = random_crop(picture.size, self.view.size, self.view.scale, &mut random);
+                let mut seen = resize(&picture.part(part.first, part.size), self.view.size);
+                if augmentation.flip && random.below(2) == 1 {
+                    seen = seen.mirrored();
+                }
+                if let Some(reading) = augmentation.policy {
+                    reading.apply(&mut seen, &mut random)?;
+                }
+                seen
             }
         };
         pixels.copy_from_slice(&seen.pixels);
         labels.fill(*label);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(size: [usize; 2]) -> View {
-        View { size, scale: [0.08, 1.0] }
-    }
-
-    #[test]
-    fn parts_lie_within_have_their_area_and_are_nearly_as_wide_as_high() {
-        for (size, seen) in [([60, 80], [32, 32]), ([80, 60], [32, 32]), ([90, 90], [16, 32])] {
-            let mut areas = Vec::new();
-            for seed in 0..500 {
-                let (first, part) = drawn(size, view(seen), &mut SplitMix64::of(&[seed]));
-                assert!(
-                    (0..2).all(|axis| part[axis] > 0 && first[axis] + part[axis] <= size[axis]),
-                    "{first:?} {part:?}"
-                );
-                let ratio = part[1] as f64 / part[0] as f64 / (seen[1] as f64 / seen[0] as f64);
-                assert!((0.65..1.55).contains(&ratio), "{part:?} of {size:?}");
-                areas.push((part[0] * part[1]) as f64 / (size[0] * size[1]) as f64);
-            }
-            let mean = areas.iter().sum::<f64>() / 500.0;
-            let [least, most] = [f64::min, f64::max].map(|of| areas.iter().copied().reduce(of).unwrap_or(0.0));
-            assert!(least > 0.06 && least < 0.12 && most > 0.65 && (0.3..0.6).contains(&mean), "{least} {mean} {most}");
-        }
-    }
-
-    #[test]
-    fn of_a_picture_in_which_no_part_lies_the_middle_is_seen() {
-        let whole = View { size: [32, 32], scale: [1.0; 2] };
-        let part = |size| drawn(size, whole, &mut SplitMix64::of(&[3]));
-        assert_eq!(part([30, 300]), ([0, 130], [30, 40]));
-        assert_eq!(part([300, 30]), ([130, 0], [40, 30]));
-        assert_eq!(part([1, 1]), ([0, 0], [1, 1]));
     }
 }

@@ -14,7 +14,7 @@ use vistok::train::checkpoint::About;
 use vistok::train::data::{FASHION_MNIST_CLASSES, Source};
 use vistok::train::files::replace;
 use vistok::train::weights::Weights;
-use vistok::train::{Evaluator, Samples, Score, Segmented, Split, View, masked};
+use vistok::train::{Evaluator, Samples, Score, Segmented, Split, View, masked, pictures};
 
 use super::classify::labels;
 use super::eval::{Evaluation, usual_source};
@@ -70,8 +70,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let model = network.model();
     let source = arguments.data.as_deref().map_or_else(|| Ok(usual_source(model)), str::parse)?;
     let [height, width, channels] = about.image;
-    let (test, data) = Split::open_test(&source, View { size: [height, width], scale: [1.0; 2] })?;
-    let names = class_names(arguments.labels.as_deref(), &source, about.classes)?;
+    let view = View { size: [height, width], scale: [1.0; 2] };
+    let (test, data) = Split::open_test(&source, model.target(), view)?;
+    let names = class_names(arguments.labels.as_deref(), (&source, model.target()), about.classes)?;
     let evaluation = Evaluation::of((model, &file), [about.batch, height, width, channels])?;
     let (machine, evaluator) = Machine::prepare(&arguments.machine, |machine| evaluation.on(machine))?;
     let mistakes = Mistakes::of(&evaluator, &*test, &about)?;
@@ -107,14 +108,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
 }
 
 /// What classes are called, as far as that is known.
-fn class_names(file: Option<&Path>, source: &Source, classes: usize) -> Result<Vec<String>, Error> {
+fn class_names(file: Option<&Path>, (source, target): (&Source, Target), classes: usize) -> Result<Vec<String>, Error> {
     if let Some(file) = file {
         return labels(file, classes);
     }
     let known: Vec<String> = match source {
         Source::Embedded | Source::FashionMnist(_) => FASHION_MNIST_CLASSES.map(str::to_owned).to_vec(),
         Source::Scenes => ["background"].into_iter().chain(FASHION_MNIST_CLASSES).map(str::to_owned).collect(),
-        Source::Folder(dir) => masked::classes(dir)?,
+        Source::Folder(dir) if target == Target::Pixels => masked::classes(dir)?,
+        Source::Folder(dir) => pictures::class_names(dir)?,
+        Source::Cifar(_) | Source::Shards(_) => Vec::new(),
     };
     let name = |class: usize| known.get(class).cloned().unwrap_or_else(|| class.to_string());
     Ok((0..classes).map(name).collect())
@@ -131,7 +134,7 @@ impl Mistakes {
         let mut confusion = vec![vec![0; about.classes]; about.classes];
         for (index, found) in found.into_iter().enumerate() {
             let (_, labels) = seen::sample(test, index)?;
-            confusion[usize::from(labels[0])][found] += 1;
+            confusion[labels[0] as usize][found] += 1;
         }
         Ok(Self::Images(confusion))
     }

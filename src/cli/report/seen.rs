@@ -28,7 +28,7 @@ pub(super) struct Sample {
 }
 
 /// Image `index` and its labels.
-pub(super) fn sample(test: &dyn Samples, index: usize) -> Result<(Picture, Vec<u8>), Error> {
+pub(super) fn sample(test: &dyn Samples, index: usize) -> Result<(Picture, Vec<u32>), Error> {
     let [height, width, channels] = test.image();
     let each = test.target().labels([1, height, width, channels]).count();
     let (mut pixels, mut labels) = (vec![0; height * width * channels], vec![0; each]);
@@ -64,7 +64,7 @@ impl Sample {
             let Some(seen) = classifier.see(&transform.numbers(&picture))?.into_iter().next() else { continue };
             let found = seen.best(1).first().map_or(0, |best| best.class);
             let tokens = tokens(&picture, seen.looks.as_ref())?;
-            samples.push(Self { index, classes: Some([usize::from(labels[0]), found]), masks: None, tokens });
+            samples.push(Self { index, classes: Some([labels[0] as usize, found]), masks: None, tokens });
         }
         Ok(samples)
     }
@@ -87,7 +87,7 @@ fn spread(test: &dyn Samples, classes: usize) -> Result<Vec<usize>, Error> {
             break;
         }
         let (_, labels) = sample(test, index)?;
-        if let Some(at) = wanted.iter().position(|&class| class == usize::from(labels[0])) {
+        if let Some(at) = wanted.iter().position(|&class| class == labels[0] as usize) {
             wanted.remove(at);
             found.push(index);
         }
@@ -100,14 +100,14 @@ fn tokens(picture: &Picture, looks: Option<&Looks>) -> Result<Option<Vec<u8>>, E
 }
 
 /// Image, classes and what was found, side by side.
-fn masks(picture: &Picture, labels: &[u8], found: &Segmentation) -> Result<Vec<u8>, Error> {
+fn masks(picture: &Picture, labels: &[u32], found: &Segmentation) -> Result<Vec<u8>, Error> {
     let [height, width] = picture.size;
     let image = picture.in_channels(3);
     let mut bytes = Vec::with_capacity(9 * height * width);
     for row in 0..height {
         let pixels = row * width..(row + 1) * width;
         bytes.extend_from_slice(&image.pixels[3 * pixels.start..3 * pixels.end]);
-        bytes.extend(labels[pixels.clone()].iter().flat_map(|&class| color(class.into())));
+        bytes.extend(labels[pixels.clone()].iter().flat_map(|&class| color(class)));
         bytes.extend(found.classes[pixels].iter().flat_map(|&class| color(class)));
     }
     png([height, 3 * width], bytes)
