@@ -198,7 +198,7 @@ fn images_are_changed_behind_flip_and_shift_and_pixels_with_labels_never() -> Ou
         let mut changed = 0;
         for (index, reading) in (0..6).flat_map(|index| Reading::ALL.map(|reading| (index, reading))) {
             let chance = |seed, policy| Some((SplitMix64::of(&[seed]), Augmentation { policy, ..plain }));
-            let sample = |seed, policy| -> Result<(Vec<u8>, Vec<u8>), Box<dyn Error>> {
+            let sample = |seed, policy| -> Result<(Vec<u8>, Vec<u32>), Box<dyn Error>> {
                 let mut made = (vec![0; 35 * channels], vec![0; images.labels_per_image()]);
                 images.sample(index, chance(seed, policy), &mut made.0, &mut made.1)?;
                 Ok(made)

@@ -15,7 +15,7 @@ use crate::classes::{CLASSES, draw, file, size};
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 pub(crate) const VIEW: View = View { size: [14, 14], scale: [0.08, 1.0] };
-pub(crate) const FLIP: Augmentation = Augmentation { flip: true, shift: 0 };
+pub(crate) const FLIP: Augmentation = Augmentation { flip: true, shift: 0, policy: None };
 
 fn open(dir: &Path, view: View) -> Result<Split, DataError> {
     Split::open(&Source::Folder(dir.into()), Target::Images, view)
