@@ -1,6 +1,5 @@
-// partial of what the weights get, over a slice of the pixels: `add_slices` adds them.
-//   dturned = dyᵀ · (attention ⊙ seen)
-//   dattention_weight = patchesᵀ · dz and dattention_bias = sum of dz; dz = df(z) ⊙ seen ⊙ back, z = patches · attention_weight + bias
+// dturned = dyᵀ · (attention ⊙ seen), dattention_weight = patchesᵀ · dz, dattention_bias = sum of dz, over a slice of the pixels each: partial, which
+// `add_slices` adds up. dz = df(z) ⊙ seen ⊙ back, z = patches · attention_weight + attention_bias.
 // One workgroup a tile of columns (tap, channel) x TURNED_HELD tiles of dturned's rows, which are output channels, and PATCHES_HELD of
 // dattention_weight's, which are numbers of a patch, and one number more, which is 1: its sums are the bias's. z and back of a
 // tile of pixels are products of their own; lanes make right factors of them.
@@ -96,7 +95,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var seen: Seen;
         var shares: Shares;
         var ahead: Across;
-        let deep = min(TILE_M, end - first);
+        // Known where one turn will do; else only at run time, so that no driver writes out all turns (minutes for NVIDIA's).
+        let deep = select(min(TILE_M, end - first), TILE_M, TILE_K >= TILE_M);
         attend_seen(&shares, &seen, lane, first, col0); // inline
         if TURNED_HELD > 0u {
             load_tile_across(&ahead, lane, turned0, first, TURNED); // inline

@@ -46,6 +46,8 @@ pub(super) fn cases() -> Vec<Case> {
         sigmoid([1, 6, 1], [11, 15, 1], [3, 7]),
         // Several tiles of columns, one behind the other, and pixels enough for slices.
         sigmoid([2, 13, 12], [4, 20, 36], [3, 3]),
+        // The same by ReLU: what each costs in precision is compared (`benches/results`).
+        case(Map::Relu, [2, 13, 12], [4, 20, 36], [3, 3]),
         // Scores far from zero, where a sigmoid is flat and e^x overflows.
         sigmoid([2, 4, 3], [3, 4, 4], [3, 3]).draw(RAW, Draw::Between(-400.0, 400.0)).no_gradient(),
     ];
