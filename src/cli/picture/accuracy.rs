@@ -51,19 +51,38 @@ fn draw(points: &[Point], title: &str, svg: &mut String) -> Result<(), Box<dyn s
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .draw()?;
-    chart.draw_series(points.iter().map(|point| {
+    let scale = [(SIZE.0 - 104) as f64 / (1.35 * slowest), (SIZE.1 - 110) as f64 / (most - least + 2.0 * room)];
+    let places = places(points, scale);
+    chart.draw_series(points.iter().zip(places).map(|(point, place)| {
         let color = if point.tokens { RED } else { BLUE };
-        // A name stands above its point; below it, where a neighbor does.
-        let above = |other: &Point| {
-            let [right, up] = [other.forward - point.forward, other.accuracy - point.accuracy];
-            up > 0.0 && up < 0.1 * (most - least + 2.0 * room) && right.abs() < 0.25 * slowest
-        };
-        let place = if points.iter().any(above) { (9, 4) } else { (9, -16) };
         let name = Text::new(point.name.clone(), place, ("sans-serif", 14).into_font().color(&INK));
         EmptyElement::at((point.forward, point.accuracy)) + Circle::new((0, 0), 5, color.filled()) + name
     }))?;
     area.present()?;
     Ok(())
+}
+
+/// Where each name stands beside its point, in pixels: above it or below, and of those the first that meets no other name or point.
+/// `scale`: pixels a millisecond and a percent.
+fn places(points: &[Point], scale: [f64; 2]) -> Vec<(i32, i32)> {
+    const PLACES: [(i32, i32); 4] = [(9, -16), (9, 4), (9, -30), (9, 18)];
+    let at = |point: &Point| [(point.forward * scale[0]) as i32, (-point.accuracy * scale[1]) as i32];
+    let mut taken: Vec<[i32; 4]> = points.iter().map(at).map(|[x, y]| [x - 6, y - 6, x + 6, y + 6]).collect();
+    let mut chosen = Vec::new();
+    for point in points {
+        let [x, y] = at(point);
+        let bounds = |(right, down): (i32, i32)| {
+            [x + right, y + down, x + right + 8 * point.name.chars().count() as i32, y + down + 13]
+        };
+        let free = |place: &&(i32, i32)| {
+            let own = bounds(**place);
+            !taken.iter().any(|other| (0..2).all(|axis| own[axis] < other[axis + 2] && other[axis] < own[axis + 2]))
+        };
+        let place = *PLACES.iter().find(free).unwrap_or(&PLACES[0]);
+        taken.push(bounds(place));
+        chosen.push(place);
+    }
+    chosen
 }
 
 #[cfg(test)]
@@ -79,5 +98,12 @@ mod tests {
             assert_eq!(svg.matches("<circle").count(), points.len());
         }
         Ok(())
+    }
+
+    #[test]
+    fn names_of_neighbors_stand_apart() {
+        let point = |forward, accuracy| Point { name: "a network".to_owned(), accuracy, forward, tokens: false };
+        let apart = places(&[point(1.0, 70.0), point(3.0, 70.0), point(9.0, 70.0)], [20.0, 20.0]);
+        assert_eq!(apart, [(9, -30), (9, -16), (9, -16)]);
     }
 }
