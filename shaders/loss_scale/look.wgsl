@@ -1,7 +1,8 @@
-// found = 1 where one of the numbers that a workgroup looks at is infinite or NaN, else 0.
+// found = 1 where one of the numbers that a workgroup looks at is infinite or NaN, else 0; with SQUARES the sum of their squares.
 // A workgroup takes a share of one of up to six tensors, group.y says of which. Strips of those that are not there: 0.
 // needs width_1 | width_4
 // needs reduce
+// constants SQUARES=0
 
 struct Params { first: u32, strips_0: u32, strips_1: u32, strips_2: u32, strips_3: u32, strips_4: u32, strips_5: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -42,15 +43,22 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let end = strips(group.y);
-    var worst = 0.0;
+    var seen = 0.0;
     for (var at = group.x * WORKGROUP + lane; at < end; at += groups.x * WORKGROUP) {
-        // By the bits: compilers may assume that no number is infinite or NaN.
-        if any((bitcast<words>(strip(group.y, at)) & words(0x7f800000u)) == words(0x7f800000u)) {
-            worst = 1.0;
+        let here = strip(group.y, at);
+        if SQUARES == 1u {
+            seen += total(here * here);
+        } else if any((bitcast<words>(here) & words(0x7f800000u)) == words(0x7f800000u)) {
+            // By the bits: compilers may assume that no number is infinite or NaN.
+            seen = 1.0;
         }
     }
-    worst = workgroup_max(worst, lane);
+    if SQUARES == 1u {
+        seen = workgroup_sum(seen, lane);
+    } else {
+        seen = workgroup_max(seen, lane);
+    }
     if lane == 0u {
-        found[params.first + group.y * groups.x + group.x] = worst;
+        found[params.first + group.y * groups.x + group.x] = seen;
     }
 }

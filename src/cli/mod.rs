@@ -16,6 +16,7 @@ mod learning;
 mod log;
 mod machine;
 mod model;
+mod optimizer;
 mod options;
 #[cfg(feature = "plot")]
 mod picture;

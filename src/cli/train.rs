@@ -15,6 +15,7 @@ use super::folder::Folder;
 use super::learning::{self, RecomputeArgument, Watch, kept, scaling, train};
 use super::log::{Log, Measure, Stand};
 use super::machine::{Machine, MachineArgument};
+use super::optimizer::OptimizerArgument;
 use super::options::OptionsArgument;
 use super::{Error, interrupt, presets, score, speak};
 
@@ -57,6 +58,8 @@ pub(super) struct Arguments {
     /// The learning rate at its highest [default: 0.05, of models that segment 0.2].
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<f64>,
+    #[command(flatten)]
+    optimizer: OptimizerArgument,
     /// The folder for the weights; made where it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -171,6 +174,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let otherwise = Otherwise { epochs: arguments.epochs, batch, peak: arguments.rate };
     let mut settings = recipe::demo(&*images, otherwise, arguments.seed);
     settings.elem = learning::elem(arguments.f16);
+    settings.optimizer = arguments.optimizer.applied(settings.optimizer);
     settings.recompute = arguments.recompute.get();
     let pass = learning::steps_of_pass(&*images, &settings);
     settings.checkpoint = Some((file.clone(), arguments.checkpoint_every.unwrap_or(pass)));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use crate::graph::{Case, Draw, Function, Io, Maths, Op, Signature, Tensor};
 use crate::kernel::tuning::Width;
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::{Elem, Grid, Recording, Variant, View, tuning, word};
 use crate::reference::{Array, Real};
 
 /// scale, steps, skipped `f32 [1]`, then gradients of any shape, f32 or f16 → factor, scale', steps', skipped' `f32 [1]`;
@@ -76,14 +76,14 @@ struct Batch {
 }
 
 impl Batch {
-    /// The gradients, in order, by type and width.
-    fn all(io: &Io<'_>, lanes: usize) -> Vec<Self> {
+    /// The gradients, which are the inputs from `from` on, in order, by type and width.
+    fn all(io: &Io<'_>, from: usize, lanes: usize) -> Vec<Self> {
         let kind = |at: usize| (io.elem(at), tuning::width(io.inputs[at].shape.count()));
         let mut batches = Vec::new();
         for (elem, width) in
             [Elem::F32, Elem::F16].into_iter().flat_map(|elem| [(elem, Width::One), (elem, Width::Four)])
         {
-            let alike: Vec<(usize, usize)> = (STATE..io.inputs.len())
+            let alike: Vec<(usize, usize)> = (from..io.inputs.len())
                 .filter(|&at| kind(at) == (elem, width))
                 .map(|at| (at, io.inputs[at].shape.count() / width.elements()))
                 .collect();
@@ -94,6 +94,43 @@ impl Batch {
         }
         batches
     }
+}
+
+/// Records a look at the gradients, which are the inputs from `from` on: a number a share, and how many. It is the sum of the
+/// share's squares, or without `squares` 1 where something is not finite, else 0.
+pub(super) fn looked_at(io: &Io<'_>, from: usize, squares: bool, out: &mut Recording) -> (View, u32) {
+    let lanes = tuning::lanes(io.machine);
+    let batches = Batch::all(io, from, lanes as usize);
+    let shares: usize = batches.iter().map(|batch| batch.shares * batch.inputs.len()).sum();
+    let found = out.scratch(shares);
+    let mut first = 0;
+    for Batch { elem, width, inputs, shares } in batches {
+        // Bindings without a tensor hold the first once more; no workgroup asks for them.
+        let tensor = |at: usize| io.input(inputs.get(at).map_or(inputs[0].0, |&(input, _)| input));
+        let strips = |at: usize| inputs.get(at).map_or(0, |&(_, strips)| word(strips));
+        out.dispatch(
+            &Look {
+                first: word(first),
+                strips_0: strips(0),
+                strips_1: strips(1),
+                strips_2: strips(2),
+                strips_3: strips(3),
+                strips_4: strips(4),
+                strips_5: strips(5),
+                tensor_0: tensor(0),
+                tensor_1: tensor(1),
+                tensor_2: tensor(2),
+                tensor_3: tensor(3),
+                tensor_4: tensor(4),
+                tensor_5: tensor(5),
+                found,
+            },
+            Variant::of(elem).piece(width.piece()).constant("WORKGROUP", lanes).constant("SQUARES", u32::from(squares)),
+            Grid::volume(shares, inputs.len(), 1),
+        );
+        first += shares * inputs.len();
+    }
+    (found, word(first))
 }
 
 impl Op for LossScale {
@@ -117,40 +154,10 @@ impl Op for LossScale {
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
-        let lanes = tuning::lanes(io.machine);
-        let batches = Batch::all(io, lanes as usize);
-        let shares: usize = batches.iter().map(|batch| batch.shares * batch.inputs.len()).sum();
-        let found = out.scratch(shares);
-        let mut first = 0;
-        for Batch { elem, width, inputs, shares } in batches {
-            // Bindings without a tensor hold the first once more; no workgroup asks for them.
-            let tensor = |at: usize| io.input(inputs.get(at).map_or(inputs[0].0, |&(input, _)| input));
-            let strips = |at: usize| inputs.get(at).map_or(0, |&(_, strips)| word(strips));
-            out.dispatch(
-                &Look {
-                    first: word(first),
-                    strips_0: strips(0),
-                    strips_1: strips(1),
-                    strips_2: strips(2),
-                    strips_3: strips(3),
-                    strips_4: strips(4),
-                    strips_5: strips(5),
-                    tensor_0: tensor(0),
-                    tensor_1: tensor(1),
-                    tensor_2: tensor(2),
-                    tensor_3: tensor(3),
-                    tensor_4: tensor(4),
-                    tensor_5: tensor(5),
-                    found,
-                },
-                Variant::of(elem).piece(width.piece()).constant("WORKGROUP", lanes),
-                Grid::volume(shares, inputs.len(), 1),
-            );
-            first += shares * inputs.len();
-        }
+        let (found, shares) = looked_at(io, STATE, false, out);
         out.dispatch(
             &Decide {
-                shares: word(first),
+                shares,
                 interval: self.interval,
                 growth: self.growth as f32,
                 backoff: self.backoff as f32,
@@ -162,7 +169,7 @@ impl Op for LossScale {
                 steps: io.output(2),
                 skipped: io.output(3),
             },
-            Variant::default().constant("WORKGROUP", lanes),
+            Variant::default().constant("WORKGROUP", tuning::lanes(io.machine)),
             Grid::of(1),
         );
     }

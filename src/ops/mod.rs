@@ -112,6 +112,7 @@
 //! An op of your own need not be in this crate: `examples/own_op.rs` is one with a backward kernel and a piece of
 //! WGSL that its kernels share. Made of other ops? Then it needs no file here: a function that applies them will do.
 
+mod adamw;
 mod add;
 mod argmax;
 mod attend;
@@ -127,6 +128,7 @@ mod batch_norm;
 mod batch_norm_again;
 mod batch_norm_backward;
 mod batch_norm_fixed;
+mod clip_norm;
 mod cluster_mean;
 mod concat;
 mod confusion_matrix;
@@ -163,6 +165,7 @@ mod relative_attention_tiles;
 mod repeat;
 mod reshape;
 mod resize;
+mod rms_prop;
 mod sgd;
 mod slice;
 mod softmax;
@@ -172,7 +175,9 @@ mod spatially_adaptive_conv_cases;
 mod spatially_adaptive_conv_sizes;
 mod spatially_adaptive_conv_weights;
 mod sum_rows;
+mod update;
 
+pub use adamw::{AdamW, AdamWCorrection, AdamWMixed};
 pub use add::Add;
 pub use argmax::Argmax;
 pub use attend::Attend;
@@ -182,6 +187,7 @@ pub use batch_norm::BatchNormTrain;
 pub use batch_norm_again::BatchNormAgain;
 pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
 pub use batch_norm_fixed::{BatchNormFixed, BatchNormFixedBackward};
+pub use clip_norm::ClipNorm;
 pub use cluster_mean::{ClusterMean, ClusterMeanBackward};
 pub use concat::Concat;
 pub use confusion_matrix::ConfusionMatrix;
@@ -213,6 +219,7 @@ pub use relative_attention_backward::RelativeAttentionBackward;
 pub use repeat::{Repeat, RepeatBackward};
 pub use reshape::Reshape;
 pub use resize::{Resize, ResizeBackward, ResizeMode};
+pub use rms_prop::{RmsProp, RmsPropMixed};
 pub use sgd::{Sgd, SgdMixed};
 pub use slice::{Slice, split};
 pub use softmax::{Softmax, SoftmaxBackward};
@@ -233,6 +240,7 @@ struct Entry {
 
 /// Every op: whatever lists them all is made from this.
 const ENTRIES: &[Entry] = &[
+    adamw::ENTRY,
     add::ENTRY,
     argmax::ENTRY,
     attend::ENTRY,
@@ -240,6 +248,7 @@ const ENTRIES: &[Entry] = &[
     batch_norm::ENTRY,
     batch_norm_again::ENTRY,
     batch_norm_fixed::ENTRY,
+    clip_norm::ENTRY,
     cluster_mean::ENTRY,
     concat::ENTRY,
     confusion_matrix::ENTRY,
@@ -268,6 +277,7 @@ const ENTRIES: &[Entry] = &[
     repeat::ENTRY,
     reshape::ENTRY,
     resize::ENTRY,
+    rms_prop::ENTRY,
     sgd::ENTRY,
     slice::ENTRY,
     softmax::ENTRY,

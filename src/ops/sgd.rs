@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
+use super::update::{Takes, shared_out, with_copy};
 use crate::graph::{Case, Draw, Io, Maths, Op, Signature, Tensor};
-use crate::kernel::{Elem, Grid, Recording, Variant, tuning, word};
+use crate::kernel::Recording;
 use crate::reference::{Array, Real};
 
 /// w, g of one type, velocity f32 of their shape, rate `f32 [1]`, perhaps factor `f32 [1]` → w', velocity'; w and
@@ -51,25 +52,9 @@ kernel! {
     }
 }
 
-impl Sgd {
-    /// The update of a weight of this type; g may be of another, velocity must be f32 and rate and factor one f32.
-    fn updated(w: &Tensor, g: &Tensor, velocity: &Tensor, ones: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        if [w.elem, g.elem].contains(&Elem::U32) {
-            return Err("weights and gradient must be f32 or f16, not u32".to_owned());
-        }
-        if g.shape != w.shape {
-            return Err(format!("the gradient must be {} as the weights and is {g}", w.shape));
-        }
-        let wants = Tensor::f32(w.shape.clone());
-        if *velocity != wants {
-            return Err(format!("velocity must be {wants} and is {velocity}"));
-        }
-        if let Some(wrong) = ones.iter().find(|tensor| **tensor != Tensor::f32([1])) {
-            return Err(format!("rate and factor must be f32 [1], and one is {wrong}"));
-        }
-        Ok(vec![w.clone(), velocity.clone()])
-    }
+const TAKES: Takes = Takes { said: "weights, gradient, velocity, rate", state: 1, numbers: &[1] };
 
+impl Sgd {
     fn moved<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
         let &[w, g, velocity, rate, ref factor @ ..] = inputs else { return Vec::new() };
         let (factor, rate) = (factor.first().map_or(T::of(1.0), |factor| factor.data[0]), rate.data[0]);
@@ -84,34 +69,18 @@ impl Sgd {
     }
 }
 
-/// Strips of a tensor, the build for them, and the grid: a lane a strip.
-fn shared_out(io: &Io<'_>, elem: Elem) -> (u32, Variant, Grid) {
-    let count = io.outputs[0].shape.count();
-    let (lanes, width) = (tuning::lanes(io.machine), tuning::width(count));
-    let strips = count / width.elements();
-    let variant = Variant::of(elem).piece(width.piece()).constant("WORKGROUP", lanes);
-    (word(strips), variant, Grid::over(strips, lanes as usize))
-}
-
 impl Op for Sgd {
     fn name(&self) -> &'static str {
         "sgd"
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let ([w, g, velocity, ones @ ..], 4 | 5) = (inputs, inputs.len()) else {
-            let takes = "takes weights, gradient, velocity, rate and perhaps factor";
-            return Err(format!("{takes}, not {} inputs", inputs.len()));
-        };
-        if g.elem != w.elem {
-            return Err(format!("the gradient must be {w} as the weights and is {g}; SgdMixed takes another type"));
-        }
-        Self::updated(w, g, velocity, ones)
+        TAKES.plain(inputs)
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
         let (count, variant, grid) = shared_out(io, io.elem(0));
-        let scaled = io.inputs.len() > 4;
+        let (factor, scaled) = TAKES.factor(io);
         out.dispatch(
             &Update {
                 count,
@@ -120,7 +89,7 @@ impl Op for Sgd {
                 nesterov: u32::from(self.nesterov),
                 g: io.input(1),
                 rate: io.input(3),
-                factor: io.input(if scaled { 4 } else { 3 }),
+                factor: io.input(factor),
                 w: io.output(0),
                 velocity: io.output(1),
             },
@@ -146,16 +115,7 @@ impl Op for SgdMixed {
     }
 
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let [w, g, velocity, rate, factor, copy] = inputs else {
-            let takes = "takes weights, gradient, velocity, rate, factor and copy";
-            return Err(format!("{takes}, not {} inputs", inputs.len()));
-        };
-        if w.elem != Elem::F32 || copy != g {
-            return Err(format!("weights must be f32 and are {w}; the copy must be {g} as the gradient and is {copy}"));
-        }
-        let mut made = Sgd::updated(w, g, velocity, &[rate.clone(), factor.clone()])?;
-        made.push(copy.clone());
-        Ok(made)
+        TAKES.mixed(inputs)
     }
 
     fn record(&self, io: &Io<'_>, out: &mut Recording) {
@@ -185,12 +145,7 @@ impl Op for SgdMixed {
 
 impl Maths for SgdMixed {
     fn maths<T: Real>(&self, inputs: &[&Array<T>]) -> Vec<Array<T>> {
-        let [state @ .., copy] = inputs else { return Vec::new() };
-        let mut made = self.0.moved(state);
-        // The op's output is rounded to the copy's type, as every output is.
-        let skipped = inputs[4].data[0] == T::default();
-        made.push(if skipped { (*copy).clone() } else { made[0].clone() });
-        made
+        with_copy(inputs, self.0.moved(&inputs[..inputs.len() - 1]))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod idx;
 mod machine;
 #[cfg(feature = "images")]
 pub mod masked;
+mod optimizer;
 #[cfg(feature = "images")]
 pub mod pictures;
 pub mod recipe;
@@ -34,6 +35,7 @@ pub mod weights;
 
 pub use error::TrainError;
 pub use evaluate::{Evaluator, Score, Segmented};
+pub use optimizer::{CORRECTION, FIRST_MOMENT, Optimizer, Rule, SECOND_MOMENT, SQUARES};
 pub use recompute::Recompute;
 pub use samples::{Samples, Split, UNREAD, View};
 pub use schedule::Schedule;

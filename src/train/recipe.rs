@@ -52,7 +52,7 @@ pub fn demo(train: &dyn Samples, otherwise: Otherwise, seed: u64) -> Settings {
         seed,
         steps,
         schedule: Schedule::Cosine { peak, warm_up: 50.min(steps / 4), steps },
-        sgd: Sgd { momentum: 0.9, weight_decay, nesterov: true },
+        optimizer: Sgd { momentum: 0.9, weight_decay, nesterov: true }.into(),
         augmentation: Augmentation { flip: true, ..Augmentation::default() },
         checkpoint: None,
     }

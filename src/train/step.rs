@@ -12,15 +12,16 @@
 //! | every sum and every function inside a kernel | f32 |
 //!
 //! The loss is scaled, by how much is decided on the GPU ([`LossScale`]): a step whose gradients overflow changes no
-//! weight and no velocity, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
+//! weight and no state of the optimizer, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
 
 use super::Recompute;
+use super::optimizer::{CORRECTION, Optimizer, SECOND_MOMENT, SQUARES};
 use crate::gpu::{Error, Homes};
 use crate::graph::{Draw, Fused, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
 use crate::models::parameters::{COPIES, PARAMETERS};
 use crate::models::{Mode, Model, Parameters, Target};
-use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale, Sgd, SgdMixed};
+use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale};
 use crate::reference::{Array, Random};
 
 /// The home of the optimizer's velocities.
@@ -69,6 +70,10 @@ impl TrainingStep {
             Source::Input(name) if name == "labels" => drawn(Draw::Labels(self.classes)),
             Source::Input(name) if name == "rate" => drawn(Draw::Between(0.01, 0.1)),
             Source::Stored { home, .. } if *home == MOMENTUM => drawn(Draw::Between(-0.1, 0.1)),
+            // Means of squares, and what they are divided by.
+            Source::Stored { home, .. } if [SQUARES, SECOND_MOMENT, CORRECTION].contains(home) => {
+                drawn(Draw::Between(0.1, 1.0))
+            }
             Source::Stored { home, .. } if *home == LOSS_SCALE => drawn(Draw::Between(2.0, 1024.0)),
             Source::Stored { home, .. } => {
                 let known = self.parameters.iter().find(|known| (known.home, &known.name) == (*home, name));
@@ -98,12 +103,17 @@ impl Default for StepOptions {
     }
 }
 
-/// The step of a model on images of this shape `[N, H, W, C]`. Weights decay as `sgd` says; gains and biases do not.
+/// The step of a model on images of this shape `[N, H, W, C]`. Weights decay as the optimizer says; gains and biases
+/// only where it says so. An [`Sgd`](crate::ops::Sgd) is an optimizer.
 ///
 /// # Errors
 /// When the images do not fit the model, or the loss does not depend on a parameter.
-pub fn training_step(model: &dyn Model, images: [usize; 4], sgd: Sgd) -> Result<TrainingStep, GraphError> {
-    training_step_with(&StepOptions::default(), model, images, sgd)
+pub fn training_step(
+    model: &dyn Model,
+    images: [usize; 4],
+    optimizer: impl Into<Optimizer>,
+) -> Result<TrainingStep, GraphError> {
+    training_step_with(&StepOptions::default(), model, images, optimizer)
 }
 
 /// [`training_step`] on images of this element type; of mixed precision where that is f16.
@@ -114,9 +124,9 @@ pub fn training_step_in(
     elem: Elem,
     model: &dyn Model,
     images: [usize; 4],
-    sgd: Sgd,
+    optimizer: impl Into<Optimizer>,
 ) -> Result<TrainingStep, GraphError> {
-    training_step_with(&StepOptions { elem, ..StepOptions::default() }, model, images, sgd)
+    training_step_with(&StepOptions { elem, ..StepOptions::default() }, model, images, optimizer)
 }
 
 /// [`training_step`] with options.
@@ -127,7 +137,7 @@ pub fn training_step_with(
     options: &StepOptions,
     model: &dyn Model,
     images: [usize; 4],
-    sgd: Sgd,
+    optimizer: impl Into<Optimizer>,
 ) -> Result<TrainingStep, GraphError> {
     let elem = options.elem;
     let (mut graph, mut parameters) = (Graph::new(), Parameters::copied());
@@ -168,19 +178,17 @@ pub fn training_step_with(
     let mut graph = fused.graph;
     let learned = Learned::all(&mut graph, &parameters)?;
     let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
-    for (weight, &(_, gradient)) in learned.iter().zip(&gradients) {
-        weight.update(&mut graph, gradient, (sgd, rate, factor))?;
-    }
+    optimizer.into().update(&mut graph, &learned, &gradients, (rate, factor))?;
     Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
 }
 
 /// A learned parameter in a graph.
-struct Learned {
-    name: String,
-    value: Value,
+pub(super) struct Learned {
+    pub(super) name: String,
+    pub(super) value: Value,
     /// What the network computes with, where that is not the parameter itself.
-    copy: Option<Value>,
-    decays: bool,
+    pub(super) copy: Option<Value>,
+    pub(super) decays: bool,
 }
 
 impl Learned {
@@ -192,24 +200,6 @@ impl Learned {
             Ok(Self { name: parameter.name.clone(), value, copy, decays: parameter.decays })
         });
         all.collect()
-    }
-
-    fn update(
-        &self,
-        graph: &mut Graph,
-        gradient: Value,
-        (sgd, rate, factor): (Sgd, Value, Option<Value>),
-    ) -> Result<(), GraphError> {
-        let rule = Sgd { weight_decay: if self.decays { sgd.weight_decay } else { 0.0 }, ..sgd };
-        let velocity = Tensor::f32(graph.tensor(self.value).shape.clone());
-        let velocity = graph.stored(MOMENTUM, &self.name, velocity)?;
-        let inputs = [self.value, gradient, velocity, rate].into_iter().chain(factor).chain(self.copy);
-        let inputs: Vec<Value> = inputs.collect();
-        graph.scoped(self.name.clone(), |graph| match self.copy {
-            Some(_) => graph.apply(SgdMixed(rule), &inputs),
-            None => graph.apply(rule, &inputs),
-        })?;
-        Ok(())
     }
 }
 
@@ -223,7 +213,8 @@ fn loss_scale(graph: &mut Graph, gradients: &[(String, Value)]) -> Result<Value,
     Ok(graph.apply(LossScale::default(), &inputs)?[0])
 }
 
-/// Writes what a run starts with: parameters and their copies as drawn from this seed, and the scale of the loss.
+/// Writes what a run starts with: parameters and their copies as drawn from this seed, and the scale of the loss. What the
+/// optimizer's state starts with, [`Optimizer::initialize`] writes.
 ///
 /// # Errors
 /// When the homes lack one, or the device is lost.

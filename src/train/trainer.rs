@@ -10,16 +10,14 @@ use super::error::TrainError;
 use super::evaluate::{Evaluator, Score, fits};
 use super::feed::Feed;
 use super::machine::{chosen, machine_line};
+use super::optimizer::Optimizer;
 use super::recompute::Recompute;
 use super::samples::Samples;
 use super::schedule::Schedule;
-use super::step::{
-    LOSS_SCALE, StepOptions, TrainingStep, initialize, scored_evaluation, training_step_in, training_step_with,
-};
+use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_in, training_step_with};
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
-use crate::ops::Sgd;
 use crate::plan::{Layout, Options, Plan};
 
 /// How to train.
@@ -39,7 +37,7 @@ pub struct Settings {
     /// The learning rate.
     pub schedule: Schedule,
     /// The update.
-    pub sgd: Sgd,
+    pub optimizer: Optimizer,
     /// What happens to training images.
     pub augmentation: Augmentation,
     /// Where to save, and after how many steps each time; also when training is stopped or done.
@@ -49,9 +47,9 @@ pub struct Settings {
 impl Settings {
     /// What two runs that end in the same weights have in common, beside batch, seed and images.
     fn recipe(&self) -> String {
-        let Self { schedule, sgd, augmentation, elem, .. } = self;
+        let Self { schedule, optimizer, augmentation, elem, .. } = self;
         let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
-        format!("{schedule:?} {sgd:?} {augmentation:?}{mixed}")
+        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}")
     }
 }
 
@@ -123,18 +121,19 @@ impl Trainer {
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
         let options = StepOptions { elem: settings.elem, recompute: settings.recompute.clone() };
-        let TrainingStep { graph, mut parameters, .. } = training_step_with(&options, model, images, settings.sgd)?;
+        let TrainingStep { graph, mut parameters, .. } =
+            training_step_with(&options, model, images, settings.optimizer)?;
         let evaluation = scored_evaluation(model, &mut parameters, images)?;
         let machine = device.capabilities();
         let layout = Layout::of(&[&graph, &evaluation], machine.offset_alignment)?;
         let homes = Homes::new(device, &layout)?;
-        initialize(&homes, &parameters, settings.seed)?;
+        settings.optimizer.initialize(&homes, &parameters, settings.seed)?;
         let plan = Plan::new(&graph, &layout, machine, Options::default())?;
         // Bits are those of the step that keeps everything, whatever is made again.
         let keeping = match settings.recompute {
             Recompute::Nothing => None,
             _ => {
-                let graph = training_step_in(settings.elem, model, images, settings.sgd)?.graph;
+                let graph = training_step_in(settings.elem, model, images, settings.optimizer)?.graph;
                 Some(Plan::new(&graph, &layout, machine, Options::default())?)
             }
         };

@@ -118,7 +118,7 @@ impl Run {
             seed: 5,
             steps: STEPS,
             schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: STEPS },
-            sgd: Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true },
+            optimizer: Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true }.into(),
             augmentation: Augmentation { flip: true, shift: 1, policy: None },
             checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
         };

@@ -572,6 +572,89 @@ def optimizers():
         case(f"sgd-mixed-{name}-f16", "sgd_mixed", attributes, mixed, inputs_mixed, elem=torch.float16, f32=f32)
 
 
+def adaptive(name, op, attributes, rule, state, small):
+    """Two cases of one update's second step, plain and mixed, and one that is skipped. `rule` maps w, g, the two tensors
+    of state and the rate to w and state."""
+    one = lambda number: torch.tensor([number], dtype=torch.float64)
+    f32 = [f"input.{at}" for at in range(2, 5 + len(small))] + ["output.1", "output.2"]
+
+    def update(w, g, first, second, rate, *more):
+        factor = more[len(small)] if len(more) > len(small) else torch.ones_like(rate)
+        return rule(w, g * factor, first, second, rate) if factor[0] else (w, first, second)
+
+    def mixed(*inputs):
+        made = update(*inputs[:-1])
+        return *made, made[0] if inputs[-2][0] else inputs[-1]
+
+    inputs = [numbers(5, 7, seed=35), numbers(5, 7, seed=36), *state, one(0.25), *small]
+    case(f"{name}", op, attributes, update, inputs)
+    half = [numbers(5, 7, seed=seed, elem=torch.float16) for seed in (37, 38)]
+    for what, factor in [("mixed", 0.125), ("mixed-skipped", 0.0)]:
+        given = [inputs[0], half[0], *inputs[2:], one(factor), half[1]]
+        names = ("input.0", "output.0", *f32, f"input.{len(inputs)}")
+        case(f"{name}-{what}-f16", f"{op}_mixed", attributes, mixed, given, elem=torch.float16, f32=names)
+
+
+def adaptive_optimizers():
+    """A second step of torch.optim.RMSprop, of timm's RMSpropTF as its source describes it, and of torch.optim.AdamW."""
+    decay, momentum, weight_decay, epsilon = 0.9, 0.8, 0.1, 1e-3
+
+    def pytorch(w, g, square, velocity, rate):
+        weight = torch.nn.Parameter(w.clone())
+        rule = {"alpha": decay, "eps": epsilon, "weight_decay": weight_decay, "momentum": momentum}
+        optimizer = torch.optim.RMSprop([weight], lr=float(rate[0]), **rule)
+        held = {"step": 1, "square_avg": square.clone(), "momentum_buffer": velocity.clone()}
+        optimizer.state[weight] = held
+        weight.grad = g.clone()
+        optimizer.step()
+        return weight.detach(), held["square_avg"], held["momentum_buffer"]
+
+    def timm(w, g, square, velocity, rate):
+        g = g + weight_decay * w
+        square = square + (1 - decay) * (g * g - square)
+        velocity = momentum * velocity + rate * g / (square + epsilon).sqrt()
+        return w - velocity, square, velocity
+
+    state = [numbers(5, 7, seed=39, low=0.1, high=1.0), numbers(5, 7, seed=40)]
+    for name, rule in [("pytorch", pytorch), ("tensorflow", timm)]:
+        attributes = {"decay": decay, "momentum": momentum, "weight_decay": weight_decay, "epsilon": epsilon}
+        attributes["tensorflow"] = name == "tensorflow"
+        adaptive(f"rms-prop-{name}", "rms_prop", attributes, rule, state, [])
+
+    # Betas whose cubes f32 holds.
+    betas, steps = (0.875, 0.984375), 3
+    corrections = [torch.tensor([1 - beta**step for beta in betas], dtype=torch.float64) for step in (steps - 1, steps)]
+
+    def adamw(w, g, first, second, rate):
+        weight = torch.nn.Parameter(w.clone())
+        optimizer = torch.optim.AdamW([weight], lr=float(rate[0]), betas=betas, eps=epsilon, weight_decay=weight_decay)
+        moments = {"exp_avg": first.clone(), "exp_avg_sq": second.clone()}
+        optimizer.state[weight] = {"step": torch.tensor(float(steps - 1)), **moments}
+        weight.grad = g.clone()
+        optimizer.step()
+        made = optimizer.state[weight]
+        return weight.detach(), made["exp_avg"], made["exp_avg_sq"]
+
+    attributes = {"beta_1": betas[0], "beta_2": betas[1], "weight_decay": weight_decay, "epsilon": epsilon}
+    state = [numbers(5, 7, seed=41), numbers(5, 7, seed=42, low=0.1, high=1.0)]
+    adaptive("adamw", "adamw", attributes, adamw, state, corrections[1:])
+
+    attributes = {"beta_1": betas[0], "beta_2": betas[1]}
+    one = torch.ones(1, dtype=torch.float64)
+    case("adamw-correction", "adamw_correction", attributes, lambda *_: corrections[1].clone(), [corrections[0], one])
+
+
+def clipping():
+    """torch.nn.utils.clip_grad_norm_, without the 10^-6 that it adds to the norm."""
+    gradients = [numbers(*shape, seed=44 + at) for at, shape in enumerate([(3, 3, 2, 5), (5,), (16,)])]
+
+    def clipped(factor, *gradients):
+        return factor * (limit / (factor * torch.cat([g.flatten() for g in gradients]).norm())).clamp(max=1)
+
+    for name, limit in [("longer", 1.5), ("shorter", 100.0)]:
+        case(f"clip-norm-{name}", "clip_norm", {"limit": limit}, clipped, [torch.full((1,), 0.5).double(), *gradients])
+
+
 def loss_scaling():
     """The rule of torch.amp.GradScaler (torch._amp_update_scale_ runs on CUDA alone), within our bounds."""
     attributes = {"growth": 2.0, "backoff": 0.5, "interval": 3}
@@ -636,7 +719,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     for write in [convolutions, adaptive_convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
         write()
-    for write in [optimizers, loss_scaling, gates, relations]:
+    for write in [optimizers, adaptive_optimizers, clipping, loss_scaling, gates, relations]:
         write()
     # Networks may be computed in another order, (P X) W for P (X W), and be as far off the other way.
     twice = lambda exact, single, elem: allowed(exact, single, elem, times=8)

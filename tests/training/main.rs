@@ -4,6 +4,7 @@
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
 mod mixed;
+mod optimizers;
 mod recompute;
 mod related;
 mod segments;
@@ -42,7 +43,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 23] = [
+    let tests: [(&str, Test); 29] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -56,6 +57,12 @@ fn main() -> ExitCode {
         ("mixed precision: an overflow changes no weight, and halves the scale", mixed::skips),
         ("mixed precision: networks compute with copies of the weights", mixed::copies),
         ("mixed precision: resumed equals straight on, bitwise", resumes_mixed),
+        ("optimizers learn and resume, bitwise", optimizers::resumes),
+        ("mixed precision: optimizers learn and resume, bitwise", optimizers::resumes_mixed),
+        ("optimizers: squares start where they should", optimizers::starts),
+        ("optimizers: the correction counts steps", optimizers::counts),
+        ("optimizers: clipped gradients are as long as they may be", optimizers::clips),
+        ("mixed precision: AdamW counts no step that is skipped", optimizers::skips),
         ("blocks made again change no bit", recompute::changes_no_bit),
         ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
         ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),
@@ -120,7 +127,7 @@ fn settings(steps: u64) -> Settings {
         seed: 5,
         steps,
         schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: 80 },
-        sgd: SGD,
+        optimizer: SGD.into(),
         augmentation: Augmentation { flip: true, shift: 1, policy: None },
         checkpoint: None,
     }

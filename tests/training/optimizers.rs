@@ -1,0 +1,110 @@
+//! Optimizers: each learns and resumes bitwise, skipped steps count in none, and clipped steps are no longer than they may be.
+
+use vistok::kernel::Elem;
+use vistok::models::parameters::PARAMETERS;
+use vistok::ops::{AdamW, RmsProp, Sgd};
+use vistok::train::step::LOSS_SCALE;
+use vistok::train::{CORRECTION, Optimizer, Rule, SQUARES, Schedule, Settings};
+
+use super::{Bench, Outcome, SGD, require, settings, train, trainer};
+
+const RMS_PROP: RmsProp = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-4, epsilon: 1e-3, tensorflow: true };
+const ADAMW: AdamW = AdamW { beta_1: 0.9, beta_2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 };
+
+/// Those that are not SGD alone, with a rate that suits them.
+fn all() -> [Optimizer; 4] {
+    let other = Rule::RmsProp(RmsProp { tensorflow: false, ..RMS_PROP });
+    let asked = Optimizer { clip: Some(1.0), decay_all: true, ..Optimizer::from(SGD) };
+    [Rule::RmsProp(RMS_PROP).into(), other.into(), Rule::AdamW(ADAMW).into(), asked]
+}
+
+fn with(optimizer: Optimizer, elem: Elem, steps: u64) -> Settings {
+    let schedule = Schedule::Cosine { peak: 0.003, warm_up: 4, steps: 80 };
+    Settings { optimizer, elem, schedule, ..settings(steps) }
+}
+
+pub(crate) fn resumes(bench: &Bench) -> Outcome {
+    resumes_in(bench, Elem::F32)
+}
+
+pub(crate) fn resumes_mixed(bench: &Bench) -> Outcome {
+    resumes_in(bench, Elem::F16)
+}
+
+fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
+    for optimizer in all() {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("half.safetensors");
+        let mut straight = trainer(bench, with(optimizer, elem, 24))?;
+        let whole = train(&mut straight)?;
+        let mean = |from: usize| whole[from..from + 6].iter().map(|report| report.loss).sum::<f32>() / 6.0;
+        require(mean(18) < mean(0), format!("{optimizer:?} {elem:?}: losses from {} to {}", mean(0), mean(18)))?;
+        let mut half = trainer(bench, with(optimizer, elem, 10))?;
+        train(&mut half)?;
+        half.save(&file)?;
+        let mut rest = trainer(bench, with(optimizer, elem, 24))?;
+        rest.resume(&file)?;
+        require(
+            train(&mut rest)?[..] == whole[10..],
+            format!("{optimizer:?} {elem:?}: losses of the second part differ"),
+        )?;
+        let same = rest.homes().snapshot()? == straight.homes().snapshot()?;
+        require(same, format!("{optimizer:?} {elem:?}: weights or state differ"))?;
+        let mut other = trainer(bench, with(Optimizer { clip: Some(7.0), ..optimizer }, elem, 24))?;
+        require(other.resume(&file).is_err(), "a run that clips otherwise went on with the file")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn starts(bench: &Bench) -> Outcome {
+    for (tensorflow, first) in [(true, 1.0), (false, 0.0)] {
+        let rule = Rule::RmsProp(RmsProp { tensorflow, ..RMS_PROP });
+        let trainer = trainer(bench, with(rule.into(), Elem::F32, 1))?;
+        for parameter in trainer.parameters().learned() {
+            let squares = trainer.homes().read_f32(SQUARES, &parameter.name)?;
+            require(squares.iter().all(|&square| square == first), format!("squares start at {first}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// AdamW's step count is on the GPU, and only steps that happened count.
+pub(crate) fn skips(bench: &Bench) -> Outcome {
+    let mut trainer = trainer(bench, with(Rule::AdamW(ADAMW).into(), Elem::F16, 2))?;
+    trainer.homes().write_f32(LOSS_SCALE, "scale", &[16_777_216.0])?;
+    train(&mut trainer)?;
+    require(trainer.loss_scale()?.is_some_and(|(_, skipped)| skipped == 2), "both steps overflow")?;
+    let correction = trainer.homes().read_f32(CORRECTION, "betas")?;
+    require(correction == [0.0, 0.0], format!("skipped steps count: {correction:?}"))
+}
+
+pub(crate) fn counts(bench: &Bench) -> Outcome {
+    let mut trainer = trainer(bench, with(Rule::AdamW(ADAMW).into(), Elem::F32, 5))?;
+    train(&mut trainer)?;
+    let correction = trainer.homes().read_f32(CORRECTION, "betas")?;
+    let wants = [ADAMW.beta_1, ADAMW.beta_2].map(|beta| 1.0 - beta.powi(5));
+    let near = correction.iter().zip(wants).all(|(&is, wants)| (f64::from(is) / wants - 1.0).abs() < 1e-6);
+    require(near, format!("{correction:?} after five steps, not {wants:?}"))
+}
+
+/// A step of plain SGD is as long as rate times gradient: clipped to `LIMIT`, rate times that.
+pub(crate) fn clips(bench: &Bench) -> Outcome {
+    const LIMIT: f64 = 0.01;
+    let plain = Optimizer::from(Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false });
+    let moved = |clip: Option<f64>| {
+        let mut trainer = trainer(bench, with(Optimizer { clip, ..plain }, Elem::F32, 1))?;
+        let read = |trainer: &vistok::train::Trainer| {
+            let names = trainer.parameters().learned().map(|parameter| parameter.name.clone());
+            let read: Result<Vec<_>, _> = names.map(|name| trainer.homes().read_f32(PARAMETERS, &name)).collect();
+            read.map(|all| all.concat())
+        };
+        let before = read(&trainer)?;
+        let rate = f64::from(train(&mut trainer)?[0].rate);
+        let squares = read(&trainer)?.iter().zip(before).map(|(now, then)| f64::from(now - then).powi(2)).sum::<f64>();
+        Ok::<_, libtest_mimic::Failed>(squares.sqrt() / rate)
+    };
+    let (free, large, clipped) = (moved(None)?, moved(Some(1e6))?, moved(Some(LIMIT))?);
+    require(free > 10.0 * LIMIT && large == free, format!("gradients as long as {free}, and {large} below the limit"))?;
+    // Weights near 1 hold a move of some 10^-5 to a few thousandths of it.
+    require((clipped / LIMIT - 1.0).abs() < 0.02, format!("a clipped gradient as long as {clipped}, not {LIMIT}"))
+}
