@@ -36,6 +36,6 @@ pub use error::TrainError;
 pub use evaluate::{Evaluator, Score, Segmented};
 pub use recompute::Recompute;
 pub use samples::{Samples, Split, UNREAD, View};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Then};
 pub use skipping::Skipping;
 pub use trainer::{Ended, Report, Resumed, Settings, Trainer};
