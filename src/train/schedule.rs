@@ -124,7 +124,7 @@ mod tests {
             (5 * epoch, 0.16),
             (6 * epoch - 1, 0.16),
             (6 * epoch, 0.158),
-            (400 * epoch, 1.112_24e-3),
+            (400 * epoch, 1.112_44e-3),
         ] {
             assert!((advanced.rate(at) / rate - 1.0).abs() < 1e-5, "step {at}: {}", advanced.rate(at));
         }
