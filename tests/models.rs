@@ -194,7 +194,12 @@ fn every_network_trains_in_mixed_precision_and_with_blocks_made_again() -> Resul
     let machine = Capabilities::portable();
     for network in networks() {
         let steps = [Recompute::Nothing, Recompute::Everything].map(|recompute| {
-            let step = training_step_with(&StepOptions { elem: Elem::F16, recompute }, &network, [3, 6, 6, 2], sgd)?;
+            let step = training_step_with(
+                &StepOptions { elem: Elem::F16, recompute, ..StepOptions::default() },
+                &network,
+                [3, 6, 6, 2],
+                sgd,
+            )?;
             let layout = Layout::of(&[&step.graph], machine.offset_alignment)?;
             let plan = Plan::new(&step.graph, &layout, &machine, Options::default())?;
             Ok::<_, Box<dyn std::error::Error>>((step.gradients.len(), plan.steps().len()))

@@ -16,7 +16,8 @@ use vistok::train::step::{StepOptions, TrainingStep, training_step_with};
 const SGD: Sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
 
 fn step(model: &dyn Model, images: [usize; 4], elem: Elem, recompute: Recompute) -> TrainingStep {
-    training_step_with(&StepOptions { elem, recompute }, model, images, SGD).expect("the images fit")
+    training_step_with(&StepOptions { elem, recompute, ..StepOptions::default() }, model, images, SGD)
+        .expect("the images fit")
 }
 
 fn planned(graph: &Graph) -> Plan {

@@ -1,8 +1,9 @@
 // dlogits = dloss (exp(logits - log_sum) - [k = label]) / counted, and 0 where the label is to be ignored. If none is, all rows are
-// counted, and the binding of `counted` holds the labels, unread. One lane an element.
+// counted, and the binding of `counted` holds the labels, unread. [k = label] is smoothed with 1 / classes; `SMOOTHING` is the bits of
+// an f32. One lane an element.
 // needs elem_f32 | elem_f16
 // needs index
-// constants WORKGROUP=256 IGNORES=0
+// constants WORKGROUP=256 IGNORES=0 SMOOTHING=0
 
 struct Params { rows: u32, classes: u32, ignored: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -24,7 +25,12 @@ fn main(
         let row = at / params.classes;
         let k = at % params.classes;
         let label = labels[row];
-        var slope = exp(f32(logits[at]) - log_sum[row]) - select(0.0, 1.0, k == label);
+        var share = 0.0; // of each class that is not the label
+        if SMOOTHING != 0u {
+            share = bitcast<f32>(SMOOTHING) / f32(params.classes);
+        }
+        let hit = 1.0 - bitcast<f32>(SMOOTHING) + share;
+        var slope = exp(f32(logits[at]) - log_sum[row]) - select(share, hit, k == label);
         if label >= params.classes {
             slope = bitcast<f32>(label | 0x7fc00000u); // NaN, as the loss
         }

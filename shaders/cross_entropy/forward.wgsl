@@ -1,4 +1,5 @@
-// log_sum = ln(sum_k exp(logits_k)); row_loss = log_sum - logits_label, and 0 where the label is to be ignored. ROW_LANES lanes a row.
+// log_sum = ln(sum_k exp(logits_k)); row_loss = log_sum - logits_label, smoothed with the mean of log_sum - logits, and 0 where the label
+// is to be ignored. ROW_LANES lanes a row.
 // needs elem_f32 | elem_f16
 // needs log_sum
 
@@ -20,8 +21,9 @@ fn main(
     let row = min(own, params.rows - 1u);
     var held: Row;
     let log_of_row = log_of_sum(&held, row, lane);
+    let spread = spread_of(&held, row, lane, log_of_row);
     if own < params.rows && lane % ROW_LANES == 0u {
         log_sum[row] = log_of_row;
-        row_loss[row] = loss_of(row, labels[row], log_of_row);
+        row_loss[row] = loss_of(row, labels[row], log_of_row, spread);
     }
 }

@@ -95,7 +95,7 @@ impl ModelSubject<'_> {
                     Task::StemAgain => Recompute::Blocks(self.model.blocks().into_iter().take(1).collect()),
                     _ => Recompute::Nothing,
                 };
-                let options = StepOptions { elem: self.elem, recompute: again };
+                let options = StepOptions { elem: self.elem, recompute: again, ..StepOptions::default() };
                 let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
                 let step = training_step_with(&options, self.model, self.images, sgd)?;
                 Ok((step.graph, step.parameters))

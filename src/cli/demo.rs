@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
     let dataset = Dataset::embedded()?.with_first(arguments.images());
     let model = VtResNet::demo(dataset.train.classes);
-    let mut settings = recipe::demo(&dataset.train, arguments.otherwise(), arguments.seed);
+    let mut settings = recipe::demo(&dataset.train, &arguments.otherwise(), arguments.seed);
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
     let stop = interrupt::stop_flag();

@@ -12,6 +12,7 @@ use vistok::plan::PlanError;
 use vistok::train::TrainError;
 use vistok::train::checkpoint::CheckpointError;
 use vistok::train::data::DataError;
+use vistok::train::recipe::RecipeError;
 use vistok::train::weights::WeightsError;
 use vistok::tune::{StoreError, TuneError};
 use vistok::verify::CompareError;
@@ -31,6 +32,8 @@ pub(crate) enum Error {
     Train(#[from] TrainError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

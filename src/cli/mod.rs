@@ -27,6 +27,7 @@ mod png;
 mod presets;
 mod profile;
 mod progress;
+mod recipe;
 #[cfg(feature = "plot")]
 mod report;
 mod scenes;

@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     }
     let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
     let elem = if arguments.f16 { Elem::F16 } else { Elem::F32 };
-    let options = StepOptions { recompute, elem };
+    let options = StepOptions { recompute, elem, ..StepOptions::default() };
     let graph = match arguments.train {
         true => training_step_with(&options, &*model, images, sgd)?.graph,
         false => evaluation_in(elem, &*model, &mut Parameters::new(), images)?.fused()?.graph,

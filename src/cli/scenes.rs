@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
     let dataset = Dataset::scenes()?.with_first(arguments.images());
     let networks = [Fpn::small(dataset.train.classes), Fpn::small_visual_tokens(dataset.train.classes)];
-    let mut settings = recipe::demo(&dataset.train, arguments.otherwise(), arguments.seed);
+    let mut settings = recipe::demo(&dataset.train, &arguments.otherwise(), arguments.seed);
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
     let stop = interrupt::stop_flag();

@@ -7,7 +7,6 @@ use serde_json::json;
 use vistok::models::{Model, Network, Target};
 use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::Source;
-use vistok::train::recipe::{self, Otherwise};
 use vistok::train::{Resumed, Split, Trainer, View};
 
 use super::corrupt::{self, CorruptArgument};
@@ -17,6 +16,7 @@ use super::log::{Log, Measure, Stand};
 use super::machine::{Machine, MachineArgument};
 use super::optimizer::OptimizerArgument;
 use super::options::OptionsArgument;
+use super::recipe::{RecipeArgument, told};
 use super::{Error, interrupt, presets, score, speak};
 
 /// The weight file in the folder of a run.
@@ -52,21 +52,13 @@ pub(super) struct Arguments {
     scale: Option<[f64; 2]>,
     #[command(flatten)]
     corrupt: CorruptArgument,
-    /// Images in a batch [default: 50, of models that segment 10].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    batch: Option<u32>,
-    /// The learning rate at its highest [default: 0.05, of models that segment 0.2].
-    #[arg(long, value_name = "RATE", value_parser = rate)]
-    rate: Option<f64>,
+    #[command(flatten)]
+    recipe: RecipeArgument,
     #[command(flatten)]
     optimizer: OptimizerArgument,
     /// The folder for the weights; made where it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Passes over the training images; a run that is resumed must be given the same [default: what the recipe was
-    /// tried with].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    epochs: Option<u64>,
     /// The model [default: vt-resnet-demo; vt-fpn-small for scenes, folders and --task segment].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -121,11 +113,6 @@ fn scale(text: &str) -> Result<[f64; 2], String> {
     two.ok_or_else(|| "a scale is two numbers, such as 0.75:2".to_owned())
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| "a learning rate is a number above 0, such as 0.05".to_owned())
-}
-
 impl Arguments {
     fn model(&self, source: &Source) -> &str {
         let segmented = matches!(source, Source::Folder(_) | Source::Scenes).then_some(Task::Segment);
@@ -139,6 +126,10 @@ impl Arguments {
         if !in_files && (self.size.is_some() || self.scale.is_some()) {
             let reason =
                 "--size and --scale are for pictures in files (--data folder:DIR, shards:DIR); these have one size";
+            return Err(Error::Refused(reason.to_owned()));
+        }
+        if in_files && self.recipe.shift.is_some_and(|shift| shift > 0) {
+            let reason = "--shift is for images of one size; of pictures in files (--data folder:DIR, shards:DIR) --scale moves the part that is seen";
             return Err(Error::Refused(reason.to_owned()));
         }
         // How many classes there are, the images say.
@@ -170,9 +161,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let source: Source = arguments.data.parse()?;
     let Split { train: images, test, name: data } = arguments.split(&source)?;
     let model = arguments.network(&source, images.classes())?;
-    let batch = arguments.batch.map(|batch| batch as usize);
-    let otherwise = Otherwise { epochs: arguments.epochs, batch, peak: arguments.rate };
-    let mut settings = recipe::demo(&*images, otherwise, arguments.seed);
+    let recipe = arguments.recipe.get(&*images);
+    let mut settings = recipe.settings(&*images, arguments.seed)?;
     settings.elem = learning::elem(arguments.f16);
     settings.optimizer = arguments.optimizer.applied(settings.optimizer);
     settings.recompute = arguments.recompute.get();
@@ -200,6 +190,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     })?;
     let (name, adapter) = (model.name(), machine.name());
     speak::note(&format!("{name} on {adapter}: {} images of {data}", images.count()));
+    speak::note(told(&recipe).trim_end());
     if arguments.resume {
         speak::note(&from(resumed, &trainer));
     }

@@ -17,7 +17,7 @@ pub type Named = (&'static str, &'static str);
 ///
 /// A tensor is written `T [N, H, W, C]`: `T` is f32 or f16, one and the same throughout the op; `f32` and `u32` are
 /// fixed, `f32 or f16` is either. Equal letters are equal sizes, `..` stands for any axes; `T [N, H, W, C] or [N, H, C]`
-/// is either. A `?` behind an input's name: it may be left out; a `*` behind the last one's: more like it may follow.
+/// is either. A `?` behind an input's or attribute's name: it may be left out; a `*` behind the last one's: more like it may follow.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature {
     /// The op's name, as [`Op::name`] says it.
@@ -77,7 +77,7 @@ impl Signature {
         Self { name, formula, attributes, inputs, outputs, build: build::<O>, write: write::<O> }
     }
 
-    /// The op that these attributes make, a JSON object that has every one of them and no other.
+    /// The op that these attributes make, a JSON object that has every one of them and no other; one with `?` may be left out.
     ///
     /// # Errors
     /// When one is missing, unknown or of another type; the error lists those that there are.
@@ -85,10 +85,14 @@ impl Signature {
         let op = self.name;
         let given: Map<String, Json> = serde_json::from_str(attributes)
             .map_err(|problem| SignatureError::Json { op, problem: problem.to_string() })?;
-        if let Some(unknown) = given.keys().find(|key| self.attributes.iter().all(|(name, _)| name != key)) {
+        if let Some(unknown) =
+            given.keys().find(|key| self.attributes.iter().all(|(name, _)| name.trim_end_matches('?') != *key))
+        {
             return Err(self.refuse(format!("there is no attribute `{unknown}`")));
         }
-        if let Some((missing, _)) = self.attributes.iter().find(|(name, _)| !given.contains_key(*name)) {
+        if let Some((missing, _)) =
+            self.attributes.iter().find(|(name, _)| !name.ends_with('?') && !given.contains_key(*name))
+        {
             return Err(self.refuse(format!("attribute `{missing}` is missing")));
         }
         (self.build)(Json::Object(given)).map_err(|problem| self.refuse(problem.to_string()))

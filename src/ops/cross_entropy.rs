@@ -1,9 +1,12 @@
 //! Cross entropy of logits with whole-number labels, averaged over rows, and its gradient.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use super::cross_entropy_mean::{Counted, counted, is_ignored};
+use super::cross_entropy_smoothing::{SMOOTHING, check_smoothing, is_unsmoothed, say, smoothed};
 use crate::graph::{Case, Draw, Function, Gradients, Graph, Io, Maths, Node, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::{self, Rows};
 use crate::kernel::{Elem, Grid, Recording, Variant, word};
@@ -11,22 +14,28 @@ use crate::reference::{Array, Real};
 
 /// logits [.., K], labels `u32 [..]` → loss `f32 [1]`, log_sum `f32 [..]`.
 ///
-/// log_sum = ln Σ_k exp(logits_k); loss = Σ (log_sum − logits_label) / n over the n rows (images, pixels) whose label is not to be
+/// log_sum = ln Σ_k exp(logits_k); loss = Σ ((1 − e) (log_sum − logits_label) + e mean_k(log_sum − logits_k)) / n, e the smoothing, over the n rows (images, pixels) whose label is not to be
 /// ignored; where there is none, 0. Gradients flow from the loss alone; log_sum is kept for the backward pass. Any other label of K or
 /// more makes the loss NaN, and its row of the gradient, so that it is seen; nothing out of bounds is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct CrossEntropy {
     /// The label of rows that do not count.
     pub ignore: Option<u32>,
+    /// How much of the label is given to all classes alike, from 0 (nothing, which is left out of JSON) to 1; Szegedy et al. 2016.
+    #[serde(default, skip_serializing_if = "is_unsmoothed")]
+    pub smoothing: f64,
 }
 
 /// logits [.., K], labels `u32 [..]`, log_sum `f32 [..]`, dloss `f32 [1]` → dlogits [.., K].
 ///
-/// dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / n, n the rows that count; of the others 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// dlogits = dloss (exp(logits − log_sum) − (1 − e) onehot(labels) − e / K) / n, e the smoothing, n the rows that count; of the others 0.
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct CrossEntropyBackward {
     /// The label of rows that do not count.
     pub ignore: Option<u32>,
+    /// How much of the label is given to all classes alike, from 0 (nothing) to 1 ([`CrossEntropy::smoothing`]).
+    #[serde(default, skip_serializing_if = "is_unsmoothed")]
+    pub smoothing: f64,
 }
 
 kernel! {
@@ -79,6 +88,18 @@ pub(super) fn dims<T: Real>(logits: &Array<T>) -> [usize; 2] {
     [logits.data.len() / classes, classes]
 }
 
+impl fmt::Debug for CrossEntropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        say(f, "CrossEntropy", self.ignore, self.smoothing)
+    }
+}
+
+impl fmt::Debug for CrossEntropyBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        say(f, "CrossEntropyBackward", self.ignore, self.smoothing)
+    }
+}
+
 impl Op for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
@@ -87,6 +108,7 @@ impl Op for CrossEntropy {
     fn outputs(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let [logits, labels] = inputs else { return Err(format!("takes logits and labels, not {}", inputs.len())) };
         check(logits, labels)?;
+        check_smoothing(self.smoothing)?;
         Ok(vec![Tensor::f32([1]), Tensor::f32(labels.shape.clone())])
     }
 
@@ -106,7 +128,7 @@ impl Op for CrossEntropy {
                 row_loss,
                 log_sum: io.output(1),
             },
-            counted.build(variant),
+            smoothed(counted.build(variant), self.smoothing),
             grid,
         );
         counted.mean(io, row_loss, io.output(0), out);
@@ -114,8 +136,9 @@ impl Op for CrossEntropy {
 
     fn backward(&self, node: &Node, grads: &[Option<Value>], graph: &mut Graph) -> Gradients {
         let Some(dloss) = grads[0] else { return Ok(vec![None, None]) };
+        let Self { ignore, smoothing } = *self;
         let inputs = [node.inputs[0], node.inputs[1], node.outputs[1], dloss];
-        Ok(vec![Some(graph.apply_one(CrossEntropyBackward { ignore: self.ignore }, &inputs)?), None])
+        Ok(vec![Some(graph.apply_one(CrossEntropyBackward { ignore, smoothing }, &inputs)?), None])
     }
 
     fn functions(&self) -> &'static [Function] {
@@ -131,7 +154,7 @@ impl Maths for CrossEntropy {
         for row in 0..rows {
             let logits = &inputs[0].data[row * classes..][..classes];
             log_sum.data[row] = log_of_sum(logits);
-            loss += loss_of(logits, (log_sum.data[row], inputs[1].data[row].index()), self.ignore);
+            loss += loss_of(logits, (log_sum.data[row], inputs[1].data[row].index()), (self.ignore, self.smoothing));
         }
         vec![Array { shape: vec![1], data: vec![loss / counted(inputs[1], self.ignore)] }, log_sum]
     }
@@ -144,19 +167,36 @@ pub(super) fn log_of_sum<T: Real>(logits: &[T]) -> T {
 }
 
 /// What a row loses.
-pub(super) fn loss_of<T: Real>(logits: &[T], (log_sum, label): (T, usize), ignore: Option<u32>) -> T {
-    match is_ignored(label, ignore) {
-        true => T::default(),
-        false => logits.get(label).map_or(T::of(f64::NAN), |&x| log_sum - x),
+pub(super) fn loss_of<T: Real>(
+    logits: &[T],
+    (log_sum, label): (T, usize),
+    (ignore, smoothing): (Option<u32>, f64),
+) -> T {
+    let Some(&x) = logits.get(label) else {
+        return T::of(if is_ignored(label, ignore) { 0.0 } else { f64::NAN });
+    };
+    match smoothing {
+        _ if is_ignored(label, ignore) => T::default(),
+        0.0 => log_sum - x,
+        _ => {
+            let mean = logits.iter().map(|&x| log_sum - x).sum::<T>() / T::count(logits.len());
+            T::of(1.0 - smoothing) * (log_sum - x) + T::of(smoothing) * mean
+        }
     }
 }
 
-/// exp(logits − log_sum) − onehot(label) at a class of a row, without what it is to be divided by.
-pub(super) fn slope_of<T: Real>(x: T, log_sum: T, [class, label, classes]: [usize; 3], ignore: Option<u32>) -> T {
+/// exp(logits − log_sum) − (1 − e) onehot(label) − e / K at a class of a row, e the smoothing, without what it is to be divided by.
+pub(super) fn slope_of<T: Real>(
+    x: T,
+    log_sum: T,
+    [class, label, classes]: [usize; 3],
+    (ignore, smoothing): (Option<u32>, f64),
+) -> T {
+    let share = smoothing / classes as f64;
     match label {
         _ if is_ignored(label, ignore) => T::default(),
         _ if label >= classes => T::of(f64::NAN),
-        _ => (x - log_sum).exp() - T::of(f64::from(u8::from(class == label))),
+        _ => (x - log_sum).exp() - T::of(if class == label { 1.0 - smoothing + share } else { share }),
     }
 }
 
@@ -170,6 +210,7 @@ impl Op for CrossEntropyBackward {
             return Err(format!("takes logits, labels, log_sum and dloss, not {} inputs", inputs.len()));
         };
         check(logits, labels)?;
+        check_smoothing(self.smoothing)?;
         if *log_sum != Tensor::f32(labels.shape.clone()) || *dloss != Tensor::f32([1]) {
             return Err(format!("log_sum must be f32 {} and dloss f32 [1]", labels.shape));
         }
@@ -192,7 +233,7 @@ impl Op for CrossEntropyBackward {
                 dloss: io.input(3),
                 dlogits: io.output(0),
             },
-            counted.build(Variant::of(io.elem(0))).constant("WORKGROUP", lanes),
+            smoothed(counted.build(Variant::of(io.elem(0))), self.smoothing).constant("WORKGROUP", lanes),
             Grid::over(rows * classes, lanes as usize),
         );
     }
@@ -210,26 +251,25 @@ impl Maths for CrossEntropyBackward {
         vec![Array::from_fn(&logits.shape, |at| {
             let row = at / classes;
             let place = [at % classes, labels.data[row].index(), classes];
-            dloss.data[0] * slope_of(logits.data[at], log_sum.data[row], place, self.ignore) / counted
+            dloss.data[0] * slope_of(logits.data[at], log_sum.data[row], place, (self.ignore, self.smoothing)) / counted
         })]
     }
 }
 
 /// Attribute of these ops.
 pub(super) const IGNORE: (&str, &str) = ("ignore", "the label of rows that do not count, or null");
-
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[
         Signature::of::<CrossEntropy>(
             "cross_entropy",
-            "log_sum = ln Σ exp(logits), loss = mean over the rows that count (log_sum − logits at the label), 0 without any",
-            &[IGNORE],
+            "log_sum = ln Σ exp(logits), loss = mean over the rows that count ((1 − e) (log_sum − logits at the label) + e mean(log_sum − logits)), 0 without any",
+            &[IGNORE, SMOOTHING],
             [&[("logits", "T [.., K]"), ("labels", "u32 [..]")], &[("loss", "f32 [1]"), ("log_sum", "f32 [..]")]],
         ),
         Signature::of::<CrossEntropyBackward>(
             "cross_entropy_backward",
-            "dlogits = dloss (exp(logits − log_sum) − onehot(labels)) / n, n the rows that count; 0 of the others",
-            &[IGNORE],
+            "dlogits = dloss (exp(logits − log_sum) − (1 − e) onehot(labels) − e / K) / n, n the rows that count; 0 of the others",
+            &[IGNORE, SMOOTHING],
             [
                 &[("logits", "T [.., K]"), ("labels", "u32 [..]"), ("log_sum", "f32 [..]"), ("dloss", "f32 [1]")],
                 &[("dlogits", "T [.., K]")],
@@ -241,7 +281,8 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn cases() -> Vec<Case> {
     let of = |rows: &[usize], classes: usize, ignore| {
-        Case::new(CrossEntropy { ignore }, &[&[rows, &[classes]].concat(), rows]).labels(1, classes)
+        Case::new(CrossEntropy { ignore, ..CrossEntropy::default() }, &[&[rows, &[classes]].concat(), rows])
+            .labels(1, classes)
     };
     let case = |rows: usize, classes: usize| of(&[rows], classes, None);
     let mut cases: Vec<Case> = [(1, 1), (1, 2), (3, 10), (31, 33), (257, 3), (2, 1_000), (2, 2_309)]
@@ -252,16 +293,27 @@ fn cases() -> Vec<Case> {
     cases.extend([apart(33, 300), apart(16, 2_309)]);
     // One label in four is no class: the loss is NaN, and so are just those rows of the gradient.
     cases.push(case(31, 3).labels(1, 4).no_gradient());
-    let backward = |ignore| {
-        let case = Case::new(CrossEntropyBackward { ignore }, &[&[31, 3], &[31], &[31], &[1]]).labels(1, 4);
+    let backward = |(ignore, smoothing)| {
+        let op = CrossEntropyBackward { ignore, smoothing };
+        let case = Case::new(op, &[&[31, 3], &[31], &[31], &[1]]).labels(1, 4);
         case.f32(2).draw(2, Draw::Between(1.0, 3.0)).f32(3).no_gradient()
     };
-    cases.extend([None, Some(3), Some(2)].map(backward));
+    cases.extend([(None, 0.0), (Some(3), 0.0), (Some(2), 0.0), (None, 0.1), (Some(2), 0.1)].map(backward));
     // Pixels. One label in four, a class or none, is ignored; then all of them are; rows enough for several workgroups to count.
     cases.extend([of(&[2, 3, 5], 7, None), of(&[2, 3, 5], 3, Some(3)).labels(1, 4), of(&[3, 31], 4, Some(1))]);
     cases.extend([of(&[7], 2, Some(0)).labels(1, 1), of(&[1], 5, Some(9))]);
     cases.extend([None, Some(255)].map(|ignore| of(&[2, 75, 61], 3, ignore)));
     cases.push(of(&[3, 71, 43], 5, Some(4)).no_gradient());
+    // Smoothed labels: of one class, rows that one lane holds or several hold or none, ignored rows, logits far apart.
+    let smoothed = |rows: &[usize], classes: usize, ignore, smoothing| {
+        Case::new(CrossEntropy { ignore, smoothing }, &[&[rows, &[classes]].concat(), rows]).labels(1, classes)
+    };
+    cases.extend(
+        [(3, 1), (31, 33), (2, 1_000), (2, 2_309)].map(|(rows, classes)| smoothed(&[rows], classes, None, 0.1)),
+    );
+    cases.extend([smoothed(&[2, 3, 5], 3, Some(3), 0.1).labels(1, 4), smoothed(&[5], 7, None, 1.0)]);
+    cases.push(smoothed(&[33], 300, None, 0.1).draw(0, Draw::Between(-20_000.0, 20_000.0)).no_gradient());
+    cases.push(smoothed(&[29], 3, None, 0.1).labels(1, 4).no_gradient());
     cases.push(case(64, 1_000).real("resnet50 imagenet loss"));
     cases.push(case(2, 100_000).real("a vocabulary"));
     cases.push(of(&[4, 800, 1216], 54, Some(255)).real("semantic fpn loss"));
@@ -278,11 +330,13 @@ mod tests {
         let labels = Array { shape: vec![2], data: vec![1.0, 3.0] };
         let dloss = Array { shape: vec![1], data: vec![1.0] };
         let both = |ignore| {
-            let [loss, log_sum] = &CrossEntropy { ignore }.maths(&[&logits, &labels])[..] else {
+            let [loss, log_sum] = &CrossEntropy { ignore, smoothing: 0.0 }.maths(&[&logits, &labels])[..] else {
                 panic!("two outputs")
             };
             assert!(log_sum.data.iter().all(|sum| sum.is_finite()));
-            let slopes = CrossEntropyBackward { ignore }.maths(&[&logits, &labels, log_sum, &dloss])[0].data.clone();
+            let slopes = CrossEntropyBackward { ignore, smoothing: 0.0 }.maths(&[&logits, &labels, log_sum, &dloss])[0]
+                .data
+                .clone();
             (loss.data[0], slopes)
         };
         let (loss, slopes) = both(None);
@@ -303,5 +357,17 @@ mod tests {
         for (logits, labels) in [(&[2, 4, 5, 3][..], &[2, 5, 4][..]), (&[3], &[]), (&[6, 3], &[6, 3])] {
             assert!(outputs(tensors(logits, labels)).is_err_and(|problem| problem.contains("must be")));
         }
+    }
+
+    #[test]
+    fn smoothing_is_a_share_and_unsaid_where_there_is_none() {
+        let tensors = [Tensor::f32([2, 3]), Tensor::new([2], Elem::U32)];
+        for smoothing in [-0.1, 1.1, f64::NAN] {
+            let refused = CrossEntropy { ignore: None, smoothing }.outputs(&tensors);
+            assert!(refused.is_err_and(|problem| problem.contains("from 0 to 1")), "{smoothing}");
+        }
+        let json = |op: CrossEntropy| serde_json::to_string(&op).expect("numbers");
+        assert_eq!(json(CrossEntropy::default()), r#"{"ignore":null}"#);
+        assert_eq!(json(CrossEntropy { smoothing: 0.1, ..Default::default() }), r#"{"ignore":null,"smoothing":0.1}"#);
     }
 }

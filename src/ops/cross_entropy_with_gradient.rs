@@ -1,9 +1,12 @@
 //! Cross entropy and its gradient in one: what a step of training wants of it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::cross_entropy::{IGNORE, check, dims, log_of_sum, loss_of, rows_and_classes, slope_of};
 use super::cross_entropy_mean::{Counted, counted};
+use super::cross_entropy_smoothing::{SMOOTHING, check_smoothing, is_unsmoothed, say, smoothed};
 use super::{CrossEntropy, CrossEntropyBackward, Entry, Fill};
 use crate::graph::{Case, Composition, Draw, Function, Graph, Io, Maths, Op, Signature, Tensor, Value};
 use crate::kernel::tuning::Rows;
@@ -14,10 +17,13 @@ use crate::reference::{Array, Real};
 ///
 /// The loss of [`CrossEntropy`] and the gradient of [`CrossEntropyBackward`], which is multiplied with the seed, 1 where there is
 /// none; the loss is not. A label of K or more that is not to be ignored makes the loss NaN, and its row of the gradient.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct CrossEntropyWithGradient {
     /// The label of rows that do not count.
     pub ignore: Option<u32>,
+    /// How much of the label is given to all classes alike, from 0 (nothing) to 1 ([`CrossEntropy::smoothing`]).
+    #[serde(default, skip_serializing_if = "is_unsmoothed")]
+    pub smoothing: f64,
 }
 
 kernel! {
@@ -26,6 +32,12 @@ kernel! {
         params { rows: u32, columns: u32, classes: u32, ignored: u32 }
         read { logits, labels, counted, seed }
         write { row_loss, dlogits }
+    }
+}
+
+impl fmt::Debug for CrossEntropyWithGradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        say(f, "CrossEntropyWithGradient", self.ignore, self.smoothing)
     }
 }
 
@@ -41,6 +53,7 @@ impl Op for CrossEntropyWithGradient {
             _ => return Err(format!("takes logits, labels and perhaps a seed, not {} inputs", inputs.len())),
         };
         check(logits, labels)?;
+        check_smoothing(self.smoothing)?;
         if let Some(seed) = seed.filter(|seed| **seed != Tensor::f32([1])) {
             return Err(format!("the seed must be f32 [1] and is {seed}"));
         }
@@ -66,7 +79,7 @@ impl Op for CrossEntropyWithGradient {
                 row_loss,
                 dlogits: io.output(1),
             },
-            counted.build(variant).constant("SEEDED", seeded.into()),
+            smoothed(counted.build(variant), self.smoothing).constant("SEEDED", seeded.into()),
             grid,
         );
         counted.mean(io, row_loss, io.output(0), out);
@@ -76,13 +89,14 @@ impl Op for CrossEntropyWithGradient {
         let &[logits, labels, ref seed @ ..] = inputs else {
             return Ok(None); // what is no loss is refused by the op itself
         };
-        let outputs = graph.apply(CrossEntropy { ignore: self.ignore }, &[logits, labels])?;
+        let Self { ignore, smoothing } = *self;
+        let outputs = graph.apply(CrossEntropy { ignore, smoothing }, &[logits, labels])?;
         let seed = match seed.first() {
             Some(&seed) => seed,
             None => graph.apply_one(Fill { value: 1.0, tensor: Tensor::f32([1]) }, &[])?,
         };
         let dlogits =
-            graph.apply_one(CrossEntropyBackward { ignore: self.ignore }, &[logits, labels, outputs[1], seed])?;
+            graph.apply_one(CrossEntropyBackward { ignore, smoothing }, &[logits, labels, outputs[1], seed])?;
         Ok(Some(vec![Some(outputs[0]), Some(dlogits)]))
     }
 
@@ -100,9 +114,9 @@ impl Maths for CrossEntropyWithGradient {
         for row in 0..rows {
             let logits = &inputs[0].data[row * classes..][..classes];
             let (log_sum, label) = (log_of_sum(logits), inputs[1].data[row].index());
-            loss += loss_of(logits, (log_sum, label), self.ignore);
+            loss += loss_of(logits, (log_sum, label), (self.ignore, self.smoothing));
             for (class, (slope, &x)) in dlogits.data[row * classes..].iter_mut().zip(logits).enumerate() {
-                *slope = slope_of(x, log_sum, [class, label, classes], self.ignore) / counted;
+                *slope = slope_of(x, log_sum, [class, label, classes], (self.ignore, self.smoothing)) / counted;
                 if let Some(seed) = inputs.get(2) {
                     *slope *= seed.data[0];
                 }
@@ -115,8 +129,8 @@ impl Maths for CrossEntropyWithGradient {
 pub(super) const ENTRY: Entry = Entry {
     signatures: &[Signature::of::<CrossEntropyWithGradient>(
         "cross_entropy_with_gradient",
-        "loss = mean over the rows that count (ln Σ exp(logits) − logits at the label), dlogits = seed (softmax(logits) − onehot(labels)) / n, n the rows that count; 0 of the others",
-        &[IGNORE],
+        "loss = mean over the rows that count ((1 − e) (ln Σ exp(logits) − logits at the label) + e mean(ln Σ exp(logits) − logits)), dlogits = seed (softmax(logits) − (1 − e) onehot(labels) − e / K) / n, n the rows that count; 0 of the others",
+        &[IGNORE, SMOOTHING],
         [
             &[("logits", "T [.., K]"), ("labels", "u32 [..]"), ("seed?", "f32 [1]")],
             &[("loss", "f32 [1]"), ("dlogits", "T [.., K]")],
@@ -128,11 +142,11 @@ pub(super) const ENTRY: Entry = Entry {
 fn cases() -> Vec<Case> {
     let of = |rows: &[usize], classes: usize, ignore| {
         let shapes = [&[rows, &[classes]].concat(), rows];
-        Case::new(CrossEntropyWithGradient { ignore }, &shapes).labels(1, classes).no_gradient()
+        Case::new(CrossEntropyWithGradient { ignore, smoothing: 0.0 }, &shapes).labels(1, classes).no_gradient()
     };
     let seeded_of = |rows: &[usize], classes: usize, ignore| {
         let shapes = [&[rows, &[classes]].concat(), rows, &[1]];
-        Case::new(CrossEntropyWithGradient { ignore }, &shapes).labels(1, classes).f32(2).no_gradient()
+        Case::new(CrossEntropyWithGradient { ignore, smoothing: 0.0 }, &shapes).labels(1, classes).f32(2).no_gradient()
     };
     let plain = |rows: usize, classes: usize| of(&[rows], classes, None);
     let seeded = |rows: usize, classes: usize| seeded_of(&[rows], classes, None);
@@ -149,6 +163,17 @@ fn cases() -> Vec<Case> {
     // Pixels, of which some, then all are ignored.
     cases.extend([of(&[2, 5, 3], 4, Some(1)), seeded_of(&[3, 61, 47], 3, Some(3)).labels(1, 4)]);
     cases.push(seeded_of(&[7], 2, Some(0)).labels(1, 1));
+    // Smoothed labels: of one class, rows that one lane holds or several hold or none, ignored rows, logits far apart.
+    let smoothed = |rows: &[usize], classes: usize, ignore, smoothing| {
+        let shapes = [&[rows, &[classes]].concat(), rows];
+        Case::new(CrossEntropyWithGradient { ignore, smoothing }, &shapes).labels(1, classes).no_gradient()
+    };
+    cases.extend(
+        [(3, 1), (31, 33), (2, 1_000), (2, 2_309)].map(|(rows, classes)| smoothed(&[rows], classes, None, 0.1)),
+    );
+    cases.extend([smoothed(&[2, 3, 5], 3, Some(3), 0.1).labels(1, 4), smoothed(&[5], 7, None, 1.0)]);
+    cases.push(smoothed(&[33], 300, None, 0.1).draw(0, Draw::Between(-20_000.0, 20_000.0)));
+    cases.push(smoothed(&[29], 3, None, 0.1).labels(1, 4));
     cases.push(seeded(64, 1_000).real("resnet50 imagenet loss"));
     cases.push(seeded_of(&[4, 800, 1216], 54, Some(255)).real("semantic fpn loss"));
     cases
@@ -158,7 +183,7 @@ fn cases() -> Vec<Case> {
 mod tests {
     use super::*;
 
-    const OP: CrossEntropyWithGradient = CrossEntropyWithGradient { ignore: None };
+    const OP: CrossEntropyWithGradient = CrossEntropyWithGradient { ignore: None, smoothing: 0.0 };
 
     #[test]
     fn it_is_a_part_of_a_backward_pass_itself() {

@@ -139,6 +139,7 @@ mod conv_batch_norm;
 mod conv_norm;
 mod cross_entropy;
 mod cross_entropy_mean;
+mod cross_entropy_smoothing;
 mod cross_entropy_with_gradient;
 mod fill;
 mod gate;

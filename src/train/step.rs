@@ -89,17 +89,19 @@ impl TrainingStep {
 }
 
 /// How a step is computed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepOptions {
     /// What images, activations and gradients are held in; f16 for mixed precision.
     pub elem: Elem,
     /// The blocks that the backward pass makes again instead of keeping them.
     pub recompute: Recompute,
+    /// How much of each label is given to all classes alike, from 0 to 1.
+    pub smoothing: f64,
 }
 
 impl Default for StepOptions {
     fn default() -> Self {
-        Self { elem: Elem::F32, recompute: Recompute::Nothing }
+        Self { elem: Elem::F32, recompute: Recompute::Nothing, smoothing: 0.0 }
     }
 }
 
@@ -156,7 +158,8 @@ pub fn training_step_with(
     if elem == Elem::F16 {
         inputs.push(graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?);
     }
-    let both = graph.apply(CrossEntropyWithGradient { ignore: model.target().ignored() }, &inputs)?;
+    let both = graph
+        .apply(CrossEntropyWithGradient { ignore: model.target().ignored(), smoothing: options.smoothing }, &inputs)?;
     graph.output("loss", both[0]);
     let learned = Learned::all(&mut graph, &parameters)?;
     let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();

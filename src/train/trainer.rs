@@ -14,7 +14,7 @@ use super::optimizer::Optimizer;
 use super::recompute::Recompute;
 use super::samples::Samples;
 use super::schedule::Schedule;
-use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_in, training_step_with};
+use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_with};
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
@@ -40,17 +40,12 @@ pub struct Settings {
     pub optimizer: Optimizer,
     /// What happens to training images.
     pub augmentation: Augmentation,
+    /// How much of each label is given to all classes alike ([`CrossEntropy::smoothing`](crate::ops::CrossEntropy::smoothing)), 0 to 1.
+    pub smoothing: f64,
+    /// What checkpoints note of the recipe beside the settings themselves, in one line; mostly nothing.
+    pub note: String,
     /// Where to save, and after how many steps each time; also when training is stopped or done.
     pub checkpoint: Option<(PathBuf, u64)>,
-}
-
-impl Settings {
-    /// What two runs that end in the same weights have in common, beside batch, seed and images.
-    fn recipe(&self) -> String {
-        let Self { schedule, optimizer, augmentation, elem, .. } = self;
-        let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
-        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}")
-    }
 }
 
 /// What is said after each step.
@@ -120,7 +115,8 @@ impl Trainer {
         let image = train.image();
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let options = StepOptions { elem: settings.elem, recompute: settings.recompute.clone() };
+        let options =
+            StepOptions { elem: settings.elem, recompute: settings.recompute.clone(), smoothing: settings.smoothing };
         let TrainingStep { graph, mut parameters, .. } =
             training_step_with(&options, model, images, settings.optimizer)?;
         let evaluation = scored_evaluation(model, &mut parameters, images)?;
@@ -133,7 +129,8 @@ impl Trainer {
         let keeping = match settings.recompute {
             Recompute::Nothing => None,
             _ => {
-                let graph = training_step_in(settings.elem, model, images, settings.optimizer)?.graph;
+                let options = StepOptions { recompute: Recompute::Nothing, ..options };
+                let graph = training_step_with(&options, model, images, settings.optimizer)?.graph;
                 Some(Plan::new(&graph, &layout, machine, Options::default())?)
             }
         };

@@ -17,6 +17,7 @@ mod drawn;
 mod folder;
 mod model;
 mod pictures;
+mod recipe;
 mod runs;
 mod segments;
 mod sight;

@@ -120,6 +120,8 @@ impl Run {
             schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: STEPS },
             optimizer: Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true }.into(),
             augmentation: Augmentation { flip: true, shift: 1, policy: None },
+            smoothing: 0.0,
+            note: String::new(),
             checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
         };
         let trainer = Trainer::new(&device, &Pipelines::new(&device, None), &tiny(), &noise(), settings)?;

@@ -472,6 +472,21 @@ def pointwise():
     name = "cross_entropy_with_gradient"
     case(name, name, plain, both, [numbers(31, 10, seed=21), labels, numbers(1, seed=1000)])
 
+    # Smoothed labels, of which some are ignored.
+    some = labels.clone()
+    some[::4] = 9
+    smooth = lambda logits, labels: F.cross_entropy(logits, labels, ignore_index=9, label_smoothing=0.1).reshape(1)
+    smoothed = {"ignore": 9, "smoothing": 0.1}
+    losses = lambda logits, labels: (smooth(logits, labels), torch.logsumexp(logits, 1))
+    case("cross_entropy-smoothed", "cross_entropy", smoothed, losses, [numbers(31, 10, seed=21), some], (0,))
+
+    def both_smoothed(logits, labels, seed):
+        logits = logits.clone().requires_grad_(True)
+        loss = smooth(logits, labels)
+        return loss.detach(), torch.autograd.grad((loss * seed).sum(), logits)[0]
+
+    case(f"{name}-smoothed", name, smoothed, both_smoothed, [numbers(31, 10, seed=21), some, numbers(1, seed=1000)])
+
     def matrix(logits, labels, counts):
         k = logits.shape[-1]
         cells = (labels * k + logits.argmax(-1))[labels != 4].flatten()

@@ -129,6 +129,8 @@ fn settings(steps: u64) -> Settings {
         schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: 80 },
         optimizer: SGD.into(),
         augmentation: Augmentation { flip: true, shift: 1, policy: None },
+        smoothing: 0.0,
+        note: String::new(),
         checkpoint: None,
     }
 }

@@ -1,0 +1,101 @@
+//! Recipes of `vistok train`: what is refused, what is printed and kept, and that options override.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::sight::fewer_images;
+use super::{Outcome, has_adapter, output, refusal, vistok};
+
+fn train(data: &str, out: &Path, more: &[&str]) -> Command {
+    let mut command = vistok(&["train", "--data", data, "--out"]);
+    command.arg(out).args(more);
+    command
+}
+
+#[test]
+fn recipes_that_cannot_be_followed_are_refused_by_name() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    let line = refusal(&mut train("embedded", &out, &["--recipe", "advanced"]))?;
+    assert!(line.contains("recipe advanced") && line.contains("`--without "), "{line}");
+    let line = refusal(&mut train("scenes", &out, &["--augment", "autoaugment-timm"]))?;
+    assert!(line.contains("--augment flip or none"), "{line}");
+    let line = refusal(&mut train("embedded", &out, &["--warm-up", "5", "--epochs", "5"]))?;
+    assert!(line.contains("--warm-up") && line.contains("800"), "{line}");
+    let line = refusal(&mut train("folder:/nowhere", &out, &["--shift", "2"]))?;
+    assert!(line.contains("--shift"), "{line}");
+    for (option, wrong) in [
+        ("--recipe", "best"),
+        ("--without", "everything"),
+        ("--schedule", "step:2"),
+        ("--warm-up", "5minutes"),
+        ("--smoothing", "1.5"),
+        ("--augment", "much"),
+        ("--shift", "-1"),
+    ] {
+        let found = output(&mut train("embedded", &out, &[option, wrong]))?;
+        assert_eq!(found.status.code(), Some(2), "{option} {wrong}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_recipe_is_printed_followed_and_kept() -> Outcome {
+    if !has_adapter("train --recipe") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let data = fewer_images(folder.path(), 50)?;
+    let run = folder.path().join("run");
+    let recipe = ["--recipe", "default", "--batch", "20", "--epochs", "2", "--schedule", "step:0.5:4steps"];
+    let more = ["--warm-up", "4steps", "--smoothing", "0.1", "--augment", "autoaugment", "--shift", "1"];
+    let said = output(&mut train(&data, &run, &[recipe, more].concat()))?;
+    let printed = String::from_utf8(said.stderr)?;
+    assert!(said.status.success(), "{printed}");
+    let row = |words: &str| printed.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") == words);
+    for words in [
+        "batch 20 the paper has 256",
+        "momentum 0.9 the paper's",
+        "nesterov no ours: the paper does not say",
+        "schedule x 0.5 every 4 steps the paper has x 0.1 every 30 epochs",
+        "smoothing 0.1 ours: the paper does not say",
+        "read as DeepVoltaire ours: the paper does not say",
+    ] {
+        assert!(row(words), "{words}: {printed}");
+    }
+    let table = fs::read_to_string(run.join("steps.csv"))?;
+    let rates: Vec<f32> = table.lines().skip(1).filter_map(|row| row.split(',').nth(3)?.parse().ok()).collect();
+    let up = [0.025, 0.043_75, 0.062_5, 0.081_25];
+    let down = [0.1, 0.05, 0.025].map(|rate| [rate; 4]);
+    assert_eq!(rates.len(), 16, "{table}");
+    for (rate, expected) in rates.iter().zip(up.iter().chain(down.as_flattened())) {
+        assert!((rate - expected).abs() < 1e-6, "{rates:?}");
+    }
+    // What was chosen is in the weight file: without it the run does not go on, with it there is nothing left to do.
+    let line = refusal(&mut train(&data, &run, &["--resume", "--batch", "20", "--epochs", "2"]))?;
+    assert!(line.contains("recipe is WarmUp") && line.contains("smoothing 0.1"), "{line}");
+    let all = [&recipe[..], &more, &["--resume"]].concat();
+    assert!(output(&mut train(&data, &run, &all))?.status.success());
+    let weights = fs::read(run.join("model.safetensors"))?;
+    assert!(String::from_utf8_lossy(&weights).contains(r#"\"kind\":\"default\","#), "it is kept");
+    Ok(())
+}
+
+#[test]
+fn a_smoothed_loss_is_another_from_the_first_step_on() -> Outcome {
+    if !has_adapter("train --smoothing") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let data = fewer_images(folder.path(), 50)?;
+    let mut losses = Vec::new();
+    for smoothing in ["0", "0.1"] {
+        let run = folder.path().join(smoothing);
+        assert!(output(&mut train(&data, &run, &["--epochs", "1", "--smoothing", smoothing]))?.status.success());
+        let table = fs::read_to_string(run.join("steps.csv"))?;
+        losses.push(table.lines().nth(1).and_then(|row| row.split(',').nth(2)).unwrap_or_default().to_owned());
+    }
+    assert_ne!(losses[0], losses[1]);
+    Ok(())
+}
