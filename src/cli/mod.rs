@@ -61,7 +61,7 @@ struct Arguments {
 enum Command {
     Devices(devices::Arguments),
     Demo(demo::Arguments),
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Classify(classify::Arguments),
     Segment(segment::Arguments),

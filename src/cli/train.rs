@@ -190,7 +190,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     })?;
     let (name, adapter) = (model.name(), machine.name());
     speak::note(&format!("{name} on {adapter}: {} images of {data}", images.count()));
-    speak::note(told(&recipe).trim_end());
+    // Options of the update override the recipe's.
+    speak::note(&format!("{}update: {:?}", told(&recipe), settings.optimizer));
     if arguments.resume {
         speak::note(&from(resumed, &trainer));
     }

@@ -29,7 +29,7 @@ fn the_default_is_the_papers() {
     let recipe = Recipe::of(Kind::Default, &images, &Otherwise::default());
     let settings = recipe.settings(&images, 1).expect("it has no part that there is not");
     assert_eq!((settings.batch, settings.steps), (256, 90 * 4));
-    assert_eq!(settings.sgd, Sgd { momentum: 0.9, weight_decay: 4e-5, nesterov: false });
+    assert_eq!(settings.optimizer, Sgd { momentum: 0.9, weight_decay: 4e-5, nesterov: false }.into());
     for (at, rate) in [(0, 0.1), (30 * 4 - 1, 0.1), (30 * 4, 0.01), (90 * 4 - 1, 0.001)] {
         assert!((settings.schedule.rate(at) / rate - 1.0).abs() < 1e-12, "step {at}");
     }
@@ -53,6 +53,8 @@ fn the_advanced_is_refused_until_what_is_missing_is_left_out() {
     let settings = of(&all).settings(&images, 1).expect("nothing is missing");
     assert_eq!((settings.batch, settings.steps, settings.smoothing), (2048, 400 * 4, 0.1));
     assert_eq!(settings.augmentation.policy, Some(Reading::DeepVoltaire));
+    let rule = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-5, epsilon: 1e-3, tensorflow: true };
+    assert_eq!(settings.optimizer, optimizer::Rule::RmsProp(rule).into());
     for (at, rate) in [(0, 0.01), (10, 0.085), (20, 0.16), (24, 0.158), (400 * 4, 1.112_44e-3)] {
         assert!((settings.schedule.rate(at) / rate - 1.0).abs() < 1e-5, "step {at}");
     }
