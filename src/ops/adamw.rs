@@ -309,8 +309,8 @@ fn cases() -> Vec<Case> {
     };
     // An overflow: the factor is 0, and the gradient must not be looked at.
     let overflow = |case: Case| case.draw(1, Draw::Extreme).draw(6, Draw::Between(0.0, 0.0));
-    let correct = |factor| {
-        let rule = AdamWCorrection { beta_1: 0.9, beta_2: 0.999 };
+    let correct = |beta_1, factor| {
+        let rule = AdamWCorrection { beta_1, beta_2: 0.999 };
         let case = Case::new(rule, &[&[2], &[1]]).f32(0).f32(1).draw(0, Draw::Between(0.0, 0.01)).no_gradient();
         case.draw(1, Draw::Between(factor, factor))
     };
@@ -325,8 +325,8 @@ fn cases() -> Vec<Case> {
         mixed(usual, &[257]),
         mixed(plain, &[4, 64]),
         overflow(mixed(usual, &[5, 4])),
-        correct(0.5),
-        correct(0.0),
+        correct(0.9, 0.5),
+        correct(0.8, 0.0),
         case(usual, &[3, 3, 512, 512]).real("resnet50 stage4 3x3"),
         mixed(usual, &[3, 3, 512, 512]).real("resnet50 stage4 3x3"),
     ]

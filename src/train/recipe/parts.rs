@@ -91,9 +91,9 @@ pub enum Augment {
     None,
     /// Half of them are mirrored.
     Flip,
-    /// And then AutoAugment's policy, [`Reading::DeepVoltaire`].
+    /// And then AutoAugment's policy, [`Reading::DeepVoltaire`](crate::train::augment::Reading::DeepVoltaire).
     Autoaugment,
-    /// And then AutoAugment's policy, [`Reading::Timm`].
+    /// And then AutoAugment's policy, [`Reading::Timm`](crate::train::augment::Reading::Timm).
     AutoaugmentTimm,
 }
 
