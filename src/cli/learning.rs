@@ -71,7 +71,8 @@ pub(super) fn train(
             score = session.note_pass(trainer, watch, pass)?;
             until = (trainer.about().step / pass + 1).saturating_mul(pass);
         }
-        if trainer.about().step >= steps {
+        // Where a pass has no step, the trainer says why: images that fill no batch.
+        if steps > 0 && trainer.about().step >= steps {
             break;
         }
         let mut unwritten = None;
