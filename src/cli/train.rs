@@ -161,10 +161,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let source: Source = arguments.data.parse()?;
     let Split { train: images, test, name: data } = arguments.split(&source)?;
     let model = arguments.network(&source, images.classes())?;
-    let recipe = arguments.recipe.get(&*images);
+    let mut recipe = arguments.recipe.get(&*images);
+    recipe.optimizer = arguments.optimizer.applied(recipe.optimizer);
     let mut settings = recipe.settings(&*images, arguments.seed)?;
     settings.elem = learning::elem(arguments.f16);
-    settings.optimizer = arguments.optimizer.applied(settings.optimizer);
     settings.recompute = arguments.recompute.get();
     let pass = learning::steps_of_pass(&*images, &settings);
     settings.checkpoint = Some((file.clone(), arguments.checkpoint_every.unwrap_or(pass)));
@@ -190,8 +190,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     })?;
     let (name, adapter) = (model.name(), machine.name());
     speak::note(&format!("{name} on {adapter}: {} images of {data}", images.count()));
-    // Options of the update override the recipe's.
-    speak::note(&format!("{}update: {:?}", told(&recipe), settings.optimizer));
+    speak::note(told(&recipe).trim_end());
     if arguments.resume {
         speak::note(&from(resumed, &trainer));
     }

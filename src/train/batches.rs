@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::augment::Reading;
 use super::data::DataError;
-use super::samples::{Samples, UNREAD, sizes};
+use super::samples::{Chance, Samples, UNREAD, sizes};
 
 /// How pixels become floats: `(byte / 255 - mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -196,7 +196,7 @@ impl<'a> Batches<'a> {
     fn write(
         &self,
         indices: &[usize],
-        chance: impl Fn(usize) -> Option<(SplitMix64, Augmentation)> + Sync,
+        chance: impl Fn(usize) -> Chance + Sync,
         pixels: &mut Vec<f32>,
         labels: &mut Vec<u32>,
     ) -> Result<(), DataError> {

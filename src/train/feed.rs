@@ -77,9 +77,9 @@ fn epochs(steps: Range<u64>, count: u64) -> impl Iterator<Item = (u64, Range<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::batches::{Augmentation, Normalization, SplitMix64};
+    use crate::train::batches::{Augmentation, Normalization};
     use crate::train::data::{Images, Target};
-    use crate::train::samples::Samples;
+    use crate::train::samples::{Chance, Samples};
 
     /// Images of which one cannot be read.
     struct OneBad(Images, usize);
@@ -113,13 +113,7 @@ mod tests {
             Ok(())
         }
 
-        fn sample(
-            &self,
-            index: usize,
-            chance: Option<(SplitMix64, Augmentation)>,
-            pixels: &mut [u8],
-            labels: &mut [u32],
-        ) -> Result<(), DataError> {
+        fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
             match index == self.1 {
                 true => Err(DataError::NoSuchBatch { at: index, count: 77 }),
                 false => self.0.sample(index, chance, pixels, labels),

@@ -10,10 +10,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::batches::{Augmentation, Normalization, SplitMix64};
+use super::batches::Normalization;
 use super::data::{DataError, IGNORED, Target, digest};
 use super::folder::{self, PICTURES, SEGMENTING, SHAPES, listed};
-use super::samples::{Samples, View, measured, no_such};
+use super::samples::{Chance, Samples, View, measured, no_such};
 use crate::picture::{Mask, Picture, resize};
 
 /// Red, green and blue.
@@ -84,7 +84,7 @@ impl MaskedPictures {
     }
 
     /// How large a picture becomes, where its first row and column come to lie, and whether it is mirrored.
-    fn place(&self, size: [usize; 2], chance: Option<(SplitMix64, Augmentation)>) -> Place {
+    fn place(&self, size: [usize; 2], chance: Chance) -> Place {
         let view = self.view.size;
         let times = |factor: f64| size.map(|side| ((side as f64 * factor).round() as usize).max(1));
         let Some((mut random, augmentation)) = chance else {
@@ -146,13 +146,7 @@ impl Samples for MaskedPictures {
         Ok(()) // each picture is checked when it is read
     }
 
-    fn sample(
-        &self,
-        index: usize,
-        chance: Option<(SplitMix64, Augmentation)>,
-        pixels: &mut [u8],
-        labels: &mut [u32],
-    ) -> Result<(), DataError> {
+    fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
         let (picture, mask) = self.read(index)?;
         let Place { size, first, mirrored } = self.place(picture.size, chance);
         folder::check_resized(size).map_err(|problem| folder::refused(&self.files[index][0], problem, SHAPES))?;

@@ -37,7 +37,7 @@ pub use error::TrainError;
 pub use evaluate::{Evaluator, Score, Segmented};
 pub use optimizer::{CORRECTION, FIRST_MOMENT, Optimizer, Rule, SECOND_MOMENT, SQUARES};
 pub use recompute::Recompute;
-pub use samples::{Samples, Split, UNREAD, View};
+pub use samples::{Chance, Samples, Split, UNREAD, View};
 pub use schedule::{Schedule, Then};
 pub use skipping::Skipping;
 pub use trainer::{Ended, Report, Resumed, Settings, Trainer};

@@ -8,10 +8,10 @@
 use std::path::{Path, PathBuf};
 
 use super::augment::random_crop;
-use super::batches::{Augmentation, Normalization, SplitMix64};
+use super::batches::Normalization;
 use super::data::{DataError, Target, digest};
 use super::folder::{self, CLASSIFYING, PICTURES, SHAPES, listed, refused, shown};
-use super::samples::{Samples, View, no_such, normalization_of};
+use super::samples::{Chance, Samples, View, no_such, normalization_of};
 use crate::picture::{Picture, resize};
 
 /// Red, green and blue.
@@ -178,13 +178,7 @@ impl Samples for Pictures {
         Ok(()) // each picture is checked when it is read
     }
 
-    fn sample(
-        &self,
-        index: usize,
-        chance: Option<(SplitMix64, Augmentation)>,
-        pixels: &mut [u8],
-        labels: &mut [u32],
-    ) -> Result<(), DataError> {
+    fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
         let Labeled { stored, label } = self.pictures.get(index).ok_or_else(|| no_such(index, self.pictures.len()))?;
         let picture = stored.read()?;
         let wrong = |problem| refused(&stored.path(), problem, SHAPES);

@@ -6,6 +6,9 @@ use super::batches::{Augmentation, Normalization, SplitMix64};
 use super::data::{DataError, Dataset, Images, Source, Target};
 use crate::picture::Picture;
 
+/// What an image is changed by at random, and how; nothing where it is seen as it is.
+pub type Chance = Option<(SplitMix64, Augmentation)>;
+
 /// Labeled images of one shape, made one at a time: what a network learns from, or is tried on.
 pub trait Samples: Send + Sync {
     /// Number of images.
@@ -41,13 +44,7 @@ pub trait Samples: Send + Sync {
     ///
     /// # Errors
     /// When there is no such image, or it cannot be read; the error names the file.
-    fn sample(
-        &self,
-        index: usize,
-        chance: Option<(SplitMix64, Augmentation)>,
-        pixels: &mut [u8],
-        labels: &mut [u32],
-    ) -> Result<(), DataError>;
+    fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError>;
 
     /// How many images could not be read so far and were [skipped](super::Skipping).
     fn skipped(&self) -> usize {
@@ -203,13 +200,7 @@ impl Samples for Images {
         Self::check(self)
     }
 
-    fn sample(
-        &self,
-        index: usize,
-        chance: Option<(SplitMix64, Augmentation)>,
-        pixels: &mut [u8],
-        labels: &mut [u32],
-    ) -> Result<(), DataError> {
+    fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
         if index >= Self::count(self) {
             return Err(no_such(index, Self::count(self)));
         }

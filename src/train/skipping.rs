@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::batches::{Augmentation, Normalization, SplitMix64};
+use super::batches::Normalization;
 use super::data::{DataError, IGNORED, Target};
-use super::samples::{Samples, UNREAD, no_such, normalization_of};
+use super::samples::{Chance, Samples, UNREAD, no_such, normalization_of};
 
 /// Images of which those that are [corrupt](DataError::is_corrupt) are skipped. In training the next one that can be read stands in
 /// for such an image, behind the last the first, so that an epoch has as many as ever, and the same for the same files. Tried on, it
@@ -35,13 +35,7 @@ impl Skipping {
     }
 
     /// The image, or the first behind it that can be read.
-    fn stand_in(
-        &self,
-        index: usize,
-        chance: Option<(SplitMix64, Augmentation)>,
-        pixels: &mut [u8],
-        labels: &mut [u32],
-    ) -> Result<(), DataError> {
+    fn stand_in(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
         let count = self.count();
         let before = if index < count { 0..index } else { 0..0 };
         for at in (index..count).chain(before) {
@@ -88,13 +82,7 @@ impl Samples for Skipping {
         self.samples.check()
     }
 
-    fn sample(
-        &self,
-        index: usize,
-        chance: Option<(SplitMix64, Augmentation)>,
-        pixels: &mut [u8],
-        labels: &mut [u32],
-    ) -> Result<(), DataError> {
+    fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
         if chance.is_some() {
             return self.stand_in(index, chance, pixels, labels);
         }

@@ -49,8 +49,8 @@ fn a_recipe_is_printed_followed_and_kept() -> Outcome {
     let data = fewer_images(folder.path(), 50)?;
     let run = folder.path().join("run");
     let recipe = ["--recipe", "default", "--batch", "20", "--epochs", "2", "--schedule", "step:0.5:4steps"];
-    let more = ["--warm-up", "4steps", "--smoothing", "0.1", "--augment", "autoaugment", "--shift", "1"];
-    let said = output(&mut train(&data, &run, &[recipe, more].concat()))?;
+    let more = ["--warm-up", "4steps", "--smoothing", "0.1", "--augment", "autoaugment", "--shift", "1", "--clip", "5"];
+    let said = output(&mut train(&data, &run, &[&recipe[..], &more].concat()))?;
     let printed = String::from_utf8(said.stderr)?;
     assert!(said.status.success(), "{printed}");
     let row = |words: &str| printed.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") == words);
@@ -58,6 +58,8 @@ fn a_recipe_is_printed_followed_and_kept() -> Outcome {
         "batch 20 the paper has 256",
         "momentum 0.9 the paper's",
         "nesterov no ours: the paper does not say",
+        "weight decay 4e-5 the paper's",
+        "clip 5.0 ours: the paper does not say",
         "schedule x 0.5 every 4 steps the paper has x 0.1 every 30 epochs",
         "smoothing 0.1 ours: the paper does not say",
         "read as DeepVoltaire ours: the paper does not say",

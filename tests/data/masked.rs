@@ -7,7 +7,7 @@ use std::path::Path;
 use vistok::train::batches::{Augmentation, Batches, Normalization, SplitMix64};
 use vistok::train::data::{DataError, Target};
 use vistok::train::masked::MaskedPictures;
-use vistok::train::{Samples, View};
+use vistok::train::{Chance, Samples, View};
 
 use crate::folder::{COLORS, draw, size};
 
@@ -22,11 +22,7 @@ fn both(dir: &Path, view: View) -> Result<[MaskedPictures; 2], DataError> {
 }
 
 /// What is seen of a picture, and its labels.
-fn seen(
-    samples: &MaskedPictures,
-    index: usize,
-    chance: Option<(SplitMix64, Augmentation)>,
-) -> Result<(Vec<u8>, Vec<u32>), Box<dyn Error>> {
+fn seen(samples: &MaskedPictures, index: usize, chance: Chance) -> Result<(Vec<u8>, Vec<u32>), Box<dyn Error>> {
     let [height, width, channels] = samples.image();
     let (mut pixels, mut labels) = (vec![7; height * width * channels], vec![7; height * width]);
     samples.sample(index, chance, &mut pixels, &mut labels)?;
@@ -174,13 +170,7 @@ impl Samples for Foreign {
         Ok(())
     }
 
-    fn sample(
-        &self,
-        _: usize,
-        _: Option<(SplitMix64, Augmentation)>,
-        _: &mut [u8],
-        labels: &mut [u32],
-    ) -> Result<(), DataError> {
+    fn sample(&self, _: usize, _: Chance, _: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
         labels.fill(self.label);
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use vistok::picture::Picture;
 use vistok::train::batches::{Augmentation, Batches, Normalization, SplitMix64};
 use vistok::train::data::{DataError, Source, Target};
-use vistok::train::{Samples, Skipping, Split, UNREAD, View};
+use vistok::train::{Chance, Samples, Skipping, Split, UNREAD, View};
 
 use crate::classes::{CLASSES, draw, file, size};
 
@@ -22,11 +22,7 @@ fn open(dir: &Path, view: View) -> Result<Split, DataError> {
 }
 
 /// What is seen of a picture, and its label.
-pub(crate) fn seen(
-    samples: &dyn Samples,
-    index: usize,
-    chance: Option<(SplitMix64, Augmentation)>,
-) -> Result<(Vec<u8>, u32), DataError> {
+pub(crate) fn seen(samples: &dyn Samples, index: usize, chance: Chance) -> Result<(Vec<u8>, u32), DataError> {
     let (mut pixels, mut labels) = (vec![7; samples.image().iter().product()], [7]);
     samples.sample(index, chance, &mut pixels, &mut labels)?;
     Ok((pixels, labels[0]))

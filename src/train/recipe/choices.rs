@@ -1,7 +1,9 @@
 //! Every choice of a recipe, and which of them are the paper's.
 
-use super::{Augment, Kind, Recipe, Rule};
+use super::{Augment, Kind, Recipe};
+use crate::ops::{AdamW, RmsProp, Sgd};
 use crate::train::data::Target;
+use crate::train::optimizer::{Optimizer, Rule};
 
 /// A choice of a recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,19 +56,9 @@ impl Recipe {
     fn values(&self) -> Vec<(&'static str, String)> {
         let number = |number: f64| format!("{number:?}");
         let part = |part: Option<f64>| part.map_or_else(|| "none".to_owned(), number);
-        let (rule, [momentum, alpha, eps], nesterov) = match self.rule {
-            Rule::Sgd { momentum, nesterov } => ("SGD", [Some(momentum), None, None], nesterov),
-            Rule::RmsProp { alpha, eps, momentum } => ("RMSProp", [Some(momentum), Some(alpha), Some(eps)], false),
-        };
-        vec![
-            ("epochs", self.epochs.to_string()),
-            ("batch", self.batch.to_string()),
-            ("optimizer", rule.to_owned()),
-            ("momentum", part(momentum)),
-            ("nesterov", if nesterov { "yes" } else { "no" }.to_owned()),
-            ("alpha", part(alpha)),
-            ("eps", part(eps)),
-            ("weight decay", number(self.weight_decay)),
+        let mut values = vec![("epochs", self.epochs.to_string()), ("batch", self.batch.to_string())];
+        values.extend(update(&self.optimizer));
+        values.extend([
             ("rate", number(self.peak)),
             ("schedule", self.shape.to_string()),
             ("warm-up", self.warm_up.to_string()),
@@ -80,6 +72,32 @@ impl Recipe {
             ("dropout", part(self.dropout)),
             ("depth", part(self.depth)),
             ("distillation", part(self.distillation)),
-        ]
+        ]);
+        values
     }
+}
+
+/// What is chosen of an update.
+fn update(&Optimizer { rule, decay_all, clip }: &Optimizer) -> Vec<(&'static str, String)> {
+    let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let number = |number: f64| format!("{number:?}");
+    let (mut values, weight_decay) = match rule {
+        Rule::Sgd(Sgd { momentum, weight_decay, nesterov }) => {
+            let own = [("optimizer", "SGD".to_owned()), ("momentum", number(momentum)), ("nesterov", yes(nesterov))];
+            (own.to_vec(), weight_decay)
+        }
+        Rule::RmsProp(RmsProp { decay, momentum, weight_decay, epsilon, tensorflow }) => {
+            let own = [("optimizer", "RMSProp".to_owned()), ("momentum", number(momentum)), ("alpha", number(decay))];
+            let root = [("eps", number(epsilon)), ("eps in the root", yes(tensorflow))];
+            ([&own[..], &root].concat(), weight_decay)
+        }
+        Rule::AdamW(AdamW { beta_1, beta_2, weight_decay, epsilon }) => {
+            let own = [("optimizer", "AdamW".to_owned()), ("beta 1", number(beta_1)), ("beta 2", number(beta_2))];
+            ([&own[..], &[("eps", number(epsilon))]].concat(), weight_decay)
+        }
+    };
+    values.push(("weight decay", number(weight_decay)));
+    values.push(("gains and biases decay", yes(decay_all)));
+    values.push(("clip", clip.map_or_else(|| "none".to_owned(), number)));
+    values
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::augment::Reading;
 use super::batches::Augmentation;
 use super::data::Target;
-use super::optimizer;
+use super::optimizer::{Optimizer, Rule};
 use super::recompute::Recompute;
 use super::samples::Samples;
 use super::schedule::{Schedule, Then};
@@ -21,7 +21,7 @@ use crate::kernel::Elem;
 use crate::ops::{RmsProp, Sgd};
 
 pub use choices::Choice;
-pub use parts::{Augment, Kind, Part, Rule};
+pub use parts::{Augment, Kind, Part};
 pub use rates::{Shape, Span};
 
 /// Parts that [`Settings`] have no place for: a recipe that has one is refused until it is left out.
@@ -37,10 +37,8 @@ pub struct Recipe {
     pub epochs: u64,
     /// Images in a batch.
     pub batch: usize,
-    /// The rule that weights follow.
-    pub rule: Rule,
-    /// How strongly weights are drawn to zero; gains and biases are not.
-    pub weight_decay: f64,
+    /// How weights are updated.
+    pub optimizer: Optimizer,
     /// The learning rate at its highest. It is not scaled with the batch.
     pub peak: f64,
     /// How long it rises to there, in a straight line.
@@ -132,8 +130,7 @@ impl Recipe {
             kind,
             epochs,
             batch,
-            rule: Rule::Sgd { momentum: 0.9, nesterov: true },
-            weight_decay,
+            optimizer: Sgd { momentum: 0.9, weight_decay, nesterov: true }.into(),
             peak,
             warm_up: Span::Steps(50),
             from: None,
@@ -146,13 +143,14 @@ impl Recipe {
             depth: None,
             distillation: None,
         };
+        // Customary where RMSProp trains networks of images: Tan and others, MnasNet, CVPR 2019.
+        let rms_prop = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-5, epsilon: 1e-3, tensorflow: true };
         match kind {
             Kind::Demo => demo,
             Kind::Default => Self {
                 epochs: 90,
                 batch: 256,
-                rule: Rule::Sgd { momentum: 0.9, nesterov: false },
-                weight_decay: 4e-5,
+                optimizer: Sgd { momentum: 0.9, weight_decay: 4e-5, nesterov: false }.into(),
                 peak: 0.1,
                 warm_up: Span::Steps(0),
                 shape: Shape::Decay { factor: 0.1, every: Span::Epochs(30) },
@@ -161,9 +159,7 @@ impl Recipe {
             Kind::Advanced => Self {
                 epochs: 400,
                 batch: 2048,
-                // Customary where RMSProp trains networks of images: Tan and others, MnasNet, CVPR 2019.
-                rule: Rule::RmsProp { alpha: 0.9, eps: 1e-3, momentum: 0.9 },
-                weight_decay: 1e-5,
+                optimizer: Rule::RmsProp(rms_prop).into(),
                 peak: 0.16,
                 warm_up: Span::Epochs(5),
                 from: Some(0.01),
@@ -203,8 +199,11 @@ impl Recipe {
         take(&mut recipe.shift, otherwise.shift);
         for part in &otherwise.without {
             match part {
-                Part::RmsProp if recipe.has(*part) => recipe.rule = Rule::Sgd { momentum: 0.9, nesterov: false },
-                Part::RmsProp => {}
+                Part::RmsProp => {
+                    if let Rule::RmsProp(RmsProp { weight_decay, .. }) = recipe.optimizer.rule {
+                        recipe.optimizer.rule = Rule::Sgd(Sgd { momentum: 0.9, weight_decay, nesterov: false });
+                    }
+                }
                 Part::Ema => recipe.ema = None,
                 Part::Dropout => recipe.dropout = None,
                 Part::Depth => recipe.depth = None,
@@ -216,7 +215,7 @@ impl Recipe {
 
     fn has(&self, part: Part) -> bool {
         match part {
-            Part::RmsProp => matches!(self.rule, Rule::RmsProp { .. }),
+            Part::RmsProp => matches!(self.optimizer.rule, Rule::RmsProp(_)),
             Part::Ema => self.ema.is_some(),
             Part::Dropout => self.dropout.is_some(),
             Part::Depth => self.depth.is_some(),
@@ -262,13 +261,6 @@ impl Recipe {
     }
 
     fn made(&self, train: &dyn Samples, seed: u64) -> Settings {
-        let weight_decay = self.weight_decay;
-        let rule = match self.rule {
-            Rule::Sgd { momentum, nesterov } => optimizer::Rule::Sgd(Sgd { momentum, weight_decay, nesterov }),
-            Rule::RmsProp { alpha: decay, eps: epsilon, momentum } => {
-                optimizer::Rule::RmsProp(RmsProp { decay, momentum, weight_decay, epsilon, tensorflow: true })
-            }
-        };
         let flip = self.augment != Augment::None;
         Settings {
             elem: Elem::F32,
@@ -277,7 +269,7 @@ impl Recipe {
             seed,
             steps: self.steps(train),
             schedule: self.schedule(self.pass(train), self.steps(train)),
-            optimizer: rule.into(),
+            optimizer: self.optimizer,
             augmentation: Augmentation { flip, shift: self.shift, policy: self.policy() },
             smoothing: self.smoothing,
             note: match self.kind {

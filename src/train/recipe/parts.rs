@@ -61,28 +61,6 @@ impl Part {
     }
 }
 
-/// The rule that weights follow.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Rule {
-    /// [`Sgd`](crate::ops::Sgd).
-    Sgd {
-        /// How much of the velocity is kept from step to step.
-        momentum: f64,
-        /// Whether the step looks ahead.
-        nesterov: bool,
-    },
-    /// [`RmsProp`](crate::ops::RmsProp) as TensorFlow has it.
-    RmsProp {
-        /// How much of the mean square is kept from step to step.
-        alpha: f64,
-        /// What is added to it.
-        eps: f64,
-        /// How much of the velocity is kept from step to step.
-        momentum: f64,
-    },
-}
-
 /// What happens to training images beside moving them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

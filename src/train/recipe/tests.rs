@@ -54,7 +54,7 @@ fn the_advanced_is_refused_until_what_is_missing_is_left_out() {
     assert_eq!((settings.batch, settings.steps, settings.smoothing), (2048, 400 * 4, 0.1));
     assert_eq!(settings.augmentation.policy, Some(Reading::DeepVoltaire));
     let rule = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-5, epsilon: 1e-3, tensorflow: true };
-    assert_eq!(settings.optimizer, optimizer::Rule::RmsProp(rule).into());
+    assert_eq!(settings.optimizer, Rule::RmsProp(rule).into());
     for (at, rate) in [(0, 0.01), (10, 0.085), (20, 0.16), (24, 0.158), (400 * 4, 1.112_44e-3)] {
         assert!((settings.schedule.rate(at) / rate - 1.0).abs() < 1e-5, "step {at}");
     }
