@@ -84,8 +84,8 @@ fn main(
     for (var pixel = 0u; pixel < PIXELS; pixel++) { // unroll
         let place = (run.row * OUT_WIDTH + min(first + pixel, OUT_WIDTH - 1u)) * GROUPS + own;
         asked[pixel] = f32(q[place]);
-        // Of a pixel that is not there all weights are 0: its log-sum is larger than any score.
-        log_sums[pixel] = select(-LOWEST, rows[place].x, pixel < pixels);
+        // A pixel that is not there is the last one again, without slopes.
+        log_sums[pixel] = rows[place].x;
         means[pixel] = select(0.0, rows[place].y, pixel < pixels);
         for (var s = 0u; s < STRIPS; s++) { // unroll
             slopes[pixel * STRIPS + s] = numbers_of(only(pixel < pixels, dy[place * STRIPS + s]));
