@@ -196,7 +196,7 @@ fn leaf(graph: &Graph, value: Value, source: &Source) -> Array<f64> {
 
 fn whole(bench: &Bench, graph: &Graph, reuse: bool) -> Result<Whole, Failed> {
     let leaf = |value: Value, source: &Source| leaf(graph, value, source);
-    Ok(compare_whole(&bench.device, &bench.pipelines, graph, &leaf, Options { reuse })?)
+    Ok(compare_whole(&bench.device, &bench.pipelines, graph, &leaf, Options { reuse, rows: reuse })?)
 }
 
 /// What is named for faults in the two doublings; the same with memory reused and without, and never passed.

@@ -145,6 +145,13 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The inputs that an update goes through element by element, doing the same to each; the others all elements have in common. Tensors
+    /// that lie side by side are then given to it as one. By default there are none.
+    fn by_element(&self, inputs: &[Tensor]) -> Vec<usize> {
+        let _ = inputs;
+        Vec::new()
+    }
+
     /// Whether the output is the input seen in another shape: no kernel runs and no memory is taken.
     fn is_view(&self) -> bool {
         false

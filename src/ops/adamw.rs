@@ -132,6 +132,10 @@ impl Op for AdamW {
         );
     }
 
+    fn by_element(&self, inputs: &[Tensor]) -> Vec<usize> {
+        TAKES.along(inputs, false)
+    }
+
     fn updates(&self) -> Vec<(usize, usize)> {
         vec![(0, 0), (2, 1), (3, 2)]
     }
@@ -180,6 +184,10 @@ impl Op for AdamWMixed {
             variant,
             grid,
         );
+    }
+
+    fn by_element(&self, inputs: &[Tensor]) -> Vec<usize> {
+        TAKES.along(inputs, true)
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {

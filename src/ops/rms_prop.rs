@@ -115,6 +115,10 @@ impl Op for RmsProp {
         );
     }
 
+    fn by_element(&self, inputs: &[Tensor]) -> Vec<usize> {
+        TAKES.along(inputs, false)
+    }
+
     fn updates(&self) -> Vec<(usize, usize)> {
         vec![(0, 0), (2, 1), (3, 2)]
     }
@@ -162,6 +166,10 @@ impl Op for RmsPropMixed {
             variant,
             grid,
         );
+    }
+
+    fn by_element(&self, inputs: &[Tensor]) -> Vec<usize> {
+        TAKES.along(inputs, true)
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {

@@ -98,6 +98,10 @@ impl Op for Sgd {
         );
     }
 
+    fn by_element(&self, inputs: &[Tensor]) -> Vec<usize> {
+        TAKES.along(inputs, false)
+    }
+
     fn updates(&self) -> Vec<(usize, usize)> {
         vec![(0, 0), (2, 1)]
     }
@@ -136,6 +140,10 @@ impl Op for SgdMixed {
             variant,
             grid,
         );
+    }
+
+    fn by_element(&self, inputs: &[Tensor]) -> Vec<usize> {
+        TAKES.along(inputs, true)
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {

@@ -64,6 +64,12 @@ impl Takes {
         Ok([w].into_iter().chain(state).cloned().collect())
     }
 
+    /// The inputs that it goes through: weights, gradient, state, and in the mixed form the copy.
+    pub(super) fn along(&self, inputs: &[Tensor], mixed: bool) -> Vec<usize> {
+        let copy = if mixed { inputs.len().checked_sub(1) } else { None };
+        (0..2 + self.state).chain(copy).collect()
+    }
+
     /// Where a factor stands, if there is one; else the rate's place, for a binding that is not read.
     pub(super) fn factor(&self, io: &Io<'_>) -> (usize, bool) {
         let at = 2 + self.state + self.numbers.len();

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::PlanError;
-use super::memory::binding_bytes;
-use crate::graph::{Graph, Source, Tensor};
+use super::alike::{by_element, kind};
+use crate::graph::{Graph, Source, Tensor, Value};
+use crate::kernel::Elem;
 
 /// The least alignment of a tensor in its home: WebGPU's own, so that one layout serves every machine.
 const ALIGNMENT: usize = 256;
@@ -35,27 +36,65 @@ pub struct Home {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     homes: Vec<Home>,
+    /// Tensors start at multiples of so many elements, of whichever type: what stands side by side in one home does in all.
+    unit: usize,
 }
 
 impl Layout {
-    /// The stored tensors of these graphs, in order of first appearance, at multiples of `alignment` (at least 256).
+    /// The stored tensors of these graphs, at multiples of `alignment` bytes (at least 256): first what updates of one kind go through, side
+    /// by side, then the others in order of first appearance.
     ///
     /// # Errors
     /// When two graphs store one name with different types.
     pub fn of(graphs: &[&Graph], alignment: usize) -> Result<Self, PlanError> {
-        let alignment = alignment.max(ALIGNMENT);
-        let mut layout = Self::default();
+        let mut layout = Self { homes: Vec::new(), unit: alignment.max(ALIGNMENT) / Elem::F16.bytes() };
         for graph in graphs {
+            layout.add_updated(graph)?;
             for value in graph.values() {
-                if let Source::Stored { home, name } = graph.source(value) {
-                    layout.add(home, name, graph.tensor(value), alignment)?;
-                }
+                layout.add_stored(graph, value)?;
             }
         }
         Ok(layout)
     }
 
-    fn add(&mut self, home: &'static str, name: &str, tensor: &Tensor, alignment: usize) -> Result<(), PlanError> {
+    /// Adds what updates go through, kind by kind.
+    fn add_updated(&mut self, graph: &Graph) -> Result<(), PlanError> {
+        let mut kinds: Vec<(String, Vec<Vec<Value>>)> = Vec::new();
+        for node in graph.nodes() {
+            let along: Vec<Value> = by_element(graph, node).into_iter().map(|at| node.inputs[at]).collect();
+            if along.is_empty() {
+                continue;
+            }
+            let kind = kind(graph, node);
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, updates)) => updates.push(along),
+                None => kinds.push((kind, vec![along])),
+            }
+        }
+        for (_, mut updates) in kinds {
+            // What an earlier kind has put in order keeps it, and what goes along takes it over.
+            updates.sort_by_key(|along| along.iter().find_map(|&value| self.known(graph, value)).unwrap_or_default());
+            for value in updates.into_iter().flatten() {
+                self.add_stored(graph, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Home and offset of a stored value that has a place.
+    fn known(&self, graph: &Graph, value: Value) -> Option<(usize, usize)> {
+        let Source::Stored { home, name } = graph.source(value) else { return None };
+        self.find(home, name).map(|(at, stored)| (at, stored.offset))
+    }
+
+    fn add_stored(&mut self, graph: &Graph, value: Value) -> Result<(), PlanError> {
+        match graph.source(value) {
+            Source::Stored { home, name } => self.add(home, name, graph.tensor(value)),
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&mut self, home: &'static str, name: &str, tensor: &Tensor) -> Result<(), PlanError> {
         if let Some((_, known)) = self.find(home, name) {
             if known.tensor == *tensor {
                 return Ok(());
@@ -67,10 +106,17 @@ impl Layout {
             self.homes.push(Home { name: home, tensors: Vec::new(), bytes: 0 });
             self.homes.len() - 1
         });
+        let count = tensor.shape.iter().fold(1usize, |count, &size| count.saturating_mul(size));
+        let bytes = self.padded(count).saturating_mul(tensor.elem.bytes());
         let home = &mut self.homes[at];
         home.tensors.push(Stored { name: name.to_owned(), tensor: tensor.clone(), offset: home.bytes });
-        home.bytes = home.bytes.saturating_add(binding_bytes(tensor)).div_ceil(alignment).saturating_mul(alignment);
+        home.bytes = home.bytes.saturating_add(bytes);
         Ok(())
+    }
+
+    /// So many elements, and the gap behind them.
+    pub(super) fn padded(&self, count: usize) -> usize {
+        count.max(1).div_ceil(self.unit.max(1)).saturating_mul(self.unit.max(1))
     }
 
     /// The homes, in order of first appearance; a [`Buffer::Home`](super::Buffer::Home) counts them.

@@ -1,5 +1,8 @@
 //! First and last use of each value and of scratch memory, counted in nodes.
 
+use std::collections::HashMap;
+
+use super::alike::Alike;
 use super::memory::{Holder, Memory, binding_bytes};
 use super::parts::Recorded;
 use crate::graph::{Graph, Value};
@@ -13,12 +16,14 @@ pub(super) struct Life {
     pub(super) first: usize,
     /// The last node that reads or writes it; the number of nodes for what is wanted after the run.
     pub(super) last: usize,
+    /// Whether nothing else may ever be held there: gaps between its tensors stay 0, and so does what updates make of them.
+    pub(super) alone: bool,
 }
 
 impl Life {
-    /// Whether both are held at some node.
+    /// Whether both are held at some node, or one shares with none.
     pub(super) fn meets(&self, other: &Self) -> bool {
-        self.first <= other.last && other.first <= self.last
+        self.alone || other.alone || (self.first <= other.last && other.first <= self.last)
     }
 }
 
@@ -35,23 +40,43 @@ pub(super) struct Lives {
 
 impl Lives {
     /// The lives of these nodes' values. A view holds what it looks at: every use counts for the holder.
-    pub(super) fn of(graph: &Graph, live: &[usize], memory: &Memory, recordings: &[Recorded]) -> Self {
+    /// What rows of updates go through is one life.
+    pub(super) fn of(
+        graph: &Graph,
+        live: &[usize],
+        (memory, alike): (&Memory, &Alike),
+        recordings: &[Recorded],
+    ) -> Self {
         let mut lives = Self { of_value: vec![None; memory.holders.len()], ..Self::default() };
+        let mut of_row: HashMap<(usize, usize), usize> = HashMap::new();
         for (at, (&node, recording)) in live.iter().zip(recordings).enumerate() {
             let node = &graph.nodes()[node];
             if !node.op.is_view() {
                 for &value in &node.outputs {
-                    if memory.holders[value.index()] == Holder::Own(value) {
-                        lives.of_value[value.index()] = Some(lives.all.len());
-                        lives.all.push(Life { bytes: binding_bytes(graph.tensor(value)), first: at, last: at });
+                    if memory.holders[value.index()] != Holder::Own(value) {
+                        continue;
                     }
+                    let tensor = graph.tensor(value);
+                    let next = lives.all.len();
+                    let (life, bytes) = match alike.parts.get(&value) {
+                        Some(&(part, _)) => {
+                            let bytes = alike.rows[part.0].elements * tensor.elem.bytes();
+                            (*of_row.entry(part).or_insert(next), bytes)
+                        }
+                        None => (next, binding_bytes(tensor)),
+                    };
+                    lives.of_value[value.index()] = Some(life);
+                    if life == next {
+                        lives.all.push(Life { bytes, first: at, last: at, alone: alike.parts.contains_key(&value) });
+                    }
+                    lives.hold(memory, value, at);
                 }
                 for &value in &node.inputs {
                     lives.hold(memory, value, at);
                 }
             }
             let first = lives.all.len();
-            lives.all.extend(recording.scratch_bytes().map(|bytes| Life { bytes, first: at, last: at }));
+            lives.all.extend(recording.scratch_bytes().map(|bytes| Life { bytes, first: at, last: at, alone: false }));
             lives.of_scratch.push((first..lives.all.len()).collect());
         }
         for &(_, value) in graph.outputs() {

@@ -3,6 +3,7 @@
 //! **Absent here**: wgpu, numbers read from a GPU, any particular op. A plan can be made, printed and compared on a
 //! machine that has no GPU.
 
+mod alike;
 mod error;
 mod layout;
 mod lifetimes;

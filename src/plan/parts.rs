@@ -1,6 +1,7 @@
 //! What nodes record: at once, or, where a tensor is larger than a binding, a few images of its batch at a time.
 
 use super::PlanError;
+use super::alike::{Alike, Row};
 use super::error::Remedy;
 use super::memory::{binding_bytes, label, round_up};
 use super::steps::check_recording;
@@ -36,13 +37,24 @@ pub(super) struct Piece {
     pub(super) bytes: usize,
 }
 
-/// What each node asks of the machine.
-pub(super) fn record(graph: &Graph, live: &[usize], machine: &Capabilities) -> Result<Vec<Recorded>, PlanError> {
+/// What each node asks of the machine; nothing where a row asks for it.
+pub(super) fn record(
+    graph: &Graph,
+    live: &[usize],
+    alike: &Alike,
+    machine: &Capabilities,
+) -> Result<Vec<Recorded>, PlanError> {
     let types = |values: &[Value]| -> Vec<Tensor> { values.iter().map(|&value| graph.tensor(value).clone()).collect() };
-    let nodes = live.iter().map(|&at| &graph.nodes()[at]);
-    nodes
-        .map(|node| Asked { node, inputs: types(&node.inputs), outputs: types(&node.outputs), machine }.record())
-        .collect()
+    let asked = |at: usize| {
+        let node = &graph.nodes()[live[at]];
+        Asked { node, inputs: types(&node.inputs), outputs: types(&node.outputs), machine }
+    };
+    let record = |at: usize| match alike.row_of(at) {
+        None => asked(at).record(),
+        Some(row) if row.at() == at => asked(row.members[0]).record_row(row),
+        Some(_) => Ok(Recorded::default()),
+    };
+    (0..live.len()).map(record).collect()
 }
 
 /// A node, and what it is asked for.
@@ -61,12 +73,7 @@ impl Asked<'_> {
         let limit = self.machine.max_binding_bytes;
         let (inputs, outputs) = (self.inputs.iter().map(|x| (x, "input")), self.outputs.iter().map(|y| (y, "output")));
         let Some((tensor, which)) = outputs.chain(inputs).find(|(tensor, _)| binding_bytes(tensor) > limit) else {
-            let recording = self.node.op.recorded(&self.inputs, &self.outputs, self.machine);
-            check_recording(self.node, &recording, &self.outputs, self.machine)?;
-            let whole = |tensor: &Tensor| Piece { offset: 0, bytes: binding_bytes(tensor) };
-            let (inputs, outputs) = (self.inputs.iter().map(whole).collect(), self.outputs.iter().map(whole).collect());
-            let scratch = recording.scratch.clone();
-            return Ok(Recorded { parts: vec![Part { recording, inputs, outputs }], scratch });
+            return self.whole();
         };
         match self.split()? {
             Some(split) => Ok(split),
@@ -75,6 +82,32 @@ impl Asked<'_> {
                 let remedy = Remedy::of(tensor.shape.first().copied().unwrap_or(1), bytes, limit);
                 let (what, tensor) = (format!("{}: its {which}", label(self.node)), tensor.clone());
                 Err(PlanError::TooLarge { what, tensor, bytes, unit: "binding", limit, remedy })
+            }
+        }
+    }
+
+    /// The node at once.
+    fn whole(&self) -> Result<Recorded, PlanError> {
+        let recording = self.node.op.recorded(&self.inputs, &self.outputs, self.machine);
+        check_recording(self.node, &recording, &self.outputs, self.machine)?;
+        let whole = |tensor: &Tensor| Piece { offset: 0, bytes: binding_bytes(tensor) };
+        let (inputs, outputs) = (self.inputs.iter().map(whole).collect(), self.outputs.iter().map(whole).collect());
+        let scratch = recording.scratch.clone();
+        Ok(Recorded { parts: vec![Part { recording, inputs, outputs }], scratch })
+    }
+
+    /// The first update of a row, on the tensors of all of them.
+    fn record_row(mut self, row: &Row) -> Result<Recorded, PlanError> {
+        for at in self.node.op.by_element(&self.inputs) {
+            self.inputs[at] = self.inputs[at].shaped([row.elements]);
+        }
+        self.outputs = self.outputs.iter().map(|output| output.shaped([row.elements])).collect();
+        match self.node.op.outputs(&self.inputs) {
+            Ok(made) if made == self.outputs => self.whole(),
+            made => {
+                let problem =
+                    format!("it says that it goes through elements one by one, and of a row it makes {made:?}");
+                Err(PlanError::Fault { what: label(self.node), problem })
             }
         }
     }

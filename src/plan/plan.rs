@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::alike::{self, Alike};
 use super::lifetimes::Lives;
 use super::memory::{Holder, Memory, binding_bytes, label};
 use super::steps::{self, Given};
@@ -53,7 +54,7 @@ pub struct Step {
 /// A node of the graph that the plan runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedNode {
-    /// Its number in the graph.
+    /// Its number in the graph; of updates that run as one call that of the first in memory, and inputs and outputs are of all.
     pub node: usize,
     /// The op's name.
     pub op: &'static str,
@@ -67,6 +68,27 @@ pub struct PlannedNode {
     pub steps: Range<usize>,
     /// Its name for people: op and scope.
     pub label: String,
+}
+
+impl PlannedNode {
+    /// A node, or a row of updates that run as one.
+    fn new(graph: &Graph, members: &[usize], steps: Range<usize>) -> Self {
+        let nodes = || members.iter().map(|&at| &graph.nodes()[at]);
+        let node = &graph.nodes()[members[0]];
+        let (scope, label) = match members.len() {
+            1 => (node.scope.clone(), label(node)),
+            count => (String::new(), format!("{} of {count} tensors", node.op.name())),
+        };
+        Self {
+            node: members[0],
+            op: node.op.name(),
+            scope,
+            inputs: nodes().flat_map(|node| node.inputs.clone()).collect(),
+            outputs: nodes().flat_map(|node| node.outputs.clone()).collect(),
+            steps,
+            label,
+        }
+    }
 }
 
 /// A value that is wanted after a run.
@@ -83,11 +105,13 @@ pub struct PlannedOutput {
 pub struct Options {
     /// Whether values take turns in slots. Without, every value survives the run, for inspection.
     pub reuse: bool,
+    /// Whether updates that are alike run as one call. Without, every node runs by itself, for inspection.
+    pub rows: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { reuse: true }
+        Self { reuse: true, rows: true }
     }
 }
 
@@ -117,22 +141,34 @@ impl Plan {
         let live = order::live(graph);
         let memory = Memory::of(graph, &live, layout)?;
         steps::check_values(graph, &live, machine)?;
-        let recordings = parts::record(graph, &live, machine)?;
-        let lives = Lives::of(graph, &live, &memory, &recordings);
+        let alike = match options.rows {
+            true => Alike::of(&alike::Given { graph, live: &live, memory: &memory, layout, machine }),
+            false => Alike::default(),
+        };
+        let recordings = parts::record(graph, &live, &alike, machine)?;
+        let lives = Lives::of(graph, &live, (&memory, &alike), &recordings);
         let slots = slots::assign(&lives.all, options.reuse);
         let place = |value: Value| {
             let (buffer, offset) = match memory.holders[value.index()] {
                 Holder::Input(at) => (Buffer::Input(at), 0),
                 Holder::Home(at, offset) => (Buffer::Home(at), offset),
-                Holder::Own(owner) => (Buffer::Slot(slots.of[lives.of_value[owner.index()]?]), 0),
+                Holder::Own(owner) => {
+                    let in_front = alike.parts.get(&owner).map_or(0, |&(_, in_front)| in_front);
+                    (Buffer::Slot(slots.of[lives.of_value[owner.index()]?]), in_front)
+                }
             };
             Some(Place { buffer, offset, bytes: binding_bytes(graph.tensor(value)) })
         };
         let places: Vec<Option<Place>> = graph.values().map(place).collect();
         let mut made = Vec::new();
         let mut nodes = Vec::new();
-        for (at, (&number, recorded)) in live.iter().zip(&recordings).enumerate() {
-            let node = &graph.nodes()[number];
+        for (at, recorded) in recordings.iter().enumerate() {
+            let row = alike.row_of(at);
+            if row.is_some_and(|row| row.at() != at) {
+                continue;
+            }
+            let members: Vec<usize> = row.map_or(&[at][..], |row| &row.members).iter().map(|&at| live[at]).collect();
+            let node = &graph.nodes()[members[0]];
             let scratch = |life: &usize| Place {
                 buffer: Buffer::Slot(slots.of[*life]),
                 offset: 0,
@@ -140,16 +176,15 @@ impl Plan {
             };
             let scratch = lives.of_scratch[at].iter().map(scratch).collect();
             let first = made.len();
-            made.extend(steps::place(&Given { number: at, node, recorded, places: &places, scratch, layout })?);
-            nodes.push(PlannedNode {
-                node: number,
-                op: node.op.name(),
-                scope: node.scope.clone(),
-                inputs: node.inputs.clone(),
-                outputs: node.outputs.clone(),
-                steps: first..made.len(),
-                label: label(node),
-            });
+            made.extend(steps::place(&Given {
+                number: nodes.len(),
+                node,
+                recorded,
+                places: &places,
+                scratch,
+                layout,
+            })?);
+            nodes.push(PlannedNode::new(graph, &members, first..made.len()));
         }
         Ok(Self {
             steps: made,

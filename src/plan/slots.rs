@@ -43,12 +43,16 @@ mod tests {
 
     #[test]
     fn lives_that_only_touch_do_not_share_and_lives_apart_do() {
-        let life = |bytes, first, last| Life { bytes, first, last };
+        let life = |bytes, first, last| Life { bytes, first, last, alone: false };
         let lives = [life(64, 0, 1), life(64, 1, 2), life(16, 2, 3), life(128, 3, 4)];
         let slots = assign(&lives, true);
         assert_ne!(slots.of[0], slots.of[1]);
         assert_ne!(slots.of[2], slots.of[3]);
         assert_eq!((slots.bytes.len(), slots.bytes.iter().sum::<usize>()), (3, 208));
         assert_eq!(assign(&lives, false).bytes, [64, 64, 16, 128]);
+        // One that shares with none keeps its slot to itself.
+        let apart = [life(64, 0, 1), life(64, 2, 3)];
+        assert_eq!(assign(&apart, true).bytes, [64]);
+        assert_eq!(assign(&[Life { alone: true, ..apart[0] }, apart[1]], true).bytes, [64, 64]);
     }
 }

@@ -182,7 +182,8 @@ pub fn compare_whole_telling(
 ) -> Result<Whole, CompareError> {
     let machine = device.capabilities();
     let layout = Layout::of(&[graph], machine.offset_alignment)?;
-    let plan = Plan::new(graph, &layout, machine, options)?;
+    // Node by node: updates by themselves, too.
+    let plan = Plan::new(graph, &layout, machine, Options { rows: false, ..options })?;
     let homes = Homes::new(device, &layout)?;
     let executor = Executor::new(device, pipelines, plan, &homes)?;
     let nodes = executor.plan().nodes().iter().enumerate().filter(|(_, node)| !graph.nodes()[node.node].op.is_view());

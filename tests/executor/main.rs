@@ -103,7 +103,7 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {
 
 impl Bench {
     fn plan(&self, graph: &Graph, layout: &Layout, reuse: bool) -> Result<Plan, Failed> {
-        Ok(Plan::new(graph, layout, self.device.capabilities(), Options { reuse })?)
+        Ok(Plan::new(graph, layout, self.device.capabilities(), Options { reuse, rows: reuse })?)
     }
 
     fn executor(&self, graph: &Graph, reuse: bool) -> Result<Executor, Failed> {

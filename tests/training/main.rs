@@ -43,7 +43,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 29] = [
+    let tests: [(&str, Test); 31] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -63,6 +63,8 @@ fn main() -> ExitCode {
         ("optimizers: the correction counts steps", optimizers::counts),
         ("optimizers: clipped gradients are as long as they may be", optimizers::clips),
         ("mixed precision: AdamW counts no step that is skipped", optimizers::skips),
+        ("optimizers: updates of many tensors in one call change no bit", optimizers::rows),
+        ("mixed precision: updates of many tensors in one call change no bit", optimizers::rows_mixed),
         ("blocks made again change no bit", recompute::changes_no_bit),
         ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
         ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),

@@ -1,12 +1,16 @@
 //! Optimizers: each learns and resumes bitwise, skipped steps count in none, and clipped steps are no longer than they may be.
 
+use libtest_mimic::Failed;
+use vistok::gpu::{Executor, Homes};
+use vistok::graph::Source;
 use vistok::kernel::Elem;
 use vistok::models::parameters::PARAMETERS;
 use vistok::ops::{AdamW, RmsProp, Sgd};
-use vistok::train::step::LOSS_SCALE;
+use vistok::plan::{Layout, Options, Plan};
+use vistok::train::step::{LOSS_SCALE, StepOptions, training_step_with};
 use vistok::train::{CORRECTION, Optimizer, Rule, SQUARES, Schedule, Settings};
 
-use super::{Bench, Outcome, SGD, require, settings, train, trainer};
+use super::{Bench, Outcome, SGD, require, settings, tiny, train, trainer};
 
 const RMS_PROP: RmsProp = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-4, epsilon: 1e-3, tensorflow: true };
 const ADAMW: AdamW = AdamW { beta_1: 0.9, beta_2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 };
@@ -102,10 +106,59 @@ pub(crate) fn clips(bench: &Bench) -> Outcome {
         let before = read(&trainer)?;
         let rate = f64::from(train(&mut trainer)?[0].rate);
         let squares = read(&trainer)?.iter().zip(before).map(|(now, then)| f64::from(now - then).powi(2)).sum::<f64>();
-        Ok::<_, libtest_mimic::Failed>(squares.sqrt() / rate)
+        Ok::<_, Failed>(squares.sqrt() / rate)
     };
     let (free, large, clipped) = (moved(None)?, moved(Some(1e6))?, moved(Some(LIMIT))?);
     require(free > 10.0 * LIMIT && large == free, format!("gradients as long as {free}, and {large} below the limit"))?;
     // Weights near 1 hold a move of some 10^-5 to a few thousandths of it.
     require((clipped / LIMIT - 1.0).abs() < 0.02, format!("a clipped gradient as long as {clipped}, not {LIMIT}"))
+}
+
+/// Updates of many tensors in one call, or one call a tensor.
+pub(crate) fn rows(bench: &Bench) -> Outcome {
+    rows_in(bench, Elem::F32)
+}
+
+pub(crate) fn rows_mixed(bench: &Bench) -> Outcome {
+    rows_in(bench, Elem::F16)
+}
+
+fn rows_in(bench: &Bench, elem: Elem) -> Outcome {
+    for optimizer in all().into_iter().chain([SGD.into()]) {
+        let options = StepOptions { elem, ..StepOptions::default() };
+        let step = training_step_with(&options, &tiny(), [4, 8, 8, 1], optimizer)?;
+        let layout = Layout::of(&[&step.graph], bench.device.capabilities().offset_alignment)?;
+        let run = |rows: bool| -> Result<_, Failed> {
+            let homes = Homes::new(&bench.device, &layout)?;
+            let options = Options { rows, ..Options::default() };
+            let plan = Plan::new(&step.graph, &layout, bench.device.capabilities(), options)?;
+            let executor = Executor::new(&bench.device, &bench.pipelines, plan, &homes)?;
+            for value in step.graph.values() {
+                let numbers: Vec<f32> =
+                    step.sample(value, step.graph.source(value), 3).data.iter().map(|&number| number as f32).collect();
+                match step.graph.source(value) {
+                    Source::Input(name) if name == "labels" => {
+                        let labels: Vec<u32> = numbers.iter().map(|&label| label as u32).collect();
+                        executor.write_u32(name, &labels)?;
+                    }
+                    Source::Input(name) => executor.write_f32(name, &numbers)?,
+                    Source::Stored { home, name } => homes.write_f32(home, name, &numbers)?,
+                    Source::Node(..) => {}
+                }
+            }
+            for _ in 0..2 {
+                executor.run()?;
+            }
+            let updates = executor
+                .plan()
+                .nodes()
+                .iter()
+                .filter(|node| !node.outputs.is_empty() && node.label.ends_with("tensors"));
+            Ok((updates.count(), homes.snapshot()?))
+        };
+        let ((together, there), (apart, here)) = (run(true)?, run(false)?);
+        require((1..=2).contains(&together) && apart == 0, format!("{optimizer:?} {elem:?}: {together} rows"))?;
+        require(there == here, format!("{optimizer:?} {elem:?}: updates in rows change bits"))?;
+    }
+    Ok(())
 }

@@ -74,7 +74,7 @@ impl Machine<'_> {
         let machine = |error: Error| failure(error.into());
         let capabilities = self.device.capabilities();
         let layout = Layout::of(&[&built.graph], capabilities.offset_alignment).map_err(plan)?;
-        let made = Plan::new(&built.graph, &layout, capabilities, Options { reuse }).map_err(plan)?;
+        let made = Plan::new(&built.graph, &layout, capabilities, Options { reuse, rows: reuse }).map_err(plan)?;
         let homes = Homes::new(self.device, &layout).map_err(machine)?;
         Executor::new(self.device, self.pipelines, made, &homes).map_err(machine)
     }
