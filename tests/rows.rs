@@ -145,3 +145,21 @@ fn a_network_is_updated_by_two_calls() {
         }
     }
 }
+
+#[test]
+fn what_asks_something_of_all_gradients_asks_it_of_rows() {
+    let model = by_name("resnet50", 10).expect("there is such a network");
+    let options = StepOptions { elem: Elem::F16, ..StepOptions::default() };
+    let clipped = Optimizer { clip: Some(1.0), ..SGD.into() };
+    let step = training_step_with(&options, &*model, [2, 64, 64, 3], clipped).expect("the images fit");
+    for (op, extra) in [("loss_scale", "scale, steps and skipped"), ("clip_norm", "the factor")] {
+        let calls = |rows: bool| {
+            let plan = planned_for(&step.graph, &machine(), rows);
+            let node = plan.nodes().iter().find(|node| node.op == op).expect("there is one").clone();
+            assert!(node.inputs.len() > 161, "every gradient, and {extra}");
+            node.steps.len()
+        };
+        // A look at f16 and one at f32, and what is made of them; else six tensors a look.
+        assert_eq!((calls(true), calls(false)), (3, 29), "{op}");
+    }
+}

@@ -152,6 +152,12 @@ pub trait Op: AnyMaths + Any + Debug + Send + Sync {
         Vec::new()
     }
 
+    /// From which input on it asks something of all numbers together, whichever tensors they are of, and zeros do not matter. Tensors that lie
+    /// side by side, with zeros between, are then given to it as one. By default it asks nothing such.
+    fn gathers(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether the output is the input seen in another shape: no kernel runs and no memory is taken.
     fn is_view(&self) -> bool {
         false

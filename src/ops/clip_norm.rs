@@ -56,6 +56,10 @@ impl Op for ClipNorm {
         );
     }
 
+    fn gathers(&self) -> Option<usize> {
+        Some(1)
+    }
+
     fn functions(&self) -> &'static [Function] {
         &[Function::Sqrt, Function::Divide]
     }

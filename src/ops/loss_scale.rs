@@ -44,8 +44,10 @@ impl Default for LossScale {
 const STATE: usize = 3;
 /// Gradients that a dispatch looks at: 8 bindings, of which one is written, and one is left over.
 const AT_ONCE: usize = 6;
-/// Workgroups a gradient at most: they take turns over it.
+/// Workgroups a gradient at most, where there are many: they take turns over it.
 const SHARES: usize = 64;
+/// Workgroups of all gradients together, where there are few.
+const ALL_SHARES: usize = 2048;
 
 kernel! {
     /// A workgroup a share of one of six tensors.
@@ -79,6 +81,7 @@ impl Batch {
     /// The gradients, which are the inputs from `from` on, in order, by type and width.
     fn all(io: &Io<'_>, from: usize, lanes: usize) -> Vec<Self> {
         let kind = |at: usize| (io.elem(at), tuning::width(io.inputs[at].shape.count()));
+        let at_most = SHARES.max(ALL_SHARES / io.inputs.len().saturating_sub(from).max(1));
         let mut batches = Vec::new();
         for (elem, width) in
             [Elem::F32, Elem::F16].into_iter().flat_map(|elem| [(elem, Width::One), (elem, Width::Four)])
@@ -89,7 +92,7 @@ impl Batch {
                 .collect();
             batches.extend(alike.chunks(AT_ONCE).map(|inputs| {
                 let most = inputs.iter().map(|&(_, strips)| strips).max().unwrap_or(1);
-                Self { elem, width, inputs: inputs.to_vec(), shares: most.div_ceil(lanes).clamp(1, SHARES) }
+                Self { elem, width, inputs: inputs.to_vec(), shares: most.div_ceil(lanes).clamp(1, at_most) }
             }));
         }
         batches
@@ -172,6 +175,10 @@ impl Op for LossScale {
             Variant::default().constant("WORKGROUP", tuning::lanes(io.machine)),
             Grid::of(1),
         );
+    }
+
+    fn gathers(&self) -> Option<usize> {
+        Some(STATE)
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {

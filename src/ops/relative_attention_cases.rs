@@ -52,6 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
         real([64, 28, 28, 8, 20, 2], "aa-resnet50 stage 2, 28x28"),
         real([64, 14, 14, 8, 20, 4], "aa-resnet50 stage 3, 14x14"),
         real([64, 7, 7, 8, 20, 7], "aa-resnet50 stage 4, 7x7"),
+        real([1, 56, 56, 1, 20, 2], "a head of 56x56, the most pixels that are asked for"),
     ]);
     cases
 }

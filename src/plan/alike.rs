@@ -84,6 +84,33 @@ impl Alike {
         self.rows.iter().find(|row| row.members.contains(&at))
     }
 
+    /// What a node is given: of those inputs that it gathers, one for all that a row goes through.
+    pub(super) fn gathered(&self, graph: &Graph, node: &Node, memory: &Memory) -> Vec<(Value, Tensor)> {
+        let own = |value: Value| (value, graph.tensor(value).clone());
+        let Some(from) = node.op.gathers() else { return node.inputs.iter().map(|&value| own(value)).collect() };
+        let part = |value: Value| self.parts.get(&memory.owners[value.index()]).map(|&(part, _)| part);
+        let (state, gathered) = node.inputs.split_at(from.min(node.inputs.len()));
+        // A row of which some is not asked for stays apart.
+        let whole = |part: (usize, usize)| {
+            let owners: HashSet<Value> = gathered.iter().map(|value| memory.owners[value.index()]).collect();
+            self.parts.iter().all(|(owner, (other, _))| *other != part || owners.contains(owner))
+        };
+        let mut given: Vec<(Value, Tensor)> = state.iter().map(|&value| own(value)).collect();
+        let mut seen = HashSet::new();
+        for &value in gathered {
+            match part(value).filter(|&part| whole(part)) {
+                None => given.push(own(value)),
+                Some(part) if seen.insert(part) => {
+                    let first = self.parts.iter().find(|(_, (other, in_front))| (*other, *in_front) == (part, 0));
+                    let elements = self.rows[part.0].elements;
+                    given.extend(first.map(|(&owner, _)| (owner, graph.tensor(owner).shaped([elements]))));
+                }
+                Some(_) => {}
+            }
+        }
+        given
+    }
+
     /// The rows of these nodes.
     pub(super) fn of(given: &Given<'_>) -> Self {
         let mut kinds: BTreeMap<(String, Vec<Value>), Vec<Candidate>> = BTreeMap::new();

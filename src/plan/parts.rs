@@ -3,7 +3,7 @@
 use super::PlanError;
 use super::alike::{Alike, Row};
 use super::error::Remedy;
-use super::memory::{binding_bytes, label, round_up};
+use super::memory::{Memory, binding_bytes, label, round_up};
 use super::steps::check_recording;
 use crate::graph::{Graph, Io, Node, Tensor, Value};
 use crate::kernel::{Capabilities, Recording};
@@ -15,6 +15,8 @@ pub(super) struct Recorded {
     pub(super) parts: Vec<Part>,
     /// Bytes of each scratch memory, in which the parts take turns.
     pub(super) scratch: Vec<usize>,
+    /// The values that it binds as inputs.
+    pub(super) inputs: Vec<Value>,
 }
 
 /// The calls for some images of a batch, or for all of it.
@@ -41,17 +43,20 @@ pub(super) struct Piece {
 pub(super) fn record(
     graph: &Graph,
     live: &[usize],
-    alike: &Alike,
+    (memory, alike): (&Memory, &Alike),
     machine: &Capabilities,
 ) -> Result<Vec<Recorded>, PlanError> {
-    let types = |values: &[Value]| -> Vec<Tensor> { values.iter().map(|&value| graph.tensor(value).clone()).collect() };
-    let asked = |at: usize| {
+    let record_at = |at: usize, row: Option<&Row>| {
         let node = &graph.nodes()[live[at]];
-        Asked { node, inputs: types(&node.inputs), outputs: types(&node.outputs), machine }
+        let (values, inputs): (Vec<Value>, Vec<Tensor>) = alike.gathered(graph, node, memory).into_iter().unzip();
+        let outputs = node.outputs.iter().map(|&value| graph.tensor(value).clone()).collect();
+        let asked = Asked { node, inputs, outputs, machine };
+        let recorded = if let Some(row) = row { asked.record_row(row) } else { asked.record() };
+        recorded.map(|recorded| Recorded { inputs: values, ..recorded })
     };
     let record = |at: usize| match alike.row_of(at) {
-        None => asked(at).record(),
-        Some(row) if row.at() == at => asked(row.members[0]).record_row(row),
+        None => record_at(at, None),
+        Some(row) if row.at() == at => record_at(row.members[0], Some(row)),
         Some(_) => Ok(Recorded::default()),
     };
     (0..live.len()).map(record).collect()
@@ -93,7 +98,7 @@ impl Asked<'_> {
         let whole = |tensor: &Tensor| Piece { offset: 0, bytes: binding_bytes(tensor) };
         let (inputs, outputs) = (self.inputs.iter().map(whole).collect(), self.outputs.iter().map(whole).collect());
         let scratch = recording.scratch.clone();
-        Ok(Recorded { parts: vec![Part { recording, inputs, outputs }], scratch })
+        Ok(Recorded { parts: vec![Part { recording, inputs, outputs }], scratch, inputs: Vec::new() })
     }
 
     /// The first update of a row, on the tensors of all of them.

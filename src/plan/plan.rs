@@ -145,7 +145,7 @@ impl Plan {
             true => Alike::of(&alike::Given { graph, live: &live, memory: &memory, layout, machine }),
             false => Alike::default(),
         };
-        let recordings = parts::record(graph, &live, &alike, machine)?;
+        let recordings = parts::record(graph, &live, (&memory, &alike), machine)?;
         let lives = Lives::of(graph, &live, (&memory, &alike), &recordings);
         let slots = slots::assign(&lives.all, options.reuse);
         let place = |value: Value| {

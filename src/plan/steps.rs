@@ -105,7 +105,7 @@ fn step(given: &Given<'_>, part: &Part, dispatch: &Dispatch) -> Result<Step, Pla
     let mut values = Vec::with_capacity(dispatch.views.len());
     for view in &dispatch.views {
         let value = match *view {
-            View::Input(at) => given.node.inputs.get(at).copied(),
+            View::Input(at) => given.recorded.inputs.get(at).copied(),
             View::Output(at) => given.node.outputs.get(at).copied(),
             View::Scratch(_) => None,
         };
