@@ -112,18 +112,15 @@ class Average:
     """The moving average of weights and running averages; without a share kept, they themselves."""
 
     def __init__(self, network, kept):
-        self.of, self.kept = network, kept
-        self.network = copy.deepcopy(network) if kept else network
-
-    def numbers(self, network):
-        return [number for number in network.state_dict().values() if number.is_floating_point()]
+        self.network, self.kept = copy.deepcopy(network) if kept else network, kept
+        floats = lambda of: [number for number in of.state_dict().values() if number.is_floating_point()]
+        self.own, self.of = floats(self.network), floats(network)
 
     @torch.no_grad()
     def step(self):
         if self.kept:
-            own = self.numbers(self.network)
-            torch._foreach_mul_(own, self.kept)
-            torch._foreach_add_(own, self.numbers(self.of), alpha=1 - self.kept)
+            torch._foreach_mul_(self.own, self.kept)
+            torch._foreach_add_(self.own, self.of, alpha=1 - self.kept)
 
 
 def rate(at, told, warm_up, steps):
@@ -279,7 +276,7 @@ def main():
     parser.add_argument("--images", type=int, metavar="N", help="take so few, to try it")
     arguments = parser.parse_args()
     until = time.monotonic() + 60 * arguments.minutes
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
     arguments.out.mkdir(parents=True, exist_ok=True)
     lines = fashion.lines(arguments.out / "results.jsonl")
     have = {line.get("label") for line in lines if str(line.get("version")).startswith("PyTorch")}
