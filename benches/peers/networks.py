@@ -18,15 +18,21 @@ def network(torch, row):
     told = row.get("network") or {}
     if not told and row["name"] in ("resnet18", "resnet50"):
         told = related.imagenet(int(row["name"].removeprefix("resnet")))
-    families = {"vt-resnet": vt_resnet, "fpn": fpn, "resnet": resnet}
-    if told.get("family") not in families:
+    # Not those for images as small as the demo's.
+    if "trunk" not in told or told["trunk"]["stem"] != "large":
         return None
     _, height, width, channels = row["images"]
-    built = families[told["family"]](torch, told, ((height, width), channels))
+    built = of_words(torch, told, ((height, width), channels))
     for name, parameter in built.named_parameters() if built else []:
         if name.endswith(("filter", "mixing")):
             torch.nn.init.normal_(parameter, std=0.02)
     return built
+
+
+def of_words(torch, told, images):
+    """The network that vistok describes so, for images of ((height, width), channels); or None."""
+    families = {"vt-resnet": vt_resnet, "fpn": fpn, "resnet": resnet}
+    return families[told["family"]](torch, told, images) if told["family"] in families else None
 
 
 def fpn(torch, told, images):
@@ -40,9 +46,6 @@ def vt_resnet(torch, told, images):
     """A ResNet's stem and first stages, VT blocks, and a head that reads the mean token or pixel."""
     import related  # needs torch, which may be missing
     import vt
-
-    if told["trunk"]["stem"] != "large":
-        return None
 
     class VtResNet(torch.nn.Module):
         def __init__(self):
@@ -59,11 +62,10 @@ def vt_resnet(torch, told, images):
 
 
 def resnet(torch, told, images):
-    """A ResNet with or without what the paper compares with; not those for images as small as the demo's."""
+    """A ResNet with or without what the paper compares with."""
     import related  # needs torch, which may be missing
 
-    trunk = told["trunk"]
-    known = trunk["stem"] == "large" and set(trunk.get("variant") or {}) <= set(related.VARIANTS)
+    known = set(told["trunk"].get("variant") or {}) <= set(related.VARIANTS)
     return related.ResNet(told, *images) if known else None
 
 

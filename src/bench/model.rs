@@ -10,8 +10,8 @@ use crate::kernel::Elem;
 use crate::models::{Model, Parameters};
 use crate::ops::Sgd;
 use crate::plan::{Layout, Options, Plan};
-use crate::train::Recompute;
 use crate::train::step::{StepOptions, evaluation_in, initialize, training_step_with};
+use crate::train::{Optimizer, Recompute};
 
 /// The most runs back to back, and the time after which fewer must do.
 const RUNS: u32 = 100;
@@ -89,18 +89,20 @@ impl ModelSubject<'_> {
                 let graph = evaluation_in(self.elem, self.model, &mut parameters, self.images)?;
                 Ok((graph.fused()?.graph, parameters))
             }
-            Task::Training | Task::StemAgain => {
-                let again = match self.task {
-                    // The first block of every model is its stem.
-                    Task::StemAgain => Recompute::Blocks(self.model.blocks().into_iter().take(1).collect()),
-                    _ => Recompute::Nothing,
-                };
-                let options = StepOptions { elem: self.elem, recompute: again, ..StepOptions::default() };
-                let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
-                let step = training_step_with(&options, self.model, self.images, sgd)?;
-                Ok((step.graph, step.parameters))
-            }
+            Task::Training | Task::StemAgain => self.step(Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false }),
         }
+    }
+
+    /// A step of training that updates so.
+    fn step(&self, optimizer: impl Into<Optimizer>) -> Result<(Graph, Parameters), BenchError> {
+        let again = match self.task {
+            // The first block of every model is its stem.
+            Task::StemAgain => Recompute::Blocks(self.model.blocks().into_iter().take(1).collect()),
+            _ => Recompute::Nothing,
+        };
+        let options = StepOptions { elem: self.elem, recompute: again, ..StepOptions::default() };
+        let step = training_step_with(&options, self.model, self.images, optimizer)?;
+        Ok((step.graph, step.parameters))
     }
 
     /// Plans it, without running anything: what of a measurement is no time.
@@ -117,11 +119,24 @@ impl ModelSubject<'_> {
     /// When it does not fit, a kernel does not compile, memory does not suffice or the device is lost.
     pub fn prepare(&self, device: &Device, pipelines: &Pipelines) -> Result<(Graph, Executor), BenchError> {
         let (graph, parameters) = self.graph()?;
-        let plan = planned(&graph, device)?;
-        let homes = Homes::new(device, plan.layout())?;
+        let (executor, homes) = on(device, pipelines, &graph)?;
         initialize(&homes, &parameters, 0)?;
-        let executor = Executor::new(device, pipelines, plan, &homes)?;
-        fill(&executor, &graph)?;
+        Ok((graph, executor))
+    }
+
+    /// The same of a step of training that updates weights in another way, whatever the task.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_update(
+        &self,
+        device: &Device,
+        pipelines: &Pipelines,
+        optimizer: Optimizer,
+    ) -> Result<(Graph, Executor), BenchError> {
+        let (graph, parameters) = self.step(optimizer)?;
+        let (executor, homes) = on(device, pipelines, &graph)?;
+        optimizer.initialize(&homes, &parameters, 0)?;
         Ok((graph, executor))
     }
 
@@ -177,6 +192,15 @@ impl ModelSubject<'_> {
             multiply_adds: multiply_adds(&graph, executor.plan()),
         })
     }
+}
+
+/// What runs a graph, with images that are spread, and its homes.
+fn on(device: &Device, pipelines: &Pipelines, graph: &Graph) -> Result<(Executor, Homes), BenchError> {
+    let plan = planned(graph, device)?;
+    let homes = Homes::new(device, plan.layout())?;
+    let executor = Executor::new(device, pipelines, plan, &homes)?;
+    fill(&executor, graph)?;
+    Ok((executor, homes))
 }
 
 fn planned(graph: &Graph, device: &Device) -> Result<Plan, BenchError> {

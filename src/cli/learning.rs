@@ -218,10 +218,75 @@ pub(super) fn times(machine: &Machine, trainer: &Trainer) -> Result<Option<Times
     if !machine.device.has_timestamps() {
         return Ok(None);
     }
+    undone(trainer, timed).map(Some)
+}
+
+/// Runs steps, after which weights, averages and velocities are what they were.
+fn undone<T>(trainer: &Trainer, work: impl FnOnce(&Executor) -> Result<T, Error>) -> Result<T, Error> {
     let before = trainer.homes().snapshot()?;
-    let times = timed(trainer.executor())?;
+    let worked = work(trainer.executor());
     trainer.homes().restore(&before)?;
-    Ok(Some(times))
+    worked
+}
+
+/// How fast a run was in this process.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// Images a second of wall time.
+    pub(super) images: f64,
+    /// Wall seconds of a step: with what the GPU waits for, checkpoints among it.
+    pub(super) step: f64,
+    /// GPU seconds of a step, where the device can tell.
+    pub(super) gpu: Option<f64>,
+}
+
+impl Pace {
+    /// Of a run that has just ended; `None` where this process did no step of it. Steps that are measured are undone.
+    pub(super) fn of(
+        machine: &Machine,
+        trainer: &Trainer,
+        course: &Course,
+        batch: usize,
+    ) -> Result<Option<Self>, Error> {
+        if course.losses.is_empty() {
+            return Ok(None);
+        }
+        let step = course.seconds / course.losses.len() as f64;
+        let gpu = match machine.device.has_timestamps() {
+            true => Some(undone(trainer, |executor| {
+                let mut times = (0..TIMED).map(|_| executor.run_timed_whole()).collect::<Result<Vec<u64>, _>>()?;
+                times.sort_unstable();
+                Ok(times[TIMED / 2] as f64 / 1e9)
+            })?),
+            false => None,
+        };
+        Ok(Some(Self { images: batch as f64 / step, step, gpu }))
+    }
+
+    /// The share of wall time in which the GPU worked on steps.
+    pub(super) fn busy(&self) -> Option<f64> {
+        // Two clocks, and steps that were measured one by one.
+        self.gpu.map(|gpu| (gpu / self.step).min(1.0))
+    }
+
+    /// A line.
+    pub(super) fn said(&self) -> String {
+        let busy = self.busy().map(|busy| format!("; the GPU was busy {:.0} % of the time", 100.0 * busy));
+        format!("{} images/s{}\n", in_thousands(self.images), busy.unwrap_or_default())
+    }
+}
+
+/// A number with commas, whole from a hundred on.
+fn in_thousands(number: f64) -> String {
+    if number < 100.0 {
+        return format!("{number:.1}");
+    }
+    let digits = format!("{number:.0}");
+    let comma = |(at, digit): (usize, char)| {
+        let before = if at > 0 && (digits.len() - at).is_multiple_of(3) { "," } else { "" };
+        format!("{before}{digit}")
+    };
+    digits.chars().enumerate().map(comma).collect()
 }
 
 /// Times as a table.
@@ -238,4 +303,19 @@ pub(super) fn time_table(times: &[(KernelTime, f64)]) -> String {
     let steps: usize = times.iter().map(|(time, _)| time.steps).sum();
     table.row(vec!["all".to_owned(), steps.to_string(), format!("{total:.2}"), "100.0 %".to_owned()]);
     table.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pace, in_thousands};
+
+    #[test]
+    fn a_pace_is_said_as_far_as_it_was_measured() {
+        let pace = Pace { images: 12_345.4, step: 0.01, gpu: Some(0.0093) };
+        assert_eq!(pace.said(), "12,345 images/s; the GPU was busy 93 % of the time\n");
+        assert_eq!(Pace { gpu: None, ..pace }.said(), "12,345 images/s\n");
+        assert_eq!(Pace { gpu: Some(0.011), ..pace }.busy(), Some(1.0));
+        let numbers = [7.25, 100.0, 999.6, 1e6].map(in_thousands);
+        assert_eq!(numbers, ["7.2", "100", "1,000", "1,000,000"]);
+    }
 }

@@ -30,6 +30,7 @@ mod progress;
 mod recipe;
 #[cfg(feature = "plot")]
 mod report;
+mod result;
 mod scenes;
 mod score;
 mod segment;

@@ -22,10 +22,10 @@ pub(super) struct Arguments {
     preset: Option<Preset>,
     #[command(flatten)]
     options: OptionsArgument,
-    /// Height and width of the images [default: 28x28 for the demo's model, 800x1216 for FPNs, 224x224 for the others].
+    /// Height and width of the images [default: 28x28 for the demo's model and Fashion-MNIST's, 800x1216 for FPNs, 224x224 for the others].
     #[arg(long, value_name = "HxW", value_parser = presets::size)]
     size: Option<[usize; 2]>,
-    /// Number of classes [default: 10 for the demo's model, 54 for FPNs, 1000 for the others].
+    /// Number of classes [default: 10 for the demo's model and Fashion-MNIST's, 54 for FPNs, 1000 for the others].
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
     /// Images in the batch that memory is planned for; everything else is said of one image.

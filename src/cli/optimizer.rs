@@ -2,12 +2,14 @@
 
 use clap::{Args, ValueEnum};
 use vistok::ops::{AdamW, RmsProp, Sgd};
+use vistok::train::recipe::Recipe;
 use vistok::train::{Optimizer, Rule};
 
 /// The update, and the numbers of it that matter.
 #[derive(Debug, Args)]
 pub(super) struct OptimizerArgument {
-    /// How weights are updated [default: sgd]. The others want smaller rates than SGD: give --rate, such as 0.001.
+    /// How weights are updated [default: the recipe's]. Where it is not the recipe's own, `rmsprop` and `adamw` have a --rate of 0.001
+    /// unless another is given.
     #[arg(long, value_name = "NAME", value_enum)]
     optimizer: Option<Name>,
     /// How much of the velocity of `sgd` and `rmsprop` is kept from step to step; of `adamw` the first beta [default: 0.9].
@@ -17,7 +19,8 @@ pub(super) struct OptimizerArgument {
     /// `rmsprop`, 0.01 for `adamw`].
     #[arg(long, value_name = "DECAY", value_parser = decay)]
     weight_decay: Option<f64>,
-    /// Shorten all gradients together to this length where they are longer [default: they stay as they are].
+    /// Shorten all gradients together to this length where they are longer [default: they stay as they are]. A step is left out where
+    /// f32 does not hold their length, and only --f16 counts such steps.
     #[arg(long, value_name = "NORM", value_parser = norm)]
     clip: Option<f64>,
 }
@@ -48,9 +51,22 @@ fn norm(text: &str) -> Result<f64, String> {
     number(text, |norm| norm > 0.0, "a norm to clip at is a number above 0, such as 1")
 }
 
+/// The rate of rules that divide gradients by their size, where nobody states one; a recipe's own is of SGD, mostly.
+const RATE: f64 = 1e-3;
+
 impl OptimizerArgument {
-    /// The recipe's update with what is asked for in its place.
-    pub(super) fn applied(&self, recipe: Optimizer) -> Optimizer {
+    /// Puts what is asked for in the place of the recipe's update; with a rate that suits it, unless one was given.
+    pub(super) fn apply(&self, recipe: &mut Recipe, rate_given: bool) {
+        let before = std::mem::discriminant(&recipe.optimizer.rule);
+        recipe.optimizer = self.applied(recipe.optimizer);
+        let other = std::mem::discriminant(&recipe.optimizer.rule) != before;
+        if other && !rate_given && !matches!(recipe.optimizer.rule, Rule::Sgd(_)) {
+            // Where the recipe's rate would rise from is higher than that.
+            (recipe.peak, recipe.from) = (RATE, None);
+        }
+    }
+
+    fn applied(&self, recipe: Optimizer) -> Optimizer {
         let mut rule = match self.optimizer {
             None => recipe.rule,
             Some(Name::Sgd) => match recipe.rule {

@@ -35,10 +35,10 @@ pub(super) struct Arguments {
     /// Images in a batch.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Height, width and channels of the images [default: 28x28x1 for the demo's model, 224x224x3 for the others].
+    /// Height, width and channels of the images [default: 28x28x1 for the demo's model and Fashion-MNIST's, 224x224x3 for the others].
     #[arg(long, value_name = "HxWxC", value_parser = presets::image)]
     image: Option<[usize; 3]>,
-    /// Number of classes [default: 10 for the demo's model, 1000 for the others].
+    /// Number of classes [default: 10 for the demo's model and Fashion-MNIST's, 1000 for the others].
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
     /// Plan for the least that WebGPU promises; no adapter is needed.

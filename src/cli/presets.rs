@@ -22,7 +22,7 @@ pub(crate) const IMAGENET: Sizes = Sizes { image: [224, 224, 3], classes: 1000 }
 /// The sizes of COCO-stuff, with the classes that Detectron2 counts.
 const COCO_STUFF: Sizes = Sizes { image: [800, 1216, 3], classes: 54 };
 
-/// The sizes for which the paper states what the model costs; the demo's for its model.
+/// The sizes for which the paper states what the model costs; small ones for models that are made for them.
 pub(crate) fn published(model: &str) -> Sizes {
     let of_pixels =
         Network::named(model, COCO_STUFF.classes).is_ok_and(|network| network.model().target() == Target::Pixels);
@@ -39,9 +39,13 @@ pub(crate) fn view(model: &str, target: Target) -> [usize; 2] {
     }
 }
 
-/// The demo's sizes for its model, `others` for the others.
+/// The demo's sizes for its model and those made for the same images, `others` for the others.
 pub(crate) fn default(model: &str, others: Sizes) -> Sizes {
-    if model.ends_with("-demo") { Sizes { image: [28, 28, 1], classes: 10 } } else { others }
+    if model.ends_with("-demo") || model.ends_with("-fashion") {
+        Sizes { image: [28, 28, 1], classes: 10 }
+    } else {
+        others
+    }
 }
 
 /// `HxWxC`, none of them 0.

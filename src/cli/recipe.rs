@@ -27,9 +27,9 @@ pub(super) struct RecipeArgument {
     /// Images in a batch [default: the recipe's; of demo 50, of models that segment 10].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
-    /// The learning rate at its highest [default: the recipe's; of demo 0.05, of models that segment 0.2].
+    /// The learning rate at its highest [default: the recipe's; of demo 0.05, of models that segment 0.2; 0.001 with another --optimizer].
     #[arg(long, value_name = "RATE", value_parser = rate)]
-    rate: Option<f64>,
+    pub(super) rate: Option<f64>,
     /// How the rate goes on from there: `cosine` to 0, `constant`, `step` (a factor after every so many epochs, `step:0.1:30`) or
     /// `exponential` (`exponential:0.9875:1`); `500steps` are steps in place of epochs [default: the recipe's; of demo cosine].
     #[arg(long, value_name = "SHAPE")]

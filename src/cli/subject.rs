@@ -21,7 +21,8 @@ pub(crate) struct SubjectArguments {
     /// Images in a batch.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Height, width and channels of the images [default: 28x28x1 for the demo's model, 800x1216x3 for FPNs, 224x224x3 for the others].
+    /// Height, width and channels of the images [default: 28x28x1 for the demo's model and Fashion-MNIST's, 800x1216x3 for FPNs,
+    /// 224x224x3 for the others].
     #[arg(long, value_name = "HxWxC", value_parser = presets::image)]
     image: Option<[usize; 3]>,
 }

@@ -1,6 +1,6 @@
 //! `vistok train`: a model learns images from a folder, saves itself now and then, and can continue.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -11,12 +11,13 @@ use vistok::train::{Resumed, Split, Trainer, View};
 
 use super::corrupt::{self, CorruptArgument};
 use super::folder::Folder;
-use super::learning::{self, RecomputeArgument, Watch, kept, scaling, train};
+use super::learning::{self, Pace, RecomputeArgument, Watch, kept, scaling, train};
 use super::log::{Log, Measure, Stand};
 use super::machine::{Machine, MachineArgument};
 use super::optimizer::OptimizerArgument;
 use super::options::OptionsArgument;
 use super::recipe::{RecipeArgument, told};
+use super::result::{Ended, ResultArgument};
 use super::{Error, interrupt, presets, score, speak};
 
 /// The weight file in the folder of a run.
@@ -85,6 +86,8 @@ pub(super) struct Arguments {
     f16: bool,
     #[command(flatten)]
     recompute: RecomputeArgument,
+    #[command(flatten)]
+    result: ResultArgument,
     /// One JSON document on standard output: `test_accuracy` or `test_mean_iou`, `train_seconds`, `adapter`, `weights`,
     /// `skipped_images` (of those to train on, and of those to test on).
     #[arg(long)]
@@ -157,12 +160,13 @@ impl Arguments {
 /// Trains.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let folder = Folder::prepare(&arguments.out)?;
+    arguments.result.probe()?;
     let file = folder.file(WEIGHTS);
     let source: Source = arguments.data.parse()?;
     let Split { train: images, test, name: data } = arguments.split(&source)?;
     let model = arguments.network(&source, images.classes())?;
     let mut recipe = arguments.recipe.get(&*images);
-    recipe.optimizer = arguments.optimizer.applied(recipe.optimizer);
+    arguments.optimizer.apply(&mut recipe, arguments.recipe.rate.is_some());
     let mut settings = recipe.settings(&*images, arguments.seed)?;
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
@@ -199,21 +203,32 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let log = Log::open(&folder, measure, at, arguments.tensorboard)?;
     let watch = Watch { log, test: &*test, every: arguments.score_every };
     let course = train(&mut trainer, &*images, (&settings, stop), &kept(&file, "--resume"), Some(watch))?;
+    let pace = Pace::of(&machine, &trainer, &course, settings.batch)?;
     let score = course.score.map_or_else(|| trainer.score(&*test), Ok)?;
-    let seconds = course.seconds;
-    let text = corrupt::said(&[("training", &*images), ("test", &*test)])
+    let (machine, trainer, model, images) = (&machine, &trainer, &*model, (&*images, &*test, &data[..]));
+    let (settings, recipe) = (&settings, &recipe);
+    let ended = Ended { machine, trainer, model, settings, recipe, images, score: &score, measure, pace };
+    arguments.result.write(&folder, &ended)?;
+    tell(arguments.json, &ended, course.seconds, &file)
+}
+
+/// Says how a run went.
+fn tell(in_json: bool, ended: &Ended<'_>, seconds: f64, file: &Path) -> Result<(), Error> {
+    let Ended { machine, trainer, images: (images, test, _), score, pace, .. } = ended;
+    let text = corrupt::said(&[("training", *images), ("test", *test)])
         + &format!(
             "{} after {} steps, {seconds:.1} s; weights: {}\n",
-            score::said(&score, test.count() - test.skipped()),
+            score::said(score, test.count() - test.skipped()),
             trainer.about().step,
             file.display(),
         )
-        + &scaling(&trainer)?;
-    speak::report(arguments.json, &text)?;
-    if arguments.json {
+        + &scaling(trainer)?
+        + &pace.map_or_else(String::new, |pace| pace.said());
+    speak::report(in_json, &text)?;
+    if in_json {
         let weights = file.display().to_string();
-        let mut document = json!({ "train_seconds": seconds, "adapter": adapter, "weights": weights });
-        score::tell(&score, &mut document);
+        let mut document = json!({ "train_seconds": seconds, "adapter": machine.name(), "weights": weights });
+        score::tell(score, &mut document);
         document["skipped_images"] = json!([images.skipped(), test.skipped()]);
         speak::say_json(&document)?;
     }

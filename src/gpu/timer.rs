@@ -1,6 +1,7 @@
 //! GPU time of each step, from timestamps.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::staging::Location;
 use super::{Error, Executor, memory};
@@ -40,15 +41,8 @@ impl Executor {
     /// # Errors
     /// When the device has no timestamps, is the rehearsal device, or is lost.
     pub fn run_timed(&self) -> Result<Vec<StepTime>, Error> {
-        if self.device.is_rehearsal() {
-            return Err(Error::Rehearsal);
-        }
-        let features = self.device.device.features();
-        if !self.device.has_timestamps() {
-            let reason = "the device has no timestamps".to_owned();
-            return Err(Error::Invalid { during: "timing a plan".to_owned(), reason });
-        }
-        let inside = features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
+        self.can_be_timed()?;
+        let inside = self.device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
         let chunks = chunks(self.steps.len(), inside);
         let size = chunks.len() as u64 * u64::from(MAX_QUERIES) * 8;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
@@ -82,6 +76,57 @@ impl Executor {
         Ok(times)
     }
 
+    /// Runs the plan once, recorded as in any run, and measures it in nanoseconds of GPU time from its start to its end: steps overlap
+    /// where they do without a clock. Updates happen as in any run.
+    ///
+    /// # Errors
+    /// As [`run_timed`](Self::run_timed).
+    pub fn run_timed_whole(&self) -> Result<u64, Error> {
+        self.can_be_timed()?;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved = memory::allocate(&self.device, "timestamps", 16, usage)?;
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let queries = self.device.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("plan"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
+        });
+        self.time_in_a_pass(&mut encoder, (0..self.steps.len(), (0, 1)), &queries);
+        encoder.resolve_query_set(&queries, 0..2, &resolved, 0);
+        self.device.queue.submit([encoder.finish()]);
+        let part = Location { buffer: &resolved, offset: 0, bytes: 16 };
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.staging.read(&self.device, part)?);
+        let between = ticks.last().copied().unwrap_or(0).saturating_sub(ticks.first().copied().unwrap_or(0));
+        Ok((between as f64 * f64::from(self.device.queue.get_timestamp_period())) as u64)
+    }
+
+    fn can_be_timed(&self) -> Result<(), Error> {
+        if self.device.is_rehearsal() {
+            return Err(Error::Rehearsal);
+        }
+        if !self.device.has_timestamps() {
+            let reason = "the device has no timestamps".to_owned();
+            return Err(Error::Invalid { during: "timing a plan".to_owned(), reason });
+        }
+        Ok(())
+    }
+
+    /// Steps in a pass of their own, between two timestamps.
+    fn time_in_a_pass(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        (steps, (start, end)): (Range<usize>, (u32, u32)),
+        queries: &wgpu::QuerySet,
+    ) {
+        let writes = wgpu::ComputePassTimestampWrites {
+            query_set: queries,
+            beginning_of_pass_write_index: Some(start),
+            end_of_pass_write_index: Some(end),
+        };
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("timed"), timestamp_writes: Some(writes) };
+        self.encode_steps(&mut encoder.begin_compute_pass(&descriptor), steps);
+    }
+
     fn time_in_one_pass(&self, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, queries: &wgpu::QuerySet) {
         let descriptor = wgpu::ComputePassDescriptor { label: Some("timed"), timestamp_writes: None };
         let mut pass = encoder.begin_compute_pass(&descriptor);
@@ -94,13 +139,7 @@ impl Executor {
 
     fn time_in_passes(&self, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, queries: &wgpu::QuerySet) {
         for (step, &(start, end)) in (chunk.first..).zip(&chunk.queries) {
-            let writes = wgpu::ComputePassTimestampWrites {
-                query_set: queries,
-                beginning_of_pass_write_index: Some(start),
-                end_of_pass_write_index: Some(end),
-            };
-            let descriptor = wgpu::ComputePassDescriptor { label: Some("timed"), timestamp_writes: Some(writes) };
-            self.encode_steps(&mut encoder.begin_compute_pass(&descriptor), step..step + 1);
+            self.time_in_a_pass(encoder, (step..step + 1, (start, end)), queries);
         }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::{head, refusal, reshape};
 use super::resnet::{Block, Stage, Stem, Trunk};
 use super::vt::{Later, Makes, Map, Vt, block};
-use super::{Builder, Depth, Mode, Model, Network, Parameters};
+use super::{Builder, Depth, Mode, Model, Network, Parameters, ResNet};
 use crate::graph::{Graph, GraphError, Value};
 use crate::ops::{MeanRows, Repeat};
 
@@ -134,11 +134,11 @@ pub struct Probed {
 }
 
 impl VtResNet {
-    /// VT-ResNet-18, 34, 50 and 101 in every preset, and the demo's.
+    /// VT-ResNet-18, 34, 50 and 101 in every preset, the demo's, and Fashion-MNIST's.
     #[must_use]
     pub fn presets(classes: usize) -> Vec<Self> {
         let of = |depth: Depth| Preset::ALL.map(|preset| Self::imagenet(depth, preset, classes));
-        Depth::ALL.into_iter().flat_map(of).chain([Self::demo(classes)]).collect()
+        Depth::ALL.into_iter().flat_map(of).chain([Self::demo(classes), Self::fashion(classes)]).collect()
     }
 
     /// Appendix A: the residual stages 1 to 4 of a ResNet, whose 14x14 map (of 224x224 images) meets VT-C512-L16-CT1024
@@ -172,6 +172,15 @@ impl VtResNet {
             vec![Stage { channels: 32, blocks: 1, stride: 1 }],
         );
         Self::of("vt-resnet-demo", trunk, Vt::counted(8, 64, 32, 32).with_heads(2), 2, classes)
+    }
+
+    /// `vt-resnet-fashion`: [`ResNet::fashion`], with three VT blocks of 16 tokens on its 14x14 map in place of its last stage, and token
+    /// channels with which the multiply-adds are the same: 123.4 M an image.
+    #[must_use]
+    pub fn fashion(classes: usize) -> Self {
+        let mut trunk = ResNet::fashion(classes).trunk;
+        let last = trunk.stages.pop().map_or(0, |stage| stage.channels);
+        Self::of("vt-resnet-fashion", trunk, Vt::counted(TOKENS, 384, last, GROUP), 3, classes)
     }
 
     /// A network whose last block does not project and whose head reads tokens.

@@ -13,7 +13,9 @@ use crate::reference::{Array, Real};
 /// norm = factor √(sum of the squares of all numbers of all gradients); factor' = factor min(1, limit / norm), so that the
 /// gradients, times factor', are no longer than the limit together. Pascanu, Mikolov and Bengio 2013, algorithm 1; PyTorch's
 /// `torch.nn.utils.clip_grad_norm_` adds 10^-6 to the norm. A factor of 0, which is a step that is skipped, stays 0. Where
-/// the sum is beyond f32 factor' is 0: such a step is skipped, too.
+/// the sum is beyond f32 factor' is 0: such a step is skipped, too. In mixed precision the loss's scale counts steps whose gradients are
+/// not finite; in f32 nobody counts what is skipped here. Where a gradient is no number, factor' is factor: weights become no numbers, and
+/// the loss of the next step shows that.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipNorm {
     /// The longest that gradients may be, above 0.

@@ -71,6 +71,49 @@ impl fmt::Debug for Optimizer {
 }
 
 impl Optimizer {
+    /// The optimizer that a run had, from what its weight file notes of its recipe; `None` where that says none.
+    #[must_use]
+    pub fn noted(recipe: &str) -> Option<Self> {
+        let within = |name: &str| {
+            let (_, behind) = recipe.split_once(&format!("{name} {{ "))?;
+            behind.split_once(" }")
+        };
+        let read = |(words, behind): (&str, &str), make: fn(&dyn Fn(&str) -> Option<f64>) -> Option<Rule>| {
+            let value = |name: &str| {
+                let word = words.split(", ").find_map(|word| word.strip_prefix(name)?.strip_prefix(": "))?;
+                word.parse().ok().or_else(|| word.parse().ok().map(|yes: bool| f64::from(u8::from(yes))))
+            };
+            let behind = behind.strip_prefix(" all decay").map_or((false, behind), |behind| (true, behind));
+            let clip = behind.1.strip_prefix(" clipped to ").and_then(|limit| limit.split(' ').next()?.parse().ok());
+            Some(Self { rule: make(&value)?, decay_all: behind.0, clip })
+        };
+        let sgd = within("Sgd").and_then(|words| {
+            read(words, |value| {
+                let (momentum, weight_decay) = (value("momentum")?, value("weight_decay")?);
+                Some(Rule::Sgd(Sgd { momentum, weight_decay, nesterov: value("nesterov")? != 0.0 }))
+            })
+        });
+        let rms_prop = || {
+            read(within("RmsProp")?, |value| {
+                let (decay, momentum, weight_decay) = (value("decay")?, value("momentum")?, value("weight_decay")?);
+                let (epsilon, tensorflow) = (value("epsilon")?, value("tensorflow")? != 0.0);
+                Some(Rule::RmsProp(RmsProp { decay, momentum, weight_decay, epsilon, tensorflow }))
+            })
+        };
+        let adamw = || {
+            read(within("AdamW")?, |value| {
+                let (beta_1, beta_2) = (value("beta_1")?, value("beta_2")?);
+                Some(Rule::AdamW(AdamW {
+                    beta_1,
+                    beta_2,
+                    weight_decay: value("weight_decay")?,
+                    epsilon: value("epsilon")?,
+                }))
+            })
+        };
+        sgd.or_else(rms_prop).or_else(adamw)
+    }
+
     /// Writes what a run starts with, as [`initialize`] does, and state that does not start at 0: TensorFlow's means of
     /// squares are 1.
     ///
@@ -163,5 +206,32 @@ mod tests {
         assert_eq!(format!("{plain:?}"), "Sgd { momentum: 0.9, weight_decay: 0.005, nesterov: true }");
         let other = Optimizer { decay_all: true, clip: Some(1.0), ..plain };
         assert_eq!(format!("{other:?}"), format!("{plain:?} all decay clipped to 1.0"));
+    }
+
+    #[test]
+    fn what_files_note_is_read_again() {
+        let rms_prop = RmsProp { decay: 0.99, momentum: 0.9, weight_decay: 1e-5, epsilon: 1e-3, tensorflow: true };
+        let adamw = AdamW { beta_1: 0.9, beta_2: 0.999, weight_decay: 0.01, epsilon: 1e-8 };
+        let rules = [
+            Rule::Sgd(Sgd { momentum: 0.9, weight_decay: 0.005, nesterov: true }),
+            Rule::Sgd(Sgd { momentum: 0.0, weight_decay: 4e-5, nesterov: false }),
+            Rule::RmsProp(rms_prop),
+            Rule::RmsProp(RmsProp { tensorflow: false, ..rms_prop }),
+            Rule::AdamW(adamw),
+        ];
+        for rule in rules {
+            for (decay_all, clip) in [(false, None), (true, None), (false, Some(0.5)), (true, Some(1e-3))] {
+                let optimizer = Optimizer { rule, decay_all, clip };
+                let noted = |behind: &str| {
+                    format!("Cosine {{ peak: 0.05, warm_up: 50 }} {optimizer:?} Augmentation {{ flip: true }}{behind}")
+                };
+                for behind in ["", " mixed precision", " mixed precision smoothing 0.1 {\"rule\":{\"sgd\":1}}"] {
+                    assert_eq!(Optimizer::noted(&noted(behind)), Some(optimizer), "{}", noted(behind));
+                }
+            }
+        }
+        for none in ["", "Sgd { momentum: 0.9 }", "Sgd { momentum: x, weight_decay: 1, nesterov: true }"] {
+            assert_eq!(Optimizer::noted(none), None, "{none}");
+        }
     }
 }

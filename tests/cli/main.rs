@@ -18,6 +18,7 @@ mod folder;
 mod model;
 mod pictures;
 mod recipe;
+mod result;
 mod runs;
 mod segments;
 mod sight;

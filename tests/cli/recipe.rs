@@ -101,3 +101,30 @@ fn a_smoothed_loss_is_another_from_the_first_step_on() -> Outcome {
     assert_ne!(losses[0], losses[1]);
     Ok(())
 }
+
+#[test]
+fn optimizers_have_rates_that_suit_them_where_none_is_given() -> Outcome {
+    if !has_adapter("train --optimizer") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let data = fewer_images(folder.path(), 50)?;
+    for (more, rate) in [
+        (&[][..], 0.05),
+        (&["--optimizer", "sgd"], 0.05),
+        (&["--optimizer", "adamw"], 0.001),
+        (&["--optimizer", "rmsprop"], 0.001),
+        (&["--optimizer", "adamw", "--rate", "0.002"], 0.002),
+    ] {
+        let run = folder.path().join(format!("{}{rate}", more.concat()));
+        let said = output(&mut train(&data, &run, &[&["--epochs", "1", "--warm-up", "0"], more].concat()))?;
+        let printed = String::from_utf8(said.stderr)?;
+        assert!(said.status.success(), "{printed}");
+        let row = printed.lines().find(|line| line.starts_with("rate ")).ok_or("no row for the rate")?;
+        assert_eq!(row.split_whitespace().nth(1), Some(&*rate.to_string()), "{more:?}: {row}");
+        let table = fs::read_to_string(run.join("steps.csv"))?;
+        let first = table.lines().nth(1).and_then(|row| row.split(',').nth(3)?.parse::<f32>().ok());
+        assert!(first.is_some_and(|first| (first - rate as f32).abs() < 1e-6), "{more:?}: {table}");
+    }
+    Ok(())
+}

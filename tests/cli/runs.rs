@@ -234,6 +234,40 @@ fn a_run_is_drawn_and_reported() -> Outcome {
     Ok(())
 }
 
+/// What a page says of time is of the run's own update and precision.
+#[test]
+fn a_report_times_the_update_of_the_run() -> Outcome {
+    if !has_adapter("report of AdamW") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let data = fewer_images(folder.path(), 50)?;
+    let html = folder.path().join("x.html");
+    for (more, update) in [
+        (&["--optimizer", "adamw", "--clip", "1"][..], "adamw/update"),
+        (&["--f16", "--smoothing", "0.1"], "sgd/update"),
+    ] {
+        let run = folder.path().join(update.replace('/', "-"));
+        assert!(output(&mut train(&data, &run, more))?.status.success());
+        assert!(
+            output(&mut vistok(&["report", text(&run)?, "--data", &data, "--out", text(&html)?]))?.status.success()
+        );
+        let page = fs::read_to_string(&html)?;
+        // Without timestamps no kernel is named.
+        if page.contains("conv2d/forward") {
+            let updates = ["sgd/update", "rms_prop/update", "adamw/update"];
+            let named: Vec<&str> = updates.into_iter().filter(|name| page.contains(name)).collect();
+            assert_eq!(named, [update], "{more:?}");
+            let own = |name| page.contains(name);
+            assert_eq!(
+                (own("clip_norm/limit"), own("loss_scale/decide")),
+                (update != "sgd/update", update == "sgd/update")
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn damaged_logs_are_refused_by_file_and_line() -> Outcome {
     let folder = tempfile::tempdir()?;

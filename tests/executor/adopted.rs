@@ -37,7 +37,11 @@ pub(crate) fn times_in_passes_of_their_own(bench: &Bench) -> Outcome {
     ensure(times.iter().any(|time| time.nanoseconds > 0), || "no step takes time".to_owned())?;
     let bench = adopted(&bench, None, wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES)?;
     let executor = bench.executor(&graph, true)?;
-    ensure(executor.run_timed().is_err_and(|error| error.to_string().contains("no timestamps")), || "timed".to_owned())
+    let whole = executor.run_timed_whole().map(|_| Vec::new());
+    for timed in [executor.run_timed(), whole] {
+        ensure(timed.is_err_and(|error| error.to_string().contains("no timestamps")), || "timed".to_owned())?;
+    }
+    Ok(())
 }
 
 /// A device with a budget of no memory at all, where the driver keeps budgets (lavapipe 22.3 does not).

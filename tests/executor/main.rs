@@ -264,7 +264,15 @@ fn timed(bench: &Bench) -> Outcome {
     let untimed = bench.executor(&graph, true)?;
     fill(&untimed, &graph)?;
     untimed.run()?;
-    ensure(outputs(&untimed)? == outputs(&executor)?, || "timing changes the bits".to_owned())
+    ensure(outputs(&untimed)? == outputs(&executor)?, || "timing changes the bits".to_owned())?;
+    let whole = bench.executor(&graph, true)?;
+    fill(&whole, &graph)?;
+    let nanoseconds = whole.run_timed_whole()?;
+    // Clocks around each step make a run longer, never ten times shorter.
+    ensure((sum / 10..10_000_000_000).contains(&nanoseconds), || {
+        format!("{nanoseconds} ns as a whole, {sum} in steps")
+    })?;
+    ensure(outputs(&untimed)? == outputs(&whole)?, || "timing as a whole changes the bits".to_owned())
 }
 
 fn planted_nan(bench: &Bench) -> Outcome {

@@ -34,6 +34,7 @@ pub(crate) fn gives_nothing() -> Outcome {
     nothing(executor.read_named("far").map(|_| ()))?;
     nothing(pollster::block_on(executor.read_async(far)).map(|_| ()))?;
     nothing(executor.run_timed().map(|_| ()))?;
+    nothing(executor.run_timed_whole().map(|_| ()))?;
     nothing(executor.first_bad_value().map(|_| ()))?;
     nothing(executor.homes().snapshot().map(|_| ()))?;
     nothing(executor.homes().read_f32("parameters", "bias").map(|_| ()))

@@ -118,6 +118,18 @@ fn resnets_are_torchvisions() -> Outcome {
     Ok(())
 }
 
+/// Those that are trained on Fashion-MNIST and compared: multiply-adds by hand, alike within 2 %.
+#[test]
+fn networks_for_fashion_mnist_cost_the_same() -> Outcome {
+    let counted = |name| -> Result<f64, Box<dyn std::error::Error>> {
+        Ok(mega(Count::of(Network::named(name, 10)?.model(), [28, 28, 1], 1)?.multiply_adds() as f64))
+    };
+    let [plain, visual] = [counted("resnet-fashion")?, counted("vt-resnet-fashion")?];
+    assert!((plain - 123.86).abs() < 0.005 && (visual - 123.40).abs() < 0.005, "{plain} and {visual} M");
+    assert!((visual / plain - 1.0).abs() < 0.02);
+    Ok(())
+}
+
 /// What is listed is what runs: fused for inference, and with gradients in training, and nothing is counted twice or not.
 /// Listed are a network's own products; some run in another order, which takes fewer.
 #[test]

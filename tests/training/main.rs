@@ -43,7 +43,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 31] = [
+    let tests: [(&str, Test); 32] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         ("optimizers: squares start where they should", optimizers::starts),
         ("optimizers: the correction counts steps", optimizers::counts),
         ("optimizers: clipped gradients are as long as they may be", optimizers::clips),
+        ("optimizers: what f32 cannot hold is left out or shows", optimizers::clips_what_f32_cannot_hold),
         ("mixed precision: AdamW counts no step that is skipped", optimizers::skips),
         ("optimizers: updates of many tensors in one call change no bit", optimizers::rows),
         ("mixed precision: updates of many tensors in one call change no bit", optimizers::rows_mixed),

@@ -91,6 +91,14 @@ impl Log {
         })
     }
 
+    /// All rows of the log in this folder, which has one.
+    pub(crate) fn rows(folder: &Folder, measure: Measure) -> Result<(Vec<StepRow>, Vec<EpochRow>), Error> {
+        let [steps, epochs] = [STEPS, EPOCHS].map(|name| folder.file(name));
+        let [step_text, epoch_text] = [&steps, &epochs].map(|path| rows::text(path));
+        let step_rows = rows::parse(&steps, &step_text?.unwrap_or_default(), STEPS_HEAD)?;
+        Ok((step_rows, rows::parse(&epochs, &epoch_text?.unwrap_or_default(), &epochs_head(measure))?))
+    }
+
     /// Whether the pass that ended with this step has no row yet.
     pub(crate) fn lacks(&self, step: u64) -> bool {
         self.noted < step

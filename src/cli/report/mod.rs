@@ -14,7 +14,7 @@ use vistok::train::checkpoint::About;
 use vistok::train::data::{FASHION_MNIST_CLASSES, Source};
 use vistok::train::files::replace;
 use vistok::train::weights::Weights;
-use vistok::train::{Evaluator, Samples, Score, Segmented, Split, View, masked, pictures};
+use vistok::train::{Evaluator, Optimizer, Samples, Score, Segmented, Split, View, masked, pictures};
 
 use super::classify::labels;
 use super::eval::{Evaluation, usual_source};
@@ -140,15 +140,19 @@ impl Mistakes {
     }
 }
 
-/// GPU milliseconds of a training step by kernel; nothing where the device has no timestamps.
+/// GPU milliseconds of a training step of the run's own optimizer and precision by kernel; nothing where the device has no timestamps.
 fn times(machine: &Machine, model: &dyn Model, about: &About) -> Result<Option<learning::Times>, Error> {
     if !machine.device.has_timestamps() {
         return Ok(None);
     }
     let [height, width, channels] = about.image;
-    let elem = if about.recipe.ends_with("mixed precision") { Elem::F16 } else { Elem::F32 };
+    let elem = if about.recipe.contains(" mixed precision") { Elem::F16 } else { Elem::F32 };
     let images = [about.batch, height, width, channels];
     let subject = ModelSubject { model, images, elem, task: Task::Training };
-    let (_, executor) = subject.prepare(&machine.device, &machine.pipelines)?;
+    let (device, pipelines) = (&machine.device, &machine.pipelines);
+    let (_, executor) = match Optimizer::noted(&about.recipe) {
+        Some(optimizer) => subject.prepare_update(device, pipelines, optimizer)?,
+        None => subject.prepare(device, pipelines)?,
+    };
     Ok(Some(learning::timed(&executor)?))
 }

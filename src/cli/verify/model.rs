@@ -30,7 +30,7 @@ pub(super) struct Options {
     /// Images in the batch.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), requires = "model")]
     batch: u32,
-    /// Height, width and channels of the images [default: 28x28x1 for the demo's model, 48x48x3 for the others].
+    /// Height, width and channels of the images [default: 28x28x1 for the demo's model and Fashion-MNIST's, 48x48x3 for the others].
     #[arg(long, value_name = "HxWxC", value_parser = presets::image, requires = "model")]
     image: Option<[usize; 3]>,
     /// Number of classes [default: 10].
