@@ -3,7 +3,7 @@
 use vistok::graph::{Graph, GraphError, Tensor, Value};
 use vistok::kernel::{Capabilities, Elem};
 use vistok::models::by_name;
-use vistok::ops::{AdamW, Map, RmsProp, Sgd};
+use vistok::ops::{AdamW, Average, Map, RmsProp, Sgd};
 use vistok::plan::{Buffer, Layout, Options, Plan, PlannedNode, Step};
 use vistok::train::step::{StepOptions, training_step_with};
 use vistok::train::{Optimizer, Rule};
@@ -89,7 +89,7 @@ fn a_gradient_made_of_another_stands_apart() {
         Some((1, before)) => graph.apply_one(Map::Relu, &[before]),
         _ => graph.apply_one(Map::Gelu, &[weight]),
     });
-    assert_eq!(labels(&planned(&graph.expect("shapes fit"))), ["sgd of 2 tensors", "sgd at w2", "sgd at w3"]);
+    assert_eq!(labels(&planned(&graph.expect("shapes fit"))), ["sgd at w2", "sgd at w3", "sgd of 2 tensors"]);
 }
 
 #[test]
@@ -121,6 +121,30 @@ fn rows_end_where_bindings_do() {
     assert!(updates(&plan).iter().all(|(_, step)| step.bindings.iter().all(|place| place.bytes <= 4 * 4 * UNIT)));
 }
 
+/// What follows the weights runs behind their update, in rows too, whatever other rows there are.
+#[test]
+fn averages_run_behind_what_they_follow() {
+    let mut graph = program(COUNTS, |graph, weight, _| graph.apply_one(Map::Gelu, &[weight])).expect("shapes fit");
+    let moved: Vec<Value> =
+        graph.nodes().iter().filter(|node| node.op.name() == "sgd").map(|node| node.outputs[0]).collect();
+    for (at, weight) in moved.into_iter().enumerate() {
+        let tensor = graph.tensor(weight).clone();
+        let average = graph.stored("ema", &format!("w{at}"), tensor).expect("a new name");
+        graph.apply(Average { decay: 0.9 }, &[average, weight]).expect("shapes fit");
+    }
+    let plan = planned(&graph);
+    let last: Vec<&str> = plan.nodes().iter().rev().take(2).map(|node| node.label.as_str()).collect();
+    assert_eq!(last, ["average of 4 tensors", "sgd of 4 tensors"]);
+    // Alone, it still runs behind the row that makes what it reads.
+    let mut graph = program(COUNTS, |graph, weight, _| graph.apply_one(Map::Gelu, &[weight])).expect("shapes fit");
+    let first = graph.nodes().iter().find(|node| node.op.name() == "sgd").expect("there are four").outputs[0];
+    let average = graph.stored("ema", "w0", graph.tensor(first).clone()).expect("a new name");
+    graph.scoped("w0", |graph| graph.apply(Average { decay: 0.9 }, &[average, first])).expect("shapes fit");
+    let plan = planned(&graph);
+    let last: Vec<&str> = plan.nodes().iter().rev().take(2).map(|node| node.label.as_str()).collect();
+    assert_eq!(last, ["average at w0", "sgd of 4 tensors"]);
+}
+
 /// A network's update is a call for what decays and one for what does not, in f32 and in mixed precision.
 #[test]
 fn a_network_is_updated_by_two_calls() {
@@ -132,16 +156,18 @@ fn a_network_is_updated_by_two_calls() {
     {
         let model = by_name(name, 10).expect("there is such a network");
         for (elem, rule) in [Elem::F32, Elem::F16].into_iter().flat_map(|elem| rules.map(|rule| (elem, rule))) {
-            let options = StepOptions { elem, ..StepOptions::default() };
+            let options = StepOptions { elem, ema: Some(0.999), ..StepOptions::default() };
             let step = training_step_with(&options, &*model, images, Optimizer::from(rule)).expect("the images fit");
             let plan = planned(&step.graph);
-            let rows = plan.nodes().iter().filter(|node| node.label.ends_with(" tensors"));
-            let tensors: usize = rows
-                .clone()
-                .map(|node| node.label.split(' ').nth(2).map_or(0, |count| count.parse().unwrap_or(0)))
-                .sum();
-            let learned = step.parameters.learned().count();
-            assert_eq!((rows.count(), tensors), (2, learned), "{name} {elem:?} {rule:?}");
+            let rows = |averages: bool| -> (usize, usize) {
+                let rows = plan.nodes().iter().filter(|node| (node.op == "average") == averages);
+                let counts =
+                    rows.filter_map(|node| node.label.strip_suffix(" tensors")?.rsplit(' ').next()?.parse().ok());
+                counts.fold((0, 0), |(rows, tensors), count: usize| (rows + 1, tensors + count))
+            };
+            assert_eq!(rows(false), (2, step.parameters.learned().count()), "{name} {elem:?} {rule:?}");
+            // One for the weights, one for the running averages.
+            assert_eq!(rows(true), (2, step.parameters.iter().count()), "{name} {elem:?} {rule:?}");
         }
     }
 }

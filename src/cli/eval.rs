@@ -30,10 +30,13 @@ pub(super) struct Arguments {
     /// models that segment].
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
+    /// Take the weights themselves, where the file has moving averages of them, too (`train --ema`) [default: the averages].
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     corrupt: CorruptArgument,
     /// One JSON document on standard output: `test_accuracy`; of models that segment `test_mean_iou` and more; `test_images`, and how
-    /// many others were skipped.
+    /// many others were skipped; `averaged`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -76,7 +79,7 @@ pub(super) fn usual_source(model: &dyn Model) -> Source {
 
 /// Evaluates.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let file = Weights::open(&arguments.weights)?;
+    let file = sight::weights(&arguments.weights, arguments.raw)?;
     let network = sight::network(&file, arguments.model.as_deref())?;
     let model = network.model();
     let source = arguments.data.as_deref().map_or_else(|| Ok(usual_source(model)), str::parse)?;
@@ -101,8 +104,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let (model, adapter) = (model.name(), machine.name());
     let after = step.map_or_else(String::new, |step| format!(" after {step} steps"));
     let counted = test.count() - test.skipped();
+    let averaged = if file.are_averaged() { ", weights averaged over steps" } else { "" };
     let text = corrupt::said(&[("test", &*test)])
-        + &format!("{model}{after}, on {adapter}: {} ({data})\n", score::said(&score, counted));
+        + &format!("{model}{after}{averaged}, on {adapter}: {} ({data})\n", score::said(&score, counted));
     speak::report(arguments.json, &text)?;
     if arguments.json {
         let mut document = json!({
@@ -110,6 +114,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
             "skipped_images": test.skipped(),
             "model": model,
             "steps": step,
+            "averaged": file.are_averaged(),
             "adapter": adapter,
         });
         score::tell(&score, &mut document);

@@ -11,7 +11,7 @@ use super::table::{Align, Table};
 #[derive(Debug, Args)]
 pub(super) struct RecipeArgument {
     /// All that is chosen before training, which is printed at the start: what is the paper's of it, and what is ours because the paper does
-    /// not say. Each option from here to --shift overrides its part. A run that is resumed must be given the same.
+    /// not say. Each option from here to --ema overrides its part. A run that is resumed must be given the same.
     ///
     /// `demo` was tried on the embedded images: SGD, a cosine. `default` is the paper's for its comparisons: SGD, 90 epochs in batches of 256,
     /// rate 0.1, a tenth after every 30. `advanced` is the paper's for its best numbers: RMSProp, 400 epochs in batches of 2048, 5 of them
@@ -49,6 +49,10 @@ pub(super) struct RecipeArgument {
     /// [default: 0].
     #[arg(long, value_name = "N")]
     pub(super) shift: Option<u8>,
+    /// Keep moving averages of the weights, of which so much is kept from step to step, 0 to below 1, and score them in place of the
+    /// weights [default: the recipe's; of demo none].
+    #[arg(long, value_name = "SHARE", value_parser = kept_share)]
+    ema: Option<f64>,
 }
 
 /// A parser of the names of these.
@@ -70,6 +74,11 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "a share is a number from 0 to 1, such as 0.1".to_owned())
 }
 
+fn kept_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "what is kept of an average is a number from 0 to below 1, such as 0.9999".to_owned())
+}
+
 impl RecipeArgument {
     /// The recipe for these images.
     pub(super) fn get(&self, images: &dyn Samples) -> Recipe {
@@ -82,6 +91,7 @@ impl RecipeArgument {
             smoothing: self.smoothing,
             augment: self.augment,
             shift: self.shift,
+            ema: self.ema,
             without: self.without.clone(),
         };
         Recipe::of(self.recipe, images, &otherwise)

@@ -20,6 +20,9 @@ pub(crate) struct SightArgument {
     /// The model [default: what the weights say, or the only one that has such tensors].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// Take the weights themselves, where the file has moving averages of them, too (`train --ema`) [default: the averages].
+    #[arg(long)]
+    raw: bool,
     /// Height and width of what the network sees [default: what it was trained with, or 224x224].
     #[arg(long, value_name = "HxW", value_parser = presets::size)]
     size: Option<[usize; 2]>,
@@ -41,7 +44,7 @@ pub(crate) struct Sight {
 impl SightArgument {
     /// Opens the weights and compares them with the network; nothing is computed yet.
     pub(crate) fn prepare(&self) -> Result<Sight, Error> {
-        let weights = Weights::open(&self.weights)?;
+        let weights = weights(&self.weights, self.raw)?;
         let network = network(&weights, self.model.as_deref())?;
         let mut transform = Transform::of(&weights);
         if let Some(crop) = self.size {
@@ -63,6 +66,12 @@ impl SightArgument {
         let ours = self.resize.is_none() && sight.weights.about().is_some();
         if ours { transform.fitting(size) } else { transform }
     }
+}
+
+/// A file's weights, or their averages where it has them and `raw` does not say otherwise.
+pub(crate) fn weights(file: &Path, raw: bool) -> Result<Weights, Error> {
+    let weights = Weights::open(file)?;
+    Ok(if raw { weights.raw() } else { weights })
 }
 
 /// The network of this name with as many classes as the weights have; without a name, the one that they are of.

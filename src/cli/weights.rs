@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vistok::train::weights::{Names, Weights, declared, export};
+use vistok::train::weights::{Names, declared, export};
 
 use super::{Error, sight, speak};
 
@@ -20,6 +20,9 @@ pub(super) struct Arguments {
     /// The model [default: what the weights say, or the only one that has such tensors].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// Take the weights themselves, where the file has moving averages of them, too (`train --ema`) [default: the averages].
+    #[arg(long)]
+    raw: bool,
     /// The file that is written for PyTorch; without it the weights are only checked.
     #[arg(long, value_name = "FILE")]
     pytorch: Option<PathBuf>,
@@ -30,7 +33,7 @@ pub(super) struct Arguments {
 
 /// Checks, and writes.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
-    let weights = Weights::open(&arguments.weights)?;
+    let weights = sight::weights(&arguments.weights, arguments.raw)?;
     let network = sight::network(&weights, arguments.model.as_deref())?;
     let model = network.model();
     let parameters = declared(model, weights.image())?;

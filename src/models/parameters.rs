@@ -11,6 +11,9 @@ pub const STATISTICS: &str = "statistics";
 /// The home of f16 copies of weights, where the weights themselves are f32: networks compute with the copies.
 pub const COPIES: &str = "copies";
 
+/// The home of moving averages over steps (EMA) of what stands in [`PARAMETERS`] and [`STATISTICS`], f32, under the same names.
+pub const AVERAGES: &str = "ema";
+
 /// The numbers that a parameter starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
@@ -92,6 +95,7 @@ impl Parameter {
 pub struct Parameters {
     all: Vec<Parameter>,
     copied: bool,
+    averaged: bool,
 }
 
 impl Parameters {
@@ -106,6 +110,12 @@ impl Parameters {
     #[must_use]
     pub fn copied() -> Self {
         Self { copied: true, ..Self::default() }
+    }
+
+    /// The same parameters: networks that are built with them compute with their moving averages in [`AVERAGES`].
+    #[must_use]
+    pub fn averaged(&self) -> Self {
+        Self { all: self.all.clone(), copied: false, averaged: true }
     }
 
     /// A weight, under the graph's present scope: learned, drawn to zero.
@@ -183,7 +193,8 @@ impl Parameters {
             let problem = format!("{home} `{name}` is declared as {known:?} and as {parameter:?}");
             return Err(GraphError::Name(problem));
         }
-        let value = graph.stored(parameter.home, &parameter.name, parameter.tensor.clone())?;
+        let home = if self.averaged { AVERAGES } else { parameter.home };
+        let value = graph.stored(home, &parameter.name, parameter.tensor.clone())?;
         if known.is_none() {
             self.all.push(parameter);
         }

@@ -124,6 +124,7 @@ mod attend_parts;
 mod attend_rows;
 mod attend_shortcut;
 mod attend_tiles;
+mod average;
 mod batch_norm;
 mod batch_norm_again;
 mod batch_norm_backward;
@@ -184,6 +185,7 @@ pub use argmax::Argmax;
 pub use attend::Attend;
 pub use attend_backward::AttendBackward;
 pub use attend_shortcut::AttendShortcut;
+pub use average::Average;
 pub use batch_norm::BatchNormTrain;
 pub use batch_norm_again::BatchNormAgain;
 pub use batch_norm_backward::{BatchNormBackward, BatchNormReluBackward};
@@ -246,6 +248,7 @@ const ENTRIES: &[Entry] = &[
     argmax::ENTRY,
     attend::ENTRY,
     attend_shortcut::ENTRY,
+    average::ENTRY,
     batch_norm::ENTRY,
     batch_norm_again::ENTRY,
     batch_norm_fixed::ENTRY,

@@ -3,7 +3,8 @@
 //! A network has hundreds of weights, most of them small, and a kernel call costs what it costs however little it does. Layouts put
 //! side by side what updates of one kind go through, and here the gradients are put side by side in the same order.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::Layout;
 use super::memory::{Holder, Memory};
@@ -14,22 +15,15 @@ use crate::kernel::Capabilities;
 #[derive(Debug)]
 pub(super) struct Row {
     /// Their places among the nodes that run, in the order of their tensors in memory.
-    pub(super) members: Vec<usize>,
+    pub(super) members: Range<usize>,
     /// Elements of all their tensors together, with the gaps that alignment leaves.
     pub(super) elements: usize,
-}
-
-impl Row {
-    /// The place among the nodes that run at which all of them can run.
-    pub(super) fn at(&self) -> usize {
-        self.members.iter().copied().max().unwrap_or_default()
-    }
 }
 
 /// The rows of a plan.
 #[derive(Debug, Default)]
 pub(super) struct Alike {
-    /// The rows.
+    /// The rows, which run one after the other behind all other nodes.
     pub(super) rows: Vec<Row>,
     /// What stands in memory that a row has for it: which row and which of its ops' inputs, and bytes in front of it.
     pub(super) parts: HashMap<Value, ((usize, usize), usize)>,
@@ -46,7 +40,10 @@ pub(super) struct Given<'a> {
 
 /// An update that may share a call with others.
 struct Candidate {
-    at: usize,
+    /// Its number in the graph.
+    node: usize,
+    /// What those have in common that share a call: the op, its element types, the values that all elements have in common.
+    kind: (String, Vec<Value>),
     /// Elements of each of the tensors that it goes through.
     count: usize,
     /// Where each of them is, by the op's inputs.
@@ -111,47 +108,21 @@ impl Alike {
         given
     }
 
-    /// The rows of these nodes.
-    pub(super) fn of(given: &Given<'_>) -> Self {
-        let mut kinds: BTreeMap<(String, Vec<Value>), Vec<Candidate>> = BTreeMap::new();
-        let mixed = given.read_beside_their_makers();
-        let mut taken = HashSet::new();
-        for (at, number) in given.live.iter().enumerate() {
-            let node = &given.graph.nodes()[*number];
-            let Some(candidate) = given.candidate(at, node) else { continue };
-            let made = |(_, along): &(usize, Along)| match along {
-                Along::Made { owner, .. } => Some(*owner),
-                Along::Stored { .. } => None,
-            };
-            let owners: Vec<Value> = candidate.along.iter().filter_map(made).collect();
-            // A gradient has one place, beside the gradients of one row.
-            if owners.iter().any(|owner| mixed.contains(owner) || taken.contains(owner)) {
-                continue;
-            }
-            taken.extend(owners);
-            let along: Vec<usize> = candidate.along.iter().map(|&(at, _)| at).collect();
-            let shared = node.inputs.iter().enumerate().filter(|(at, _)| !along.contains(at));
-            let shared = shared.map(|(_, value)| *value).collect();
-            kinds.entry((kind(given.graph, node), shared)).or_default().push(candidate);
-        }
+    /// The rows of these nodes, and the order in which those then run.
+    pub(super) fn of(given: &Given<'_>) -> (Self, Vec<usize>) {
+        let runs = given.ordered(given.runs()).unwrap_or_default();
+        let taken: HashSet<usize> = runs.iter().flatten().map(|candidate| candidate.node).collect();
+        let mut order: Vec<usize> = given.live.iter().copied().filter(|node| !taken.contains(node)).collect();
         let mut alike = Self::default();
-        for (_, mut candidates) in kinds {
-            candidates.sort_by_key(Candidate::start);
-            let mut run: Vec<Candidate> = Vec::new();
-            for candidate in candidates {
-                if run.last().is_some_and(|last| !given.follows(&run[0], last, &candidate)) {
-                    alike.push(&run, given.layout);
-                    run.clear();
-                }
-                run.push(candidate);
-            }
-            alike.push(&run, given.layout);
+        for run in &runs {
+            alike.push(run, order.len(), given.layout);
+            order.extend(run.iter().map(|candidate| candidate.node));
         }
-        alike
+        (alike, order)
     }
 
-    fn push(&mut self, run: &[Candidate], layout: &Layout) {
-        let [first, .., last] = run else { return };
+    fn push(&mut self, run: &[Candidate], at: usize, layout: &Layout) {
+        let ([first, ..], [.., last]) = (run, run) else { return };
         let row = self.rows.len();
         for candidate in run {
             let in_front = candidate.start().1 - first.start().1;
@@ -162,7 +133,7 @@ impl Alike {
             }
         }
         let elements = last.start().1 - first.start().1 + layout.padded(last.count);
-        self.rows.push(Row { members: run.iter().map(|candidate| candidate.at).collect(), elements });
+        self.rows.push(Row { members: at..at + run.len(), elements });
     }
 }
 
@@ -178,9 +149,44 @@ impl Candidate {
 }
 
 impl Given<'_> {
-    fn candidate(&self, at: usize, node: &Node) -> Option<Candidate> {
+    /// Updates that may share a call with others, by what they must have in common.
+    fn candidates(&self) -> Vec<Candidate> {
+        let mixed = self.made_of_others();
+        let mut taken = HashSet::new();
+        let mut candidates = Vec::new();
+        for &node in self.live {
+            let Some(candidate) = self.candidate(node) else { continue };
+            let made = candidate.along.iter().filter_map(|(_, along)| match along {
+                Along::Made { owner, .. } => Some(*owner),
+                Along::Stored { .. } => None,
+            });
+            // A gradient has one place, beside the gradients of one row.
+            let owners: Vec<Value> = made.collect();
+            if !owners.iter().any(|owner| mixed.contains(owner) || taken.contains(owner)) {
+                taken.extend(owners);
+                candidates.push(candidate);
+            }
+        }
+        // Rows run last: what a node makes of new numbers would be made of old ones, unless it is of a row, too.
+        loop {
+            let kept: HashSet<usize> = candidates.iter().map(|candidate| candidate.node).collect();
+            let others = self.live.iter().filter(|node| !kept.contains(node));
+            let read: HashSet<Value> = others.flat_map(|&at| self.graph.nodes()[at].inputs.iter().copied()).collect();
+            let before = candidates.len();
+            candidates
+                .retain(|candidate| !self.graph.nodes()[candidate.node].outputs.iter().any(|out| read.contains(out)));
+            if candidates.len() == before {
+                return candidates;
+            }
+        }
+    }
+
+    fn candidate(&self, number: usize) -> Option<Candidate> {
+        let node = &self.graph.nodes()[number];
         let along = by_element(self.graph, node);
         let count = self.graph.tensor(node.inputs[*along.first()?]).shape.count();
+        let shared = node.inputs.iter().enumerate().filter(|(at, _)| !along.contains(at));
+        let kind = (kind(self.graph, node), shared.map(|(_, value)| *value).collect());
         let place = |&input: &usize| {
             let value = node.inputs[input];
             let bytes = self.graph.tensor(value).elem.bytes();
@@ -191,17 +197,48 @@ impl Given<'_> {
             })
         };
         let along = along.iter().map(place).collect::<Option<Vec<_>>>()?;
-        let read_again = node.outputs.iter().any(|output| self.reads(*output));
-        (!read_again).then_some(Candidate { at, count, along })
+        Some(Candidate { node: number, kind, count, along })
     }
 
-    /// Whether a node reads what an update has made: it would run before a row does.
-    fn reads(&self, output: Value) -> bool {
-        self.live.iter().any(|&node| self.graph.nodes()[node].inputs.contains(&output))
+    /// Candidates side by side. One alone is a row where it reads what another has made: it must run behind that.
+    fn runs(&self) -> Vec<Vec<Candidate>> {
+        let mut candidates = self.candidates();
+        let made: HashSet<Value> = candidates
+            .iter()
+            .flat_map(|candidate| self.graph.nodes()[candidate.node].outputs.iter().copied())
+            .collect();
+        candidates.sort_by(|one, other| (&one.kind, one.start()).cmp(&(&other.kind, other.start())));
+        let mut runs: Vec<Vec<Candidate>> = Vec::new();
+        for candidate in candidates {
+            match runs.last_mut() {
+                Some(run) if self.follows(&run[0], &run[run.len() - 1], &candidate) => run.push(candidate),
+                _ => runs.push(vec![candidate]),
+            }
+        }
+        let reads = |run: &[Candidate]| self.graph.nodes()[run[0].node].inputs.iter().any(|value| made.contains(value));
+        runs.retain(|run| run.len() > 1 || reads(run));
+        runs
+    }
+
+    /// Runs in an order in which each finds what it reads; `None` where they wait for each other.
+    fn ordered(&self, mut runs: Vec<Vec<Candidate>>) -> Option<Vec<Vec<Candidate>>> {
+        let values = |run: &[Candidate], of: fn(&Node) -> &[Value]| -> HashSet<Value> {
+            run.iter().flat_map(|candidate| of(&self.graph.nodes()[candidate.node]).iter().copied()).collect()
+        };
+        let mut ordered = Vec::with_capacity(runs.len());
+        while !runs.is_empty() {
+            let free = runs.iter().position(|run| {
+                let reads = values(run, |node| &node.inputs);
+                runs.iter()
+                    .all(|other| std::ptr::eq(run, other) || reads.is_disjoint(&values(other, |node| &node.outputs)))
+            });
+            ordered.push(runs.remove(free?));
+        }
+        Some(ordered)
     }
 
     /// What is made by a node that reads what an update goes through: both in one buffer would be read and written in one call.
-    fn read_beside_their_makers(&self) -> HashSet<Value> {
+    fn made_of_others(&self) -> HashSet<Value> {
         let nodes = || self.live.iter().map(|&at| &self.graph.nodes()[at]);
         let owners =
             |values: &[Value]| -> Vec<Value> { values.iter().map(|value| self.memory.owners[value.index()]).collect() };
@@ -219,18 +256,20 @@ impl Given<'_> {
     fn follows(&self, first: &Candidate, last: &Candidate, next: &Candidate) -> bool {
         let (step, end) = (self.layout.padded(last.count), next.start().1 + self.layout.padded(next.count));
         let in_front = next.start().1 - first.start().1.min(next.start().1);
-        last.along.iter().zip(&next.along).all(|(&(_, last), &(_, next))| {
-            let (beside, bytes) = match (last, next) {
-                (Along::Stored { home, offset, bytes }, Along::Stored { home: other, offset: behind, .. }) => {
-                    (home == other && offset + step * bytes == behind, bytes)
-                }
-                // May be put where it is wanted, if bindings may start there.
-                (Along::Made { bytes, .. }, Along::Made { .. }) => {
-                    ((in_front * bytes).is_multiple_of(self.machine.offset_alignment.max(1)), bytes)
-                }
-                _ => (false, 1),
-            };
-            beside && (end - first.start().1) * bytes <= self.machine.max_binding_bytes
-        })
+        let alike = first.kind == next.kind && last.along.len() == next.along.len();
+        alike
+            && last.along.iter().zip(&next.along).all(|(&(_, last), &(_, next))| {
+                let (beside, bytes) = match (last, next) {
+                    (Along::Stored { home, offset, bytes }, Along::Stored { home: other, offset: behind, .. }) => {
+                        (home == other && offset + step * bytes == behind, bytes)
+                    }
+                    // May be put where it is wanted, if bindings may start there.
+                    (Along::Made { bytes, .. }, Along::Made { .. }) => {
+                        ((in_front * bytes).is_multiple_of(self.machine.offset_alignment.max(1)), bytes)
+                    }
+                    _ => (false, 1),
+                };
+                beside && (end - first.start().1) * bytes <= self.machine.max_binding_bytes
+            })
     }
 }

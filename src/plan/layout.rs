@@ -1,5 +1,6 @@
 //! Homes, and where each stored tensor stands in them: shared by every plan of one model.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::PlanError;
@@ -60,8 +61,15 @@ impl Layout {
     /// Adds what updates go through, kind by kind.
     fn add_updated(&mut self, graph: &Graph) -> Result<(), PlanError> {
         let mut kinds: Vec<(String, Vec<Vec<Value>>)> = Vec::new();
+        // What is stored anew stands where it stood.
+        let mut stands: HashMap<Value, Value> = HashMap::new();
         for node in graph.nodes() {
-            let along: Vec<Value> = by_element(graph, node).into_iter().map(|at| node.inputs[at]).collect();
+            let stored = |value: Value| stands.get(&value).copied().unwrap_or(value);
+            let along: Vec<Value> = by_element(graph, node).into_iter().map(|at| stored(node.inputs[at])).collect();
+            let updated = node.op.updates().into_iter();
+            let updated: Vec<_> =
+                updated.filter_map(|(at, of)| Some((*node.outputs.get(of)?, stored(*node.inputs.get(at)?)))).collect();
+            stands.extend(updated);
             if along.is_empty() {
                 continue;
             }
@@ -73,7 +81,7 @@ impl Layout {
         }
         for (_, mut updates) in kinds {
             // What an earlier kind has put in order keeps it, and what goes along takes it over.
-            updates.sort_by_key(|along| along.iter().find_map(|&value| self.known(graph, value)).unwrap_or_default());
+            updates.sort_by_key(|along| along.iter().find_map(|&value| self.known(graph, value)));
             for value in updates.into_iter().flatten() {
                 self.add_stored(graph, value)?;
             }

@@ -56,7 +56,7 @@ pub(super) fn record(
     };
     let record = |at: usize| match alike.row_of(at) {
         None => record_at(at, None),
-        Some(row) if row.at() == at => record_at(row.members[0], Some(row)),
+        Some(row) if row.members.start == at => record_at(at, Some(row)),
         Some(_) => Ok(Recorded::default()),
     };
     (0..live.len()).map(record).collect()

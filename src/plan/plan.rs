@@ -141,9 +141,9 @@ impl Plan {
         let live = order::live(graph);
         let memory = Memory::of(graph, &live, layout)?;
         steps::check_values(graph, &live, machine)?;
-        let alike = match options.rows {
+        let (alike, live) = match options.rows {
             true => Alike::of(&alike::Given { graph, live: &live, memory: &memory, layout, machine }),
-            false => Alike::default(),
+            false => (Alike::default(), live),
         };
         let recordings = parts::record(graph, &live, (&memory, &alike), machine)?;
         let lives = Lives::of(graph, &live, (&memory, &alike), &recordings);
@@ -163,11 +163,11 @@ impl Plan {
         let mut made = Vec::new();
         let mut nodes = Vec::new();
         for (at, recorded) in recordings.iter().enumerate() {
-            let row = alike.row_of(at);
-            if row.is_some_and(|row| row.at() != at) {
+            let row = alike.row_of(at).map_or(at..at + 1, |row| row.members.clone());
+            if row.start != at {
                 continue;
             }
-            let members: Vec<usize> = row.map_or(&[at][..], |row| &row.members).iter().map(|&at| live[at]).collect();
+            let members = &live[row];
             let node = &graph.nodes()[members[0]];
             let scratch = |life: &usize| Place {
                 buffer: Buffer::Slot(slots.of[*life]),
@@ -184,7 +184,7 @@ impl Plan {
                 scratch,
                 layout,
             })?);
-            nodes.push(PlannedNode::new(graph, &members, first..made.len()));
+            nodes.push(PlannedNode::new(graph, members, first..made.len()));
         }
         Ok(Self {
             steps: made,

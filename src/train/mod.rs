@@ -3,6 +3,7 @@
 //! Absent here: kernels and shapes of operations; the optimizer is an op like any other.
 
 pub mod augment;
+mod average;
 pub mod baseline;
 pub mod batches;
 pub mod checkpoint;
@@ -23,6 +24,7 @@ mod optimizer;
 pub mod pictures;
 pub mod recipe;
 mod recompute;
+mod report;
 mod samples;
 pub mod scenes;
 mod schedule;
@@ -37,7 +39,8 @@ pub use error::TrainError;
 pub use evaluate::{Evaluator, Score, Segmented};
 pub use optimizer::{CORRECTION, FIRST_MOMENT, Optimizer, Rule, SECOND_MOMENT, SQUARES};
 pub use recompute::Recompute;
+pub use report::{Ended, Report, Resumed};
 pub use samples::{Chance, Samples, Split, UNREAD, View};
 pub use schedule::{Schedule, Then};
 pub use skipping::Skipping;
-pub use trainer::{Ended, Report, Resumed, Settings, Trainer};
+pub use trainer::{Settings, Trainer};

@@ -129,14 +129,14 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Adds the updates of these parameters by these gradients.
+    /// Adds the updates of these parameters by these gradients, and says what factor they take, if one.
     pub(super) fn update(
         &self,
         graph: &mut Graph,
         learned: &[Learned],
         gradients: &[(String, Value)],
         (rate, mut factor): (Value, Option<Value>),
-    ) -> Result<(), GraphError> {
+    ) -> Result<Option<Value>, GraphError> {
         let mut numbers = vec![rate];
         // Steps in f32 have no factor of their own.
         if factor.is_none() && (self.clip.is_some() || matches!(self.rule, Rule::AdamW(_))) {
@@ -161,7 +161,7 @@ impl Optimizer {
             inputs.extend(numbers.iter().copied().chain(factor).chain(weight.copy));
             graph.scoped(weight.name.clone(), |graph| rule.apply(graph, &inputs, weight.copy.is_some()))?;
         }
-        Ok(())
+        Ok(factor)
     }
 }
 

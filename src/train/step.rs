@@ -12,14 +12,15 @@
 //! | every sum and every function inside a kernel | f32 |
 //!
 //! The loss is scaled, by how much is decided on the GPU ([`LossScale`]): a step whose gradients overflow changes no
-//! weight and no state of the optimizer, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
+//! weight, no state of the optimizer and no average of weights, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
 
 use super::Recompute;
+use super::average;
 use super::optimizer::{CORRECTION, Optimizer, SECOND_MOMENT, SQUARES};
 use crate::gpu::{Error, Homes};
 use crate::graph::{Draw, Fused, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
-use crate::models::parameters::{COPIES, PARAMETERS};
+use crate::models::parameters::{AVERAGES, COPIES, PARAMETERS};
 use crate::models::{Mode, Model, Parameters, Target};
 use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale};
 use crate::reference::{Array, Random};
@@ -97,11 +98,13 @@ pub struct StepOptions {
     pub recompute: Recompute,
     /// How much of each label is given to all classes alike, from 0 to 1.
     pub smoothing: f64,
+    /// How much of the moving averages of weights and running averages, in [`AVERAGES`], is kept from step to step; `None` takes none.
+    pub ema: Option<f64>,
 }
 
 impl Default for StepOptions {
     fn default() -> Self {
-        Self { elem: Elem::F32, recompute: Recompute::Nothing, smoothing: 0.0 }
+        Self { elem: Elem::F32, recompute: Recompute::Nothing, smoothing: 0.0, ema: None }
     }
 }
 
@@ -181,7 +184,11 @@ pub fn training_step_with(
     let mut graph = fused.graph;
     let learned = Learned::all(&mut graph, &parameters)?;
     let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
-    optimizer.into().update(&mut graph, &learned, &gradients, (rate, factor))?;
+    let factor = optimizer.into().update(&mut graph, &learned, &gradients, (rate, factor))?;
+    if let Some(decay) = options.ema {
+        let moved = average::moved(&mut graph, &parameters)?;
+        average::update(&mut graph, decay, factor, &moved)?;
+    }
     Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
 }
 
@@ -216,7 +223,7 @@ fn loss_scale(graph: &mut Graph, gradients: &[(String, Value)]) -> Result<Value,
     Ok(graph.apply(LossScale::default(), &inputs)?[0])
 }
 
-/// Writes what a run starts with: parameters and their copies as drawn from this seed, and the scale of the loss. What the
+/// Writes what a run starts with: parameters, their copies and their averages as drawn from this seed, and the scale of the loss. What the
 /// optimizer's state starts with, [`Optimizer::initialize`] writes.
 ///
 /// # Errors
@@ -226,8 +233,8 @@ pub fn initialize(homes: &Homes, parameters: &Parameters, seed: u64) -> Result<(
     for parameter in parameters.iter() {
         let numbers = parameter.initial(seed);
         homes.write_f32(parameter.home, &parameter.name, &numbers)?;
-        if has(COPIES, &parameter.name) {
-            homes.write_f32(COPIES, &parameter.name, &numbers)?;
+        for home in [COPIES, AVERAGES].into_iter().filter(|home| has(home, &parameter.name)) {
+            homes.write_f32(home, &parameter.name, &numbers)?;
         }
     }
     match has(LOSS_SCALE, "scale") {

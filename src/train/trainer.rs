@@ -12,6 +12,7 @@ use super::feed::Feed;
 use super::machine::{chosen, machine_line};
 use super::optimizer::Optimizer;
 use super::recompute::Recompute;
+use super::report::{Ended, Report, Resumed};
 use super::samples::Samples;
 use super::schedule::Schedule;
 use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_with};
@@ -42,48 +43,13 @@ pub struct Settings {
     pub augmentation: Augmentation,
     /// How much of each label is given to all classes alike ([`CrossEntropy::smoothing`](crate::ops::CrossEntropy::smoothing)), 0 to 1.
     pub smoothing: f64,
+    /// How much of the moving averages of weights and running averages is kept from step to step ([`Average`](crate::ops::Average)), 0 to 1.
+    /// Where there is a number, the averages are what is scored.
+    pub ema: Option<f64>,
     /// What checkpoints note of the recipe beside the settings themselves, in one line; mostly nothing.
     pub note: String,
     /// Where to save, and after how many steps each time; also when training is stopped or done.
     pub checkpoint: Option<(PathBuf, u64)>,
-}
-
-/// What is said after each step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Report {
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// The pass over the images that the step belonged to, from 0.
-    pub epoch: u64,
-    /// The mean loss of the batch, before the step's update.
-    pub loss: f32,
-    /// The learning rate.
-    pub rate: f32,
-}
-
-/// How training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// All steps are done that were to be.
-    Done,
-    /// The stop flag was set; the checkpoint, if there is one, holds where.
-    Stopped,
-}
-
-/// How a run continues from a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resumed {
-    /// On the same kind of machine: every bit will be what it had been without the interruption.
-    Exactly,
-    /// On another machine, or by other kernels: sums are rounded in other places from here on.
-    Elsewhere {
-        /// What the file says of the machine that wrote it.
-        there: String,
-        /// What this machine would write.
-        here: String,
-    },
 }
 
 /// A model on a device, with its optimizer.
@@ -115,11 +81,11 @@ impl Trainer {
         let image = train.image();
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let options =
-            StepOptions { elem: settings.elem, recompute: settings.recompute.clone(), smoothing: settings.smoothing };
-        let TrainingStep { graph, mut parameters, .. } =
-            training_step_with(&options, model, images, settings.optimizer)?;
-        let evaluation = scored_evaluation(model, &mut parameters, images)?;
+        let Settings { elem, smoothing, ema, .. } = settings;
+        let options = StepOptions { elem, recompute: settings.recompute.clone(), smoothing, ema };
+        let TrainingStep { graph, parameters, .. } = training_step_with(&options, model, images, settings.optimizer)?;
+        let mut scored = if ema.is_some() { parameters.averaged() } else { parameters.clone() };
+        let evaluation = scored_evaluation(model, &mut scored, images)?;
         let machine = device.capabilities();
         let layout = Layout::of(&[&graph, &evaluation], machine.offset_alignment)?;
         let homes = Homes::new(device, &layout)?;
@@ -159,7 +125,7 @@ impl Trainer {
         &self.step
     }
 
-    /// The evaluation, on the same weights.
+    /// The evaluation, on the same weights, or on their averages where the run has them.
     #[must_use]
     pub fn evaluator(&self) -> &Evaluator {
         &self.evaluator
@@ -183,7 +149,7 @@ impl Trainer {
         &self.about
     }
 
-    /// How well the present weights do.
+    /// How well the present weights do, or their averages where the run has them.
     ///
     /// # Errors
     /// As [`Evaluator::score`].
@@ -191,7 +157,7 @@ impl Trainer {
         self.evaluator.score(images, self.about.normalization)
     }
 
-    /// The share of images, or of labeled pixels, that the present weights put into the right class.
+    /// The share of images, or of labeled pixels, that are put into the right class, as [`score`](Self::score) has it.
     ///
     /// # Errors
     /// As [`Evaluator::accuracy`].

@@ -33,6 +33,7 @@ fn recipes_that_cannot_be_followed_are_refused_by_name() -> Outcome {
         ("--smoothing", "1.5"),
         ("--augment", "much"),
         ("--shift", "-1"),
+        ("--ema", "1"),
     ] {
         let found = output(&mut train("embedded", &out, &[option, wrong]))?;
         assert_eq!(found.status.code(), Some(2), "{option} {wrong}");

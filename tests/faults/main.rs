@@ -121,6 +121,7 @@ impl Run {
             optimizer: Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true }.into(),
             augmentation: Augmentation { flip: true, shift: 1, policy: None },
             smoothing: 0.0,
+            ema: None,
             note: String::new(),
             checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
         };

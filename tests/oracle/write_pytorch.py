@@ -670,6 +670,21 @@ def clipping():
         case(f"clip-norm-{name}", "clip_norm", {"limit": limit}, clipped, [torch.full((1,), 0.5).double(), *gradients])
 
 
+def averaging():
+    """torch.lerp, and the rule of timm.utils.ModelEmaV2: decay average + (1 - decay) w."""
+    one = lambda number: torch.tensor([number], dtype=torch.float64)
+    inputs = [numbers(5, 7, seed=70), numbers(5, 7, seed=71)]
+    for name, decay in [("lerp", 0.875), ("timm", 0.99985)]:
+        lerp = lambda average, w: torch.lerp(average, w, 1 - decay)
+        timm = lambda average, w: decay * average + (1 - decay) * w
+        case(f"average-{name}", "average", {"decay": decay}, lerp if name == "lerp" else timm, inputs)
+    half = [numbers(5, 7, seed=70), numbers(5, 7, seed=72, elem=torch.float16)]
+    for what, factor in [("f16", 0.5), ("skipped-f16", 0.0)]:
+        moved = lambda average, w, factor: torch.lerp(average, w.to(average.dtype), 0.25) if factor[0] else average.clone()
+        f32 = ("input.0", "input.2", "output.0")
+        case(f"average-{what}", "average", {"decay": 0.75}, moved, [*half, one(factor)], elem=torch.float16, f32=f32)
+
+
 def loss_scaling():
     """The rule of torch.amp.GradScaler (torch._amp_update_scale_ runs on CUDA alone), within our bounds."""
     attributes = {"growth": 2.0, "backoff": 0.5, "interval": 3}
@@ -734,7 +749,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     for write in [convolutions, adaptive_convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
         write()
-    for write in [optimizers, adaptive_optimizers, clipping, loss_scaling, gates, relations]:
+    for write in [optimizers, adaptive_optimizers, clipping, averaging, loss_scaling, gates, relations]:
         write()
     # Networks may be computed in another order, (P X) W for P (X W), and be as far off the other way.
     twice = lambda exact, single, elem: allowed(exact, single, elem, times=8)

@@ -3,6 +3,7 @@
 //!
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
+mod ema;
 mod mixed;
 mod optimizers;
 mod recompute;
@@ -43,7 +44,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 32] = [
+    let tests: [(&str, Test); 38] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -66,6 +67,12 @@ fn main() -> ExitCode {
         ("mixed precision: AdamW counts no step that is skipped", optimizers::skips),
         ("optimizers: updates of many tensors in one call change no bit", optimizers::rows),
         ("mixed precision: updates of many tensors in one call change no bit", optimizers::rows_mixed),
+        ("averages follow weights and running averages", ema::follows),
+        ("averages change no weight", ema::changes_no_weight),
+        ("averages resume, bitwise", ema::resumes),
+        ("averages are scored, and read from files", ema::is_scored),
+        ("mixed precision: averages resume, bitwise", ema::resumes_mixed),
+        ("mixed precision: a skipped step moves no average", ema::skips),
         ("blocks made again change no bit", recompute::changes_no_bit),
         ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
         ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),
@@ -133,6 +140,7 @@ fn settings(steps: u64) -> Settings {
         optimizer: SGD.into(),
         augmentation: Augmentation { flip: true, shift: 1, policy: None },
         smoothing: 0.0,
+        ema: None,
         note: String::new(),
         checkpoint: None,
     }
@@ -196,22 +204,24 @@ fn sees_through_tokens(bench: &Bench) -> Outcome {
 }
 
 fn resumes(bench: &Bench) -> Outcome {
-    resumes_in(bench, Elem::F32)
+    resumes_with(bench, settings(10))
 }
 
-fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
+/// Ten steps, and five and five.
+fn resumes_with(bench: &Bench, settings: Settings) -> Outcome {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("half.safetensors");
-    let mut straight = trainer(bench, Settings { elem, ..settings(10) })?;
+    let of = |steps| Settings { steps, ..settings.clone() };
+    let mut straight = trainer(bench, of(10))?;
     let whole = train(&mut straight)?;
-    let mut half = trainer(bench, Settings { elem, ..settings(5) })?;
+    let mut half = trainer(bench, of(5))?;
     train(&mut half)?;
     half.save(&file)?;
-    let mut rest = trainer(bench, Settings { elem, seed: 5, ..settings(10) })?;
+    let mut rest = trainer(bench, of(10))?;
     rest.resume(&file)?;
     let reports = train(&mut rest)?;
     require(reports[..] == whole[5..], "the losses of the second half differ")?;
-    let mut over = trainer(bench, Settings { elem, ..settings(3) })?;
+    let mut over = trainer(bench, of(3))?;
     over.resume(&file)?;
     require(train(&mut over)?.is_empty(), "a run of three steps that stands at five went on")?;
     require(rest.homes().snapshot()? == straight.homes().snapshot()?, "weights, statistics or velocities differ")
@@ -352,7 +362,7 @@ fn entries(folder: &Path) -> Result<usize, Failed> {
 }
 
 fn resumes_mixed(bench: &Bench) -> Outcome {
-    resumes_in(bench, Elem::F16)
+    resumes_with(bench, Settings { elem: Elem::F16, ..settings(10) })
 }
 
 fn remembers_tiles(bench: &Bench) -> Outcome {

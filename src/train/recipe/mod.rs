@@ -25,7 +25,7 @@ pub use parts::{Augment, Kind, Part};
 pub use rates::{Shape, Span};
 
 /// Parts that [`Settings`] have no place for: a recipe that has one is refused until it is left out.
-const MISSING: &[Part] = &[Part::Ema, Part::Dropout, Part::Depth, Part::Distillation];
+const MISSING: &[Part] = &[Part::Dropout, Part::Depth, Part::Distillation];
 
 /// All that is chosen before a model is trained, beside model, images, seed and machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,8 @@ pub struct Otherwise {
     pub augment: Option<Augment>,
     /// By how many pixels they are moved at most.
     pub shift: Option<u8>,
+    /// How much of the moving average of the weights is kept from step to step.
+    pub ema: Option<f64>,
     /// Parts that are left out.
     pub without: Vec<Part>,
 }
@@ -197,6 +199,7 @@ impl Recipe {
         take(&mut recipe.smoothing, otherwise.smoothing);
         take(&mut recipe.augment, otherwise.augment);
         take(&mut recipe.shift, otherwise.shift);
+        recipe.ema = otherwise.ema.or(recipe.ema);
         for part in &otherwise.without {
             match part {
                 Part::RmsProp => {
@@ -272,6 +275,7 @@ impl Recipe {
             optimizer: self.optimizer,
             augmentation: Augmentation { flip, shift: self.shift, policy: self.policy() },
             smoothing: self.smoothing,
+            ema: self.ema,
             note: match self.kind {
                 // All that it chooses is in the settings, and runs of before there were others can be continued.
                 Kind::Demo => String::new(),
@@ -298,11 +302,12 @@ impl Recipe {
 impl Settings {
     /// What two runs that end in the same weights have in common, beside batch, seed and images.
     pub(super) fn recipe(&self) -> String {
-        let Self { schedule, optimizer, augmentation, elem, smoothing, note, .. } = self;
+        let Self { schedule, optimizer, augmentation, elem, smoothing, ema, note, .. } = self;
         let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
         // What is not asked for is not said, so that runs of before one could ask can be continued.
         let smoothed = if *smoothing == 0.0 { String::new() } else { format!(" smoothing {smoothing:?}") };
+        let averaged = ema.map_or_else(String::new, |decay| format!(" averaged {decay:?}"));
         let noted = if note.is_empty() { String::new() } else { format!(" {note}") };
-        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{noted}")
+        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{noted}")
     }
 }

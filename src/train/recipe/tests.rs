@@ -42,6 +42,7 @@ fn the_advanced_is_refused_until_what_is_missing_is_left_out() {
     let images = images(8192, Target::Images);
     let of = |otherwise: &Otherwise| Recipe::of(Kind::Advanced, &images, otherwise);
     let refused = of(&Otherwise::default()).settings(&images, 1).expect_err("parts are missing").to_string();
+    assert!(!refused.contains("ema"), "{refused}");
     let left_out = MISSING.iter().map(|part| part.name()).collect::<Vec<_>>().join(",");
     assert!(refused.contains(&format!("--without {left_out}`")), "{refused}");
     let all = Otherwise { without: MISSING.to_vec(), ..Otherwise::default() };
@@ -52,6 +53,11 @@ fn the_advanced_is_refused_until_what_is_missing_is_left_out() {
     }
     let settings = of(&all).settings(&images, 1).expect("nothing is missing");
     assert_eq!((settings.batch, settings.steps, settings.smoothing), (2048, 400 * 4, 0.1));
+    assert_eq!(settings.ema, Some(0.999_85));
+    let shorter = of(&Otherwise { ema: Some(0.99), ..all.clone() }).settings(&images, 1).expect("nothing is missing");
+    assert!(shorter.ema == Some(0.99) && shorter.recipe().contains(" averaged 0.99 "), "{}", shorter.recipe());
+    let neither = Otherwise { ema: Some(0.99), without: [MISSING, &[Part::Ema]].concat(), ..Otherwise::default() };
+    assert_eq!(of(&neither).settings(&images, 1).expect("nothing is missing").ema, None);
     assert_eq!(settings.augmentation.policy, Some(Reading::DeepVoltaire));
     let rule = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-5, epsilon: 1e-3, tensorflow: true };
     assert_eq!(settings.optimizer, Rule::RmsProp(rule).into());

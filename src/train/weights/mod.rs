@@ -22,7 +22,7 @@ use super::files;
 use super::step::evaluation_in;
 use crate::gpu::Homes;
 use crate::kernel::Elem;
-use crate::models::parameters::{PARAMETERS, STATISTICS};
+use crate::models::parameters::{AVERAGES, PARAMETERS, STATISTICS};
 use crate::models::pytorch::{COUNTER, Counterpart};
 use crate::models::{Model, Network, Parameter, Parameters};
 
@@ -44,11 +44,13 @@ const IMAGENET: usize = 224;
 /// The most channels of images that a file may ask for.
 const MOST_CHANNELS: usize = 1024;
 
-/// A weight file whose head was read. Tensors are read one by one, as they are asked for.
+/// A weight file whose head was read. Tensors are read one by one, as they are asked for. Where a run of ours has written moving
+/// averages of its weights, those are read, unless [`raw`](Self::raw) says otherwise.
 #[derive(Debug)]
 pub struct Weights {
     inner: Headed,
     names: Names,
+    averaged: bool,
     about: Option<About>,
 }
 
@@ -71,13 +73,26 @@ impl Weights {
     }
 
     fn of(inner: Headed) -> Result<Self, WeightsError> {
-        let ours = |name: &String| name.split('/').next().is_some_and(|home| [PARAMETERS, STATISTICS].contains(&home));
+        let ours = |name: &String| [PARAMETERS, STATISTICS].contains(&home(name));
         let names = if inner.tensors.keys().any(ours) { Names::Ours } else { Names::PyTorch };
         let about = match inner.noted.get(ENTRY).map(|text| About::parse(text)).transpose() {
             Ok(about) => about,
             Err(reason) => return Err(CheckpointError::Foreign { file: inner.file, reason }.into()),
         };
-        Ok(Self { inner, names, about })
+        let averaged = names == Names::Ours && inner.tensors.keys().any(|name| home(name) == AVERAGES);
+        Ok(Self { inner, names, averaged, about })
+    }
+
+    /// The weights themselves, whether the file has their averages or not.
+    #[must_use]
+    pub fn raw(self) -> Self {
+        Self { averaged: false, ..self }
+    }
+
+    /// Whether moving averages are read in place of the weights.
+    #[must_use]
+    pub fn are_averaged(&self) -> bool {
+        self.averaged
     }
 
     /// Whose names its tensors have.
@@ -174,8 +189,9 @@ impl Weights {
             misfits.extend(self.found(&counterpart).err());
         }
         let read = |name: &str| match self.names {
-            // Velocities and what else a run goes on with.
-            Names::Ours => [PARAMETERS, STATISTICS].contains(&name.split('/').next().unwrap_or_default()),
+            // Not velocities and what else a run goes on with.
+            Names::Ours if self.averaged => home(name) == AVERAGES,
+            Names::Ours => [PARAMETERS, STATISTICS].contains(&home(name)),
             Names::PyTorch => name.rsplit('.').next() != Some(COUNTER),
         };
         let rest = found.into_iter().filter(|(name, _)| read(name));
@@ -245,10 +261,18 @@ impl Weights {
     /// What a parameter of ours is in this file.
     fn counterpart(&self, parameter: &Parameter) -> Counterpart {
         match self.names {
-            Names::Ours => Counterpart::ours(key(parameter.home, &parameter.name), parameter),
+            Names::Ours => {
+                let home = if self.averaged { AVERAGES } else { parameter.home };
+                Counterpart::ours(key(home, &parameter.name), parameter)
+            }
             Names::PyTorch => Counterpart::of(parameter),
         }
     }
+}
+
+/// The home of a tensor in a file of ours.
+fn home(name: &str) -> &str {
+    name.split('/').next().unwrap_or_default()
 }
 
 /// The parameters of a model for images of this height, width and channels.
