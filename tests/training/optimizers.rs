@@ -164,8 +164,8 @@ fn rows_in(bench: &Bench, elem: Elem) -> Outcome {
     Ok(())
 }
 
-/// In f32 a step whose gradients are together longer than f32 holds is left out, and nobody counts it; gradients that are no numbers
-/// make weights that are none, and the loss of the next step says so.
+/// In f32 a step whose gradients are together longer than f32 holds is left out, and nobody counts it; a loss that it cannot hold ends
+/// the run.
 pub(crate) fn clips_what_f32_cannot_hold(bench: &Bench) -> Outcome {
     let clipped = Optimizer { clip: Some(1.0), ..Optimizer::from(SGD) };
     let after = |size: f32| {
@@ -178,6 +178,6 @@ pub(crate) fn clips_what_f32_cannot_hold(bench: &Bench) -> Outcome {
     };
     let (trained, unmoved) = after(1e25)?;
     require(matches!(trained, Ok(Ended::Done)) && unmoved, format!("{trained:?}, the same weights: {unmoved}"))?;
-    let (trained, _) = after(1e37)?;
-    require(matches!(trained, Err(TrainError::Diverged { step: 1.., .. })), format!("{trained:?}"))
+    let (trained, _) = after(5e37)?;
+    require(matches!(trained, Err(TrainError::Diverged { .. })), format!("{trained:?}"))
 }
