@@ -23,6 +23,7 @@ mod optimizer;
 pub mod pictures;
 pub mod recipe;
 mod recompute;
+pub mod regularize;
 mod samples;
 pub mod scenes;
 mod schedule;

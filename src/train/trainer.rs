@@ -12,12 +12,13 @@ use super::feed::Feed;
 use super::machine::{chosen, machine_line};
 use super::optimizer::Optimizer;
 use super::recompute::Recompute;
+use super::regularize;
 use super::samples::Samples;
 use super::schedule::Schedule;
 use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_with};
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::kernel::Elem;
-use crate::models::{Model, Parameters};
+use crate::models::{Model, Parameters, Regularization};
 use crate::plan::{Layout, Options, Plan};
 
 /// How to train.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub augmentation: Augmentation,
     /// How much of each label is given to all classes alike ([`CrossEntropy::smoothing`](crate::ops::CrossEntropy::smoothing)), 0 to 1.
     pub smoothing: f64,
+    /// What is left out at random.
+    pub regularization: Regularization,
     /// What checkpoints note of the recipe beside the settings themselves, in one line; mostly nothing.
     pub note: String,
     /// Where to save, and after how many steps each time; also when training is stopped or done.
@@ -115,8 +118,8 @@ impl Trainer {
         let image = train.image();
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let options =
-            StepOptions { elem: settings.elem, recompute: settings.recompute.clone(), smoothing: settings.smoothing };
+        let Settings { elem, smoothing, regularization, .. } = settings;
+        let options = StepOptions { elem, recompute: settings.recompute.clone(), smoothing, regularization };
         let TrainingStep { graph, mut parameters, .. } =
             training_step_with(&options, model, images, settings.optimizer)?;
         let evaluation = scored_evaluation(model, &mut parameters, images)?;
@@ -339,6 +342,7 @@ impl Trainer {
         self.step.write_u32("labels", &batch.labels)?;
         feed.take_back(batch);
         self.step.write_f32("rate", &[rate])?;
+        regularize::write(&self.step, self.settings.regularization, [self.settings.seed, at])?;
         self.submitted = at + 1;
         self.step.run()?;
         let loss = self.step.start_reading("loss")?;

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Device, OpenOptions, Pipelines, Snapshot};
 use vistok::kernel::Elem;
-use vistok::models::VtResNet;
+use vistok::models::{Regularization, VtResNet};
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
 use vistok::ops::Sgd;
@@ -121,6 +121,7 @@ impl Run {
             optimizer: Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true }.into(),
             augmentation: Augmentation { flip: true, shift: 1, policy: None },
             smoothing: 0.0,
+            regularization: Regularization::default(),
             note: String::new(),
             checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
         };
