@@ -11,7 +11,7 @@ use super::table::{Align, Table};
 #[derive(Debug, Args)]
 pub(super) struct RecipeArgument {
     /// All that is chosen before training, which is printed at the start: what is the paper's of it, and what is ours because the paper does
-    /// not say. Each option from here to --ema overrides its part. A run that is resumed must be given the same.
+    /// not say. Each option from here to --depth overrides its part. A run that is resumed must be given the same.
     ///
     /// `demo` was tried on the embedded images: SGD, a cosine. `default` is the paper's for its comparisons: SGD, 90 epochs in batches of 256,
     /// rate 0.1, a tenth after every 30. `advanced` is the paper's for its best numbers: RMSProp, 400 epochs in batches of 2048, 5 of them
@@ -53,6 +53,13 @@ pub(super) struct RecipeArgument {
     /// weights [default: the recipe's; of demo none].
     #[arg(long, value_name = "SHARE", value_parser = kept_share)]
     ema: Option<f64>,
+    /// Dropout: the share of features that are dropped before the last layer, from 0 and below 1 [default: the recipe's].
+    #[arg(long, value_name = "SHARE", value_parser = dropped)]
+    dropout: Option<f64>,
+    /// Stochastic depth: the share of images for which the last residual block is computed, those before it more often; above 0, at most 1
+    /// [default: the recipe's].
+    #[arg(long, value_name = "P", value_parser = survival)]
+    depth: Option<f64>,
 }
 
 /// A parser of the names of these.
@@ -79,6 +86,16 @@ fn kept_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "what is kept of an average is a number from 0 to below 1, such as 0.9999".to_owned())
 }
 
+fn dropped(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "a share to be dropped is a number from 0 and below 1, such as 0.2".to_owned())
+}
+
+fn survival(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share: &f64| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "a share of images is a number above 0 and at most 1, such as 0.9".to_owned())
+}
+
 impl RecipeArgument {
     /// The recipe for these images.
     pub(super) fn get(&self, images: &dyn Samples) -> Recipe {
@@ -92,6 +109,8 @@ impl RecipeArgument {
             augment: self.augment,
             shift: self.shift,
             ema: self.ema,
+            dropout: self.dropout,
+            depth: self.depth,
             without: self.without.clone(),
         };
         Recipe::of(self.recipe, images, &otherwise)

@@ -44,6 +44,7 @@ pieces! {
     "gemm",
     "gradient_1",
     "gradient_4",
+    "hash",
     "index",
     "is_nan",
     "largest",

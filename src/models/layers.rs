@@ -211,6 +211,7 @@ impl Pointwise {
 pub fn head(b: &mut Builder<'_>, x: Value, classes: usize) -> Result<Value, GraphError> {
     b.scoped("head", |b| {
         let mean = b.graph.apply_one(MeanRows, &[x])?;
+        let mean = b.features(mean)?;
         let [n, channels] = b.graph.tensor(mean).shape.dims();
         // A 1x1 convolution, because that op adds the bias on its way out.
         let image = reshape(b, mean, [n, 1, 1, channels])?;

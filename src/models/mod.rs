@@ -14,7 +14,7 @@ pub mod resnet;
 pub mod vt;
 pub mod vt_resnet;
 
-pub use builder::{Builder, IGNORED, Mode, Model, Target};
+pub use builder::{Builder, DROPOUT, IGNORED, Mode, Model, Regularization, SURVIVAL, Target};
 pub use fpn::Fpn;
 pub use network::{Network, NetworkError, by_name};
 pub use parameters::{Init, Parameter, Parameters};

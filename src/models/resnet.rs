@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::layers::{conv, head, norm, relu, reshape};
 use super::related::Variant;
-use super::{Builder, Mode, Model, Network, Parameters};
-use crate::graph::{Graph, GraphError, Value};
+use super::{Builder, Model, Network};
+use crate::graph::{GraphError, Value};
 use crate::ops::MaxPool;
 
 /// The depths of ImageNet's networks.
@@ -160,17 +160,40 @@ impl Trunk {
     /// # Errors
     /// When the images do not fit.
     pub fn build_maps(&self, b: &mut Builder<'_>, images: Value) -> Result<Vec<Value>, GraphError> {
+        self.build_before(b, images, 0)
+    }
+
+    /// The same in front of so many residual blocks of another kind, which stochastic depth counts, too.
+    pub(super) fn build_before(
+        &self,
+        b: &mut Builder<'_>,
+        images: Value,
+        more: usize,
+    ) -> Result<Vec<Value>, GraphError> {
         let mut x = b.scoped(STEM, |b| stem(b, images, self.stem))?;
-        let mut maps = vec![x];
+        let (mut maps, mut built, blocks) = (vec![x], 0, self.residual_blocks() + more);
         for (at, stage) in (2..).zip(&self.stages) {
             for block in 1..=stage.blocks {
                 let stride = if block == 1 { stage.stride } else { 1 };
-                x = b.scoped(scope(at, block), |b| self.residual(b, x, [stage.channels, stride], at))?;
+                built += 1;
+                let build = |b: &mut Builder<'_>| self.residual(b, x, [stage.channels, stride], at);
+                x = b.residual(scope(at, block), [built, blocks], build)?;
             }
-            x = b.scoped(behind(at), |b| self.variant.behind(b, x, images))?;
+            built += usize::from(self.adapts());
+            x = b.residual(behind(at), [built, blocks], |b| self.variant.behind(b, x, images))?;
             maps.push(x);
         }
         Ok(maps)
+    }
+
+    /// How many residual blocks it has.
+    pub(super) fn residual_blocks(&self) -> usize {
+        self.blocks().len() - 1 // the stem is none
+    }
+
+    /// Whether another block follows every stage.
+    fn adapts(&self) -> bool {
+        matches!(self.variant, Variant::Adaptive(_))
     }
 
     /// y = relu(F(x) + shortcut(x)); the shortcut is x itself where the shape stays, else a 1x1 convolution.
@@ -208,7 +231,7 @@ impl Trunk {
     /// The scopes of stem and residual blocks.
     #[must_use]
     pub fn blocks(&self) -> Vec<String> {
-        let adapts = matches!(self.variant, Variant::Adaptive(_));
+        let adapts = self.adapts();
         let residual = (2..)
             .zip(&self.stages)
             .flat_map(|(at, stage)| (1..=stage.blocks).map(move |of| scope(at, of)).chain(adapts.then(|| behind(at))));
@@ -348,14 +371,7 @@ impl Model for ResNet {
         self.trunk.blocks()
     }
 
-    fn logits(
-        &self,
-        graph: &mut Graph,
-        parameters: &mut Parameters,
-        images: Value,
-        mode: Mode,
-    ) -> Result<Value, GraphError> {
-        let b = &mut Builder { graph, parameters, mode };
+    fn build(&self, b: &mut Builder<'_>, images: Value) -> Result<Value, GraphError> {
         let x = self.trunk.build(b, images)?;
         let [n, h, w, channels] = b.graph.tensor(x).shape.dims();
         let pixels = reshape(b, x, [n, h * w, channels])?;

@@ -228,7 +228,7 @@ impl VtResNet {
         images: Value,
         probe: Probe,
     ) -> Result<Probed, GraphError> {
-        self.build(&mut Builder { graph, parameters, mode: Mode::Evaluate }, images, probe)
+        self.seen(&mut Builder::new(graph, parameters, Mode::Evaluate), images, probe)
     }
 
     /// The scope of a VT block, counted from 1.
@@ -236,9 +236,10 @@ impl VtResNet {
         format!("stage{}/vt{block}", self.trunk.stages.len() + 2)
     }
 
-    fn build(&self, b: &mut Builder<'_>, images: Value, probe: Probe) -> Result<Probed, GraphError> {
+    fn seen(&self, b: &mut Builder<'_>, images: Value, probe: Probe) -> Result<Probed, GraphError> {
         self.check()?;
-        let x = self.trunk.build(b, images)?;
+        let maps = self.trunk.build_before(b, images, self.blocks)?;
+        let (x, before) = (maps[maps.len() - 1], self.trunk.residual_blocks());
         let [n, height, width, channels] = b.graph.tensor(x).shape.dims();
         let (size, pixels) = ([height, width], reshape(b, x, [n, height * width, channels])?);
         let mut map = Map { pixels, size, tokens: None };
@@ -246,7 +247,8 @@ impl VtResNet {
         for at in 1..=self.blocks {
             let wanted = probe.attention.then_some(&mut attention);
             let makes = self.projecting.makes(at, self.blocks);
-            map = b.scoped(self.scope(at), |b| block(b, &self.vt, map, makes, wanted))?;
+            let place = [before + at, before + self.blocks];
+            map = b.residual(self.scope(at), place, |b| block(b, &self.vt, map, makes, wanted))?;
         }
         let mut features = match self.features {
             Features::Tokens => map.tokens.unwrap_or(map.pixels),
@@ -286,14 +288,7 @@ impl Model for VtResNet {
         self.trunk.blocks().into_iter().chain((1..=self.blocks).map(|at| self.scope(at))).collect()
     }
 
-    fn logits(
-        &self,
-        graph: &mut Graph,
-        parameters: &mut Parameters,
-        images: Value,
-        mode: Mode,
-    ) -> Result<Value, GraphError> {
-        let b = &mut Builder { graph, parameters, mode };
-        Ok(self.build(b, images, Probe::default())?.logits)
+    fn build(&self, b: &mut Builder<'_>, images: Value) -> Result<Value, GraphError> {
+        Ok(self.seen(b, images, Probe::default())?.logits)
     }
 }

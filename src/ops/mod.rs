@@ -142,6 +142,8 @@ mod cross_entropy;
 mod cross_entropy_mean;
 mod cross_entropy_smoothing;
 mod cross_entropy_with_gradient;
+mod distillation;
+mod dropout;
 mod fill;
 mod gate;
 mod group_norm;
@@ -176,6 +178,7 @@ mod spatially_adaptive_conv_backward;
 mod spatially_adaptive_conv_cases;
 mod spatially_adaptive_conv_sizes;
 mod spatially_adaptive_conv_weights;
+mod stochastic_depth;
 mod sum_rows;
 mod update;
 
@@ -200,6 +203,8 @@ pub use conv2d::Conv2d;
 pub use conv2d_backward::{Conv2dBackwardWeight, Conv2dBackwardX};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use cross_entropy_with_gradient::CrossEntropyWithGradient;
+pub use distillation::Distillation;
+pub use dropout::Dropout;
 pub use fill::Fill;
 pub use gate::{Gate, GateBackward};
 pub use group_norm::{GroupNorm, GroupNormBackward};
@@ -229,6 +234,7 @@ pub use softmax::{Softmax, SoftmaxBackward};
 pub use spatially_adaptive_conv::SpatiallyAdaptiveConv;
 pub use spatially_adaptive_conv_backward::SpatiallyAdaptiveConvBackwardX;
 pub use spatially_adaptive_conv_weights::SpatiallyAdaptiveConvBackwardWeights;
+pub use stochastic_depth::{StochasticDepth, StochasticDepthBackward};
 pub use sum_rows::SumRows;
 
 use crate::graph::{ByImage, Case, Graph, GraphError, Op, Signature, SignatureError, Value};
@@ -261,6 +267,8 @@ const ENTRIES: &[Entry] = &[
     conv_norm::ENTRY,
     cross_entropy::ENTRY,
     cross_entropy_with_gradient::ENTRY,
+    distillation::ENTRY,
+    dropout::ENTRY,
     fill::ENTRY,
     gate::ENTRY,
     group_norm::ENTRY,
@@ -286,6 +294,7 @@ const ENTRIES: &[Entry] = &[
     slice::ENTRY,
     softmax::ENTRY,
     spatially_adaptive_conv::ENTRY,
+    stochastic_depth::ENTRY,
     sum_rows::ENTRY,
 ];
 

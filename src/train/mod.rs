@@ -24,6 +24,7 @@ mod optimizer;
 pub mod pictures;
 pub mod recipe;
 mod recompute;
+pub mod regularize;
 mod report;
 mod samples;
 pub mod scenes;

@@ -21,7 +21,7 @@ use crate::gpu::{Error, Homes};
 use crate::graph::{Draw, Fused, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
 use crate::models::parameters::{AVERAGES, COPIES, PARAMETERS};
-use crate::models::{Mode, Model, Parameters, Target};
+use crate::models::{Builder, DROPOUT, Mode, Model, Parameters, Regularization, SURVIVAL, Target};
 use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale};
 use crate::reference::{Array, Random};
 
@@ -33,7 +33,7 @@ pub const LOSS_SCALE: &str = "loss_scale";
 const FIRST_SCALE: f32 = 65_536.0;
 
 /// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]`, of pixels `[N, H, W]`, and `rate` `[1]`; output `loss` `[1]`,
-/// not scaled.
+/// not scaled. With stochastic depth also [`SURVIVAL`], with dropout [`DROPOUT`].
 #[derive(Clone, Debug)]
 pub struct TrainingStep {
     /// The graph.
@@ -70,6 +70,8 @@ impl TrainingStep {
         match source {
             Source::Input(name) if name == "labels" => drawn(Draw::Labels(self.classes)),
             Source::Input(name) if name == "rate" => drawn(Draw::Between(0.01, 0.1)),
+            Source::Input(name) if name == DROPOUT => drawn(Draw::Labels(1 << 16)),
+            Source::Input(name) if name == SURVIVAL => drawn(Draw::Labels(2)),
             Source::Stored { home, .. } if *home == MOMENTUM => drawn(Draw::Between(-0.1, 0.1)),
             // Means of squares, and what they are divided by.
             Source::Stored { home, .. } if [SQUARES, SECOND_MOMENT, CORRECTION].contains(home) => {
@@ -100,11 +102,19 @@ pub struct StepOptions {
     pub smoothing: f64,
     /// How much of the moving averages of weights and running averages, in [`AVERAGES`], is kept from step to step; `None` takes none.
     pub ema: Option<f64>,
+    /// What is left out at random.
+    pub regularization: Regularization,
 }
 
 impl Default for StepOptions {
     fn default() -> Self {
-        Self { elem: Elem::F32, recompute: Recompute::Nothing, smoothing: 0.0, ema: None }
+        Self {
+            elem: Elem::F32,
+            recompute: Recompute::Nothing,
+            smoothing: 0.0,
+            ema: None,
+            regularization: Regularization::default(),
+        }
     }
 }
 
@@ -150,7 +160,9 @@ pub fn training_step_with(
     let images = graph.input("images", Tensor::new(images, elem));
     let labels = graph.input("labels", labels);
     let rate = graph.input("rate", Tensor::f32([1]));
-    let logits = model.logits(&mut graph, &mut parameters, images, Mode::Train)?;
+    let b = &mut Builder::new(&mut graph, &mut parameters, Mode::Train).regularized(options.regularization);
+    let logits = model.build(b, images)?;
+    check_regularized(options.regularization, &graph)?;
     let fused = graph.fused_for(&[logits, labels, rate])?;
     let now =
         |fused: &Fused, old| fused.value(old).ok_or_else(|| GraphError::Name("a value was fused away".to_owned()));
@@ -190,6 +202,23 @@ pub fn training_step_with(
         average::update(&mut graph, decay, factor, &moved)?;
     }
     Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
+}
+
+/// That the network has something that may be left out, where something is to be.
+fn check_regularized(regularization: Regularization, graph: &Graph) -> Result<(), GraphError> {
+    let problem = match regularization {
+        Regularization { depth: Some(last), .. } if !(last > 0.0 && last <= 1.0) => {
+            format!("stochastic depth computes the last block for a share of images above 0 and at most 1, not {last}")
+        }
+        Regularization { depth: Some(_), .. } if graph.find_input(SURVIVAL).is_none() => {
+            "the model has no residual blocks that stochastic depth might skip: leave depth out".to_owned()
+        }
+        Regularization { dropout: Some(_), .. } if graph.find_input(DROPOUT).is_none() => {
+            "the model has no last layer that features might be dropped before: leave dropout out".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(GraphError::Name(problem))
 }
 
 /// A learned parameter in a graph.

@@ -12,13 +12,14 @@ use super::feed::Feed;
 use super::machine::{chosen, machine_line};
 use super::optimizer::Optimizer;
 use super::recompute::Recompute;
+use super::regularize;
 use super::report::{Ended, Report, Resumed};
 use super::samples::Samples;
 use super::schedule::Schedule;
 use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_with};
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::kernel::Elem;
-use crate::models::{Model, Parameters};
+use crate::models::{Model, Parameters, Regularization};
 use crate::plan::{Layout, Options, Plan};
 
 /// How to train.
@@ -46,6 +47,8 @@ pub struct Settings {
     /// How much of the moving averages of weights and running averages is kept from step to step ([`Average`](crate::ops::Average)), 0 to 1.
     /// Where there is a number, the averages are what is scored.
     pub ema: Option<f64>,
+    /// What is left out at random.
+    pub regularization: Regularization,
     /// What checkpoints note of the recipe beside the settings themselves, in one line; mostly nothing.
     pub note: String,
     /// Where to save, and after how many steps each time; also when training is stopped or done.
@@ -81,8 +84,8 @@ impl Trainer {
         let image = train.image();
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let Settings { elem, smoothing, ema, .. } = settings;
-        let options = StepOptions { elem, recompute: settings.recompute.clone(), smoothing, ema };
+        let Settings { elem, smoothing, ema, regularization, .. } = settings;
+        let options = StepOptions { elem, recompute: settings.recompute.clone(), smoothing, ema, regularization };
         let TrainingStep { graph, parameters, .. } = training_step_with(&options, model, images, settings.optimizer)?;
         let mut scored = if ema.is_some() { parameters.averaged() } else { parameters.clone() };
         let evaluation = scored_evaluation(model, &mut scored, images)?;
@@ -305,6 +308,7 @@ impl Trainer {
         self.step.write_u32("labels", &batch.labels)?;
         feed.take_back(batch);
         self.step.write_f32("rate", &[rate])?;
+        regularize::write(&self.step, self.settings.regularization, [self.settings.seed, at])?;
         self.submitted = at + 1;
         self.step.run()?;
         let loss = self.step.start_reading("loss")?;

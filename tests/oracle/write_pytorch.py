@@ -685,6 +685,60 @@ def averaging():
         case(f"average-{what}", "average", {"decay": 0.75}, moved, [*half, one(factor)], elem=torch.float16, f32=f32)
 
 
+def regularization():
+    """torchvision.ops.StochasticDepth(mode="row") and torch.nn.Dropout, each with the mask that our inputs stand for."""
+    for name, shape, relu, shortcut in [("plain", (4, 3, 5), False, False), ("residual", (5, 2, 3, 4), True, True)]:
+        survival = torch.tensor([[0.0, 1 / 0.75, 0.0], [2.0, 0.0, 2.0], [0.0, 1 / 0.75, 2.0], [2.0, 1 / 0.75, 0.0], [0.0] * 3])
+        survival = survival[: shape[0]].float().double()
+
+        def skipped(x, survival, shortcut=None):
+            y = x * survival[:, 1].reshape(-1, *[1] * (x.dim() - 1))
+            y = y if shortcut is None else y + shortcut
+            return F.relu(y) if relu else y
+
+        given = [numbers(*shape, seed=64), survival, *([numbers(*shape, seed=65)] if shortcut else [])]
+        wrt = (0, 2) if shortcut else (0,)
+        attributes = {"block": 1, "relu": relu}
+        case(f"stochastic-depth-{name}", "stochastic_depth", attributes, skipped, given, wrt, f32=("input.1",))
+
+    for share, words in [(0.2, (1, 2, 3, 4)), (0.5, (65535, 0, 40961, 7))]:
+        kept = torch.tensor([pcg3d(at, words[0] | words[1] << 16, words[2] | words[3] << 16) >= int(share * 2**32) for at in range(7 * 13)])
+        dropped = lambda x, _: x * kept.reshape(7, 13) / (1 - share)
+        given = [numbers(7, 13, seed=66), torch.tensor(words)]
+        case(f"dropout-{share}", "dropout", {"share": share}, dropped, given, (0,))
+
+
+def distillation():
+    """What a student loses by labels and by its teacher's probabilities (F.cross_entropy takes both), with T^2 on the teacher's part."""
+    rows, classes, share = 9, 11, 0.8
+    labels = torch.tensor([at * 7 % classes for at in range(rows)])
+    given = [3 * numbers(rows, classes, seed=67), labels, 3 * numbers(rows, classes, seed=68)]
+    for name, temperature, smoothing, seed in [("paper", 1.0, 0.0, False), ("warm", 4.0, 0.1, True)]:
+
+        def lost(logits, labels, teacher, seed=None):
+            logits = logits.detach().requires_grad_()
+            soft = F.cross_entropy(logits / temperature, F.softmax(teacher / temperature, 1)) * temperature**2
+            hard = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+            loss = (share * soft + (1 - share) * hard).reshape(1)
+            slope = torch.autograd.grad(loss, logits)[0]
+            return loss, slope if seed is None else slope * seed
+
+        attributes = {"share": share, "temperature": temperature, "ignore": None, "smoothing": smoothing}
+        inputs = given + ([torch.full((1,), 2.5).double()] if seed else [])
+        case(f"distillation-{name}", "distillation", attributes, lost, inputs)
+
+
+def pcg3d(*numbers):
+    """The first word of pcg3d, as its authors print it: Jarzynski and Olano, JCGT 9 (3), 2020, listing 4."""
+    mask = 0xFFFFFFFF
+    v = [(number * 1664525 + 1013904223) & mask for number in numbers]
+    for again in (True, False):
+        for at in range(3):
+            v[at] = (v[at] + v[(at + 1) % 3] * v[(at + 2) % 3]) & mask
+        v = [word ^ (word >> 16) for word in v] if again else v
+    return v[0]
+
+
 def loss_scaling():
     """The rule of torch.amp.GradScaler (torch._amp_update_scale_ runs on CUDA alone), within our bounds."""
     attributes = {"growth": 2.0, "backoff": 0.5, "interval": 3}
@@ -749,7 +803,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     for write in [convolutions, adaptive_convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
         write()
-    for write in [optimizers, adaptive_optimizers, clipping, averaging, loss_scaling, gates, relations]:
+    for write in [optimizers, adaptive_optimizers, clipping, averaging, regularization, distillation, loss_scaling, gates, relations]:
         write()
     # Networks may be computed in another order, (P X) W for P (X W), and be as far off the other way.
     twice = lambda exact, single, elem: allowed(exact, single, elem, times=8)

@@ -7,6 +7,7 @@ mod ema;
 mod mixed;
 mod optimizers;
 mod recompute;
+mod regularized;
 mod related;
 mod segments;
 
@@ -22,7 +23,7 @@ use vistok::kernel::tuning::Choices;
 use vistok::kernel::tuning::gemm::Tiles;
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
-use vistok::models::{Network, Parameters, Probe, ResNet, VtResNet};
+use vistok::models::{Network, Parameters, Probe, Regularization, ResNet, VtResNet};
 use vistok::ops::Sgd;
 use vistok::plan::{Layout, Options, Plan};
 use vistok::reference::Random;
@@ -44,7 +45,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 38] = [
+    let tests: [(&str, Test); 43] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -76,6 +77,11 @@ fn main() -> ExitCode {
         ("blocks made again change no bit", recompute::changes_no_bit),
         ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
         ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),
+        ("what leaves parts out learns and resumes, bitwise", regularized::resumes),
+        ("mixed precision: what leaves parts out learns and resumes, bitwise", regularized::resumes_mixed),
+        ("seed, step and shares decide what is left out", regularized::matters),
+        ("evaluation leaves nothing out", regularized::evaluates),
+        ("shares of nothing are refused", regularized::refuses),
         ("scenes are segmented", segments::learns),
         ("mixed precision: scenes are segmented", segments::learns_mixed),
         ("scores counted on the GPU are those of the logits", segments::scores),
@@ -141,6 +147,7 @@ fn settings(steps: u64) -> Settings {
         augmentation: Augmentation { flip: true, shift: 1, policy: None },
         smoothing: 0.0,
         ema: None,
+        regularization: Regularization::default(),
         note: String::new(),
         checkpoint: None,
     }

@@ -36,7 +36,8 @@ impl Head {
             });
         }
         let sum = sum.ok_or_else(|| GraphError::Name("a head wants one level at least".to_owned()))?;
-        let logits = conv_bias(b, "predictor", sum, [1, classes])?;
+        let features = b.features(sum)?;
+        let logits = conv_bias(b, "predictor", features, [1, classes])?;
         resized(b, logits, image, ResizeMode::Bilinear)
     }
 

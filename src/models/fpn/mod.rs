@@ -168,13 +168,13 @@ impl Fpn {
         wanted: bool,
     ) -> Result<ProbedFpn, GraphError> {
         let mut attention = Vec::new();
-        let b = &mut Builder { graph, parameters, mode: Mode::Evaluate };
-        let logits = self.build(b, images, wanted.then_some(&mut attention))?;
+        let b = &mut Builder::new(graph, parameters, Mode::Evaluate);
+        let logits = self.seen(b, images, wanted.then_some(&mut attention))?;
         let classes = b.graph.apply_one(Argmax, &[logits])?;
         Ok(ProbedFpn { logits, classes, attention })
     }
 
-    fn build(
+    fn seen(
         &self,
         b: &mut Builder<'_>,
         images: Value,
@@ -229,13 +229,7 @@ impl Model for Fpn {
         of_trunk.chain(of_pyramid.into_iter().map(|block| format!("{pyramid}/{block}"))).collect()
     }
 
-    fn logits(
-        &self,
-        graph: &mut Graph,
-        parameters: &mut Parameters,
-        images: Value,
-        mode: Mode,
-    ) -> Result<Value, GraphError> {
-        self.build(&mut Builder { graph, parameters, mode }, images, None)
+    fn build(&self, b: &mut Builder<'_>, images: Value) -> Result<Value, GraphError> {
+        self.seen(b, images, None)
     }
 }

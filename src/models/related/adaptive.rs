@@ -60,6 +60,7 @@ pub(super) fn adaptive_block(
     let y = conv(b, "conv2", y, [3, channels, 1])?;
     let y = norm(b, "norm2", y)?;
     let y = relu(b, y)?;
+    let y = b.branch(y)?;
     b.graph.apply_one(Add, &[y, x])
 }
 
@@ -87,7 +88,7 @@ mod tests {
         let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
         let x = graph.input("x", Tensor::new([2, 6, 5, 4], Elem::F16));
         let raw = graph.input("raw", Tensor::new(raw, Elem::F16));
-        let mut b = Builder { graph: &mut graph, parameters: &mut parameters, mode };
+        let mut b = Builder::new(&mut graph, &mut parameters, mode);
         let y = adaptive_block(&mut b, x, raw, options)?;
         Ok((graph, parameters, y))
     }

@@ -103,7 +103,7 @@ mod tests {
         for (size, stride, made) in [([14, 9], 1, [14, 9]), ([13, 8], 2, [7, 4])] {
             let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
             let x = graph.input("x", Tensor::f32([2, size[0], size[1], 24]));
-            let mut b = Builder { graph: &mut graph, parameters: &mut parameters, mode: Mode::Train };
+            let mut b = Builder::new(&mut graph, &mut parameters, Mode::Train);
             let options = Augmented { heads: 4, ..Augmented::default() };
             let y = augmented_conv(&mut b, "conv2", x, [3, 48, stride], &options).unwrap();
             assert_eq!(b.shape(y), [2, made[0], made[1], 48]);
@@ -118,7 +118,7 @@ mod tests {
     fn what_leaves_the_convolution_nothing_is_refused() {
         let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
         let x = graph.input("x", Tensor::f32([1, 4, 4, 8]));
-        let mut b = Builder { graph: &mut graph, parameters: &mut parameters, mode: Mode::Train };
+        let mut b = Builder::new(&mut graph, &mut parameters, Mode::Train);
         let refused = augmented_conv(&mut b, "conv2", x, [3, 8, 1], &Augmented::default()).unwrap_err().to_string();
         assert!(refused.contains("takes 8 of 8 channels"), "{refused}");
     }

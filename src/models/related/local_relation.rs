@@ -104,7 +104,7 @@ mod tests {
     fn built(shape: [usize; 4], stride: usize) -> Result<(Graph, Parameters, Value), GraphError> {
         let (mut graph, mut parameters) = (Graph::new(), Parameters::new());
         let x = graph.input("x", Tensor::new(shape, Elem::F16));
-        let b = &mut Builder { graph: &mut graph, parameters: &mut parameters, mode: Mode::Train };
+        let b = &mut Builder::new(&mut graph, &mut parameters, Mode::Train);
         let options = LocalRelationLayer { kernel: 3, ..LocalRelationLayer::default() };
         let y = local_relation(b, "lr", x, &options, stride)?;
         Ok((graph, parameters, y))

@@ -168,6 +168,7 @@ impl Variant {
         let rows = [n, height * width, channels];
         let refined = match self {
             Self::Plain | Self::LocalRelation(_) | Self::Augmented(_) | Self::Adaptive(_) => {
+                let y = b.branch(y)?;
                 let sum = b.graph.apply_one(Add, &[y, shortcut])?;
                 return relu(b, sum);
             }
@@ -182,6 +183,7 @@ impl Variant {
         };
         // The shortcut is added in rows too, so that nothing stands between a gate and the sum that it takes in.
         let shortcut = reshape(b, shortcut, rows)?;
+        let refined = b.branch(refined)?;
         let sum = b.graph.apply_one(Add, &[refined, shortcut])?;
         let y = relu(b, sum)?;
         reshape(b, y, image)

@@ -50,6 +50,7 @@ pub fn project(b: &mut Builder<'_>, vt: &Vt, pixels: Value, tokens: Value) -> Re
         let value = maps.value.apply(b, "value", tokens, channels)?;
         let projected = b.graph.apply(maps.attention.op(channels, count), &[query, key, value])?[0];
         let projected = vt.norm.apply(b, "norm", projected)?;
+        let projected = b.branch(projected)?;
         let shortcut = match b.shape(pixels).last() == Some(&channels) {
             true => pixels,
             false => {

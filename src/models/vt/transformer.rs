@@ -100,5 +100,6 @@ fn alone(b: &mut Builder<'_>, vt: &Vt, tokens: Value, x: Value) -> Result<Value,
 /// x + change, the change normalized first where the block has norms.
 fn plus(b: &mut Builder<'_>, vt: &Vt, x: Value, (name, change): (&str, Value)) -> Result<Value, GraphError> {
     let change = vt.norm.apply(b, name, change)?;
+    let change = b.branch(change)?;
     b.graph.apply_one(Add, &[x, change])
 }

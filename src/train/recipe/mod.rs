@@ -18,6 +18,7 @@ use super::samples::Samples;
 use super::schedule::{Schedule, Then};
 use super::trainer::Settings;
 use crate::kernel::Elem;
+use crate::models::Regularization;
 use crate::ops::{RmsProp, Sgd};
 
 pub use choices::Choice;
@@ -25,7 +26,7 @@ pub use parts::{Augment, Kind, Part};
 pub use rates::{Shape, Span};
 
 /// Parts that [`Settings`] have no place for: a recipe that has one is refused until it is left out.
-const MISSING: &[Part] = &[Part::Dropout, Part::Depth, Part::Distillation];
+const MISSING: &[Part] = &[Part::Distillation];
 
 /// All that is chosen before a model is trained, beside model, images, seed and machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +85,10 @@ pub struct Otherwise {
     pub shift: Option<u8>,
     /// How much of the moving average of the weights is kept from step to step.
     pub ema: Option<f64>,
+    /// The share of features that are dropped before the last layer.
+    pub dropout: Option<f64>,
+    /// The share of images for which the last block is computed.
+    pub depth: Option<f64>,
     /// Parts that are left out.
     pub without: Vec<Part>,
 }
@@ -200,6 +205,8 @@ impl Recipe {
         take(&mut recipe.augment, otherwise.augment);
         take(&mut recipe.shift, otherwise.shift);
         recipe.ema = otherwise.ema.or(recipe.ema);
+        recipe.dropout = otherwise.dropout.or(recipe.dropout);
+        recipe.depth = otherwise.depth.or(recipe.depth);
         for part in &otherwise.without {
             match part {
                 Part::RmsProp => {
@@ -276,6 +283,7 @@ impl Recipe {
             augmentation: Augmentation { flip, shift: self.shift, policy: self.policy() },
             smoothing: self.smoothing,
             ema: self.ema,
+            regularization: Regularization { depth: self.depth, dropout: self.dropout },
             note: match self.kind {
                 // All that it chooses is in the settings, and runs of before there were others can be continued.
                 Kind::Demo => String::new(),
@@ -302,12 +310,15 @@ impl Recipe {
 impl Settings {
     /// What two runs that end in the same weights have in common, beside batch, seed and images.
     pub(super) fn recipe(&self) -> String {
-        let Self { schedule, optimizer, augmentation, elem, smoothing, ema, note, .. } = self;
+        let Self { schedule, optimizer, augmentation, elem, smoothing, ema, regularization, note, .. } = self;
         let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
         // What is not asked for is not said, so that runs of before one could ask can be continued.
         let smoothed = if *smoothing == 0.0 { String::new() } else { format!(" smoothing {smoothing:?}") };
-        let averaged = ema.map_or_else(String::new, |decay| format!(" averaged {decay:?}"));
+        let said =
+            |name: &str, number: Option<f64>| number.map(|number| format!(" {name} {number:?}")).unwrap_or_default();
+        let averaged = said("averaged", *ema);
+        let (deep, dropped) = (said("depth", regularization.depth), said("dropout", regularization.dropout));
         let noted = if note.is_empty() { String::new() } else { format!(" {note}") };
-        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{noted}")
+        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{deep}{dropped}{noted}")
     }
 }
