@@ -43,7 +43,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 29] = [
+    let tests: [(&str, Test); 30] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),

@@ -105,7 +105,7 @@ pub(crate) fn clips(bench: &Bench) -> Outcome {
         let before = read(&trainer)?;
         let rate = f64::from(train(&mut trainer)?[0].rate);
         let squares = read(&trainer)?.iter().zip(before).map(|(now, then)| f64::from(now - then).powi(2)).sum::<f64>();
-        Ok::<_, libtest_mimic::Failed>(squares.sqrt() / rate)
+        Ok::<_, Failed>(squares.sqrt() / rate)
     };
     let (free, large, clipped) = (moved(None)?, moved(Some(1e6))?, moved(Some(LIMIT))?);
     require(free > 10.0 * LIMIT && large == free, format!("gradients as long as {free}, and {large} below the limit"))?;
