@@ -175,7 +175,7 @@ impl VtResNet {
     }
 
     /// `vt-resnet-fashion`: [`ResNet::fashion`], with three VT blocks of 16 tokens on its 14x14 map in place of its last stage, and token
-    /// channels with which the multiply-adds are the same: 124.1 M an image. The head reads the map: garments are told apart by where
+    /// channels with which the multiply-adds are the same: 123.8 M an image. The head reads the map: garments are told apart by where
     /// things are in them, and tokens know of no place (93.1 % of Fashion-MNIST's test images by the tokens, 94.5 by the map).
     #[must_use]
     pub fn fashion(classes: usize) -> Self {

@@ -125,7 +125,7 @@ fn networks_for_fashion_mnist_cost_the_same() -> Outcome {
         Ok(mega(Count::of(Network::named(name, 10)?.model(), [28, 28, 1], 1)?.multiply_adds() as f64))
     };
     let [plain, visual] = [counted("resnet-fashion")?, counted("vt-resnet-fashion")?];
-    assert!((plain - 123.86).abs() < 0.005 && (visual - 124.11).abs() < 0.005, "{plain} and {visual} M");
+    assert!((plain - 123.86).abs() < 0.005 && (visual - 123.82).abs() < 0.005, "{plain} and {visual} M");
     assert!((visual / plain - 1.0).abs() < 0.02);
     Ok(())
 }
