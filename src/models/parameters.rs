@@ -11,6 +11,9 @@ pub const STATISTICS: &str = "statistics";
 /// The home of f16 copies of weights, where the weights themselves are f32: networks compute with the copies.
 pub const COPIES: &str = "copies";
 
+/// The home of a network that teaches another.
+pub const TEACHER: &str = "teacher";
+
 /// The numbers that a parameter starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
@@ -92,6 +95,7 @@ impl Parameter {
 pub struct Parameters {
     all: Vec<Parameter>,
     copied: bool,
+    home: Option<&'static str>,
 }
 
 impl Parameters {
@@ -106,6 +110,12 @@ impl Parameters {
     #[must_use]
     pub fn copied() -> Self {
         Self { copied: true, ..Self::default() }
+    }
+
+    /// None yet. All will be kept in this home, where nothing is learned, whatever home they would be in.
+    #[must_use]
+    pub fn kept_in(home: &'static str) -> Self {
+        Self { home: Some(home), ..Self::default() }
     }
 
     /// A weight, under the graph's present scope: learned, drawn to zero.
@@ -175,6 +185,7 @@ impl Parameters {
 
     /// Adds a parameter to the graph, and to the list unless another graph of the model has already put it there.
     fn declare(&mut self, graph: &mut Graph, parameter: Parameter) -> Result<Value, GraphError> {
+        let parameter = Parameter { home: self.home.unwrap_or(parameter.home), ..parameter };
         let known = self.all.iter().find(|known| (known.home, &known.name) == (parameter.home, &parameter.name));
         if let Some(known) = known
             && *known != parameter

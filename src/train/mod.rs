@@ -31,6 +31,7 @@ mod schedule;
 pub mod shards;
 mod skipping;
 pub mod step;
+mod teacher;
 mod trainer;
 pub mod weights;
 
@@ -41,4 +42,5 @@ pub use recompute::Recompute;
 pub use samples::{Chance, Samples, Split, UNREAD, View};
 pub use schedule::{Schedule, Then};
 pub use skipping::Skipping;
+pub use teacher::{Distilled, Teacher};
 pub use trainer::{Ended, Report, Resumed, Settings, Trainer};

@@ -19,6 +19,10 @@ fn recipes_that_cannot_be_followed_are_refused_by_name() -> Outcome {
     let out = folder.path().join("out");
     let line = refusal(&mut train("embedded", &out, &["--recipe", "advanced"]))?;
     assert!(line.contains("recipe advanced") && line.contains("`--without "), "{line}");
+    let line = refusal(&mut train("embedded", &out, &["--recipe", "advanced", "--without", "ema"]))?;
+    assert!(line.contains("--teacher FILE") && line.contains("`--without distillation`"), "{line}");
+    let line = refusal(&mut train("embedded", &out, &["--distillation", "0.8", "--teacher", "/nowhere"]))?;
+    assert!(line.contains("/nowhere"), "{line}");
     let line = refusal(&mut train("scenes", &out, &["--augment", "autoaugment-timm"]))?;
     assert!(line.contains("--augment flip or none"), "{line}");
     let line = refusal(&mut train("embedded", &out, &["--warm-up", "5", "--epochs", "5"]))?;
@@ -33,6 +37,10 @@ fn recipes_that_cannot_be_followed_are_refused_by_name() -> Outcome {
         ("--smoothing", "1.5"),
         ("--augment", "much"),
         ("--shift", "-1"),
+        ("--depth", "0"),
+        ("--dropout", "1"),
+        ("--distillation", "1.1"),
+        ("--temperature", "0"),
     ] {
         let found = output(&mut train("embedded", &out, &[option, wrong]))?;
         assert_eq!(found.status.code(), Some(2), "{option} {wrong}");

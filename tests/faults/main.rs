@@ -15,9 +15,9 @@ use std::sync::atomic::AtomicBool;
 use libtest_mimic::{Arguments, Failed, Trial};
 use vistok::gpu::{Device, OpenOptions, Pipelines, Snapshot};
 use vistok::kernel::Elem;
-use vistok::models::{Regularization, VtResNet};
 use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::vt::Vt;
+use vistok::models::{Regularization, VtResNet};
 use vistok::ops::Sgd;
 use vistok::reference::Random;
 use vistok::train::batches::Augmentation;
@@ -122,6 +122,7 @@ impl Run {
             augmentation: Augmentation { flip: true, shift: 1, policy: None },
             smoothing: 0.0,
             regularization: Regularization::default(),
+            distillation: None,
             note: String::new(),
             checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
         };

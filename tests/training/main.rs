@@ -9,6 +9,7 @@ mod recompute;
 mod regularized;
 mod related;
 mod segments;
+mod taught;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,7 +45,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 34] = [
+    let tests: [(&str, Test); 38] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -72,6 +73,10 @@ fn main() -> ExitCode {
         ("seed, step and shares decide what is left out", regularized::matters),
         ("evaluation leaves nothing out", regularized::evaluates),
         ("shares of nothing are refused", regularized::refuses),
+        ("what a teacher says is learned", taught::learns),
+        ("runs with a teacher resume, bitwise", taught::resumes),
+        ("mixed precision: runs with a teacher resume, bitwise", taught::resumes_mixed),
+        ("teachers of other classes and images are refused", taught::refuses),
         ("scenes are segmented", segments::learns),
         ("mixed precision: scenes are segmented", segments::learns_mixed),
         ("scores counted on the GPU are those of the logits", segments::scores),
@@ -137,6 +142,7 @@ fn settings(steps: u64) -> Settings {
         augmentation: Augmentation { flip: true, shift: 1, policy: None },
         smoothing: 0.0,
         regularization: Regularization::default(),
+        distillation: None,
         note: String::new(),
         checkpoint: None,
     }
