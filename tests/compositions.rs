@@ -33,6 +33,7 @@ fn compositions_are_their_ops() {
         "mean_rows",
         "repeat",
         "resize",
+        "stochastic_depth_backward",
     ];
     assert_eq!(composed, all, "ops that have a composition");
 }

@@ -1,5 +1,5 @@
-// What a row of logits s loses by its label and by a teacher's logits t, and its gradient:
 // row_loss = (1 - A) (log_sum(s) - s_label) + A T^2 (log_sum(s / T) - sum_k q_k s_k / T), q = softmax(t / T);
+// what a row of logits s loses by its label and by a teacher's logits t; and its gradient,
 // dlogits = seed ((1 - A) (softmax(s) - [k = label]) + A T (softmax(s / T) - q)) / counted; both are 0 where the label is to be ignored.
 // [k = label] is smoothed with 1 / classes; A, T and the smoothing are `share`, `temperature` and `smoothing`.
 // Without a seed that is 1; if none is ignored all rows are counted. The bindings of these hold the labels then, unread.

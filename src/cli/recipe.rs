@@ -1,17 +1,21 @@
 //! What is chosen before a model learns: a recipe, and what of it is to be otherwise.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use vistok::train::Samples;
 use vistok::train::recipe::{Augment, Kind, Otherwise, Part, Recipe, Shape, Span};
+use vistok::train::{Samples, Teacher};
 
+use super::Error;
 use super::table::{Align, Table};
 
 /// The choices of a recipe.
 #[derive(Debug, Args)]
 pub(super) struct RecipeArgument {
     /// All that is chosen before training, which is printed at the start: what is the paper's of it, and what is ours because the paper does
-    /// not say. Each option from here to --depth overrides its part. A run that is resumed must be given the same.
+    /// not say. Each option from here to --temperature overrides its part. A run that is resumed must be given the same.
     ///
     /// `demo` was tried on the embedded images: SGD, a cosine. `default` is the paper's for its comparisons: SGD, 90 epochs in batches of 256,
     /// rate 0.1, a tenth after every 30. `advanced` is the paper's for its best numbers: RMSProp, 400 epochs in batches of 2048, 5 of them
@@ -60,6 +64,16 @@ pub(super) struct RecipeArgument {
     /// [default: the recipe's].
     #[arg(long, value_name = "P", value_parser = survival)]
     depth: Option<f64>,
+    /// The share of the loss that a teacher has, 0 to 1; labels have the rest [default: the recipe's].
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    distillation: Option<f64>,
+    /// What logits are divided by before they are compared with the teacher's, above 0 [default: 1].
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    temperature: Option<f64>,
+    /// The teacher: a weight file, of this program or of PyTorch, of a network that tells the same classes of the same images. A run that
+    /// is resumed must be given the same.
+    #[arg(long, value_name = "FILE")]
+    teacher: Option<PathBuf>,
 }
 
 /// A parser of the names of these.
@@ -91,6 +105,11 @@ fn dropped(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "a share to be dropped is a number from 0 and below 1, such as 0.2".to_owned())
 }
 
+fn temperature(text: &str) -> Result<f64, String> {
+    let temperature = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    temperature.ok_or_else(|| "a temperature is a number above 0, such as 1".to_owned())
+}
+
 fn survival(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share: &f64| *share > 0.0 && *share <= 1.0);
     share.ok_or_else(|| "a share of images is a number above 0 and at most 1, such as 0.9".to_owned())
@@ -111,9 +130,18 @@ impl RecipeArgument {
             ema: self.ema,
             dropout: self.dropout,
             depth: self.depth,
+            distillation: self.distillation,
+            temperature: self.temperature,
             without: self.without.clone(),
         };
         Recipe::of(self.recipe, images, &otherwise)
+    }
+}
+
+impl RecipeArgument {
+    /// The teacher, if there is to be one.
+    pub(super) fn teacher(&self) -> Result<Option<Arc<Teacher>>, Error> {
+        Ok(self.teacher.as_deref().map(Teacher::open).transpose()?.map(Arc::new))
     }
 }
 

@@ -167,7 +167,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let model = arguments.network(&source, images.classes())?;
     let mut recipe = arguments.recipe.get(&*images);
     arguments.optimizer.apply(&mut recipe, arguments.recipe.rate.is_some());
-    let mut settings = recipe.settings(&*images, arguments.seed)?;
+    let mut settings = recipe.taught(&*images, arguments.seed, arguments.recipe.teacher()?)?;
     settings.elem = learning::elem(arguments.f16);
     settings.recompute = arguments.recompute.get();
     let pass = learning::steps_of_pass(&*images, &settings);

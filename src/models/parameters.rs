@@ -13,6 +13,8 @@ pub const COPIES: &str = "copies";
 
 /// The home of moving averages over steps (EMA) of what stands in [`PARAMETERS`] and [`STATISTICS`], f32, under the same names.
 pub const AVERAGES: &str = "ema";
+/// The home of a network that teaches another.
+pub const TEACHER: &str = "teacher";
 
 /// The numbers that a parameter starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,6 +98,7 @@ pub struct Parameters {
     all: Vec<Parameter>,
     copied: bool,
     averaged: bool,
+    home: Option<&'static str>,
 }
 
 impl Parameters {
@@ -115,7 +118,13 @@ impl Parameters {
     /// The same parameters: networks that are built with them compute with their moving averages in [`AVERAGES`].
     #[must_use]
     pub fn averaged(&self) -> Self {
-        Self { all: self.all.clone(), copied: false, averaged: true }
+        Self { all: self.all.clone(), copied: false, averaged: true, home: self.home }
+    }
+
+    /// None yet. All will be kept in this home, where nothing is learned, whatever home they would be in.
+    #[must_use]
+    pub fn kept_in(home: &'static str) -> Self {
+        Self { home: Some(home), ..Self::default() }
     }
 
     /// A weight, under the graph's present scope: learned, drawn to zero.
@@ -185,6 +194,7 @@ impl Parameters {
 
     /// Adds a parameter to the graph, and to the list unless another graph of the model has already put it there.
     fn declare(&mut self, graph: &mut Graph, parameter: Parameter) -> Result<Value, GraphError> {
+        let parameter = Parameter { home: self.home.unwrap_or(parameter.home), ..parameter };
         let known = self.all.iter().find(|known| (known.home, &known.name) == (parameter.home, &parameter.name));
         if let Some(known) = known
             && *known != parameter

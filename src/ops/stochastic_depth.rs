@@ -228,12 +228,15 @@ fn cases() -> Vec<Case> {
     for tail in [[false, false], [false, true], [true, false], [true, true]] {
         // Strips of one and of four, an image within a strip of four, and elements enough for a lane to take several.
         for shape in [&[3, 5][..], &[2, 3, 4], &[5, 2, 3, 11], &[4, 1], &[67, 67], &[129, 128]] {
-            cases.push(case(shape, [1, 3], tail));
+            let case = case(shape, [1, 3], tail);
+            // Of so many numbers some stand where ReLU bends, and no derivative tells the slope there.
+            let bends = tail[0] && shape.iter().product::<usize>() > 4_000;
+            cases.push(if bends { case.no_gradient() } else { case });
         }
     }
     // Images that skip the block, and those that do not.
     cases.push(case(&[31, 3, 4], [0, 2], [true, true]).draw(1, Draw::Labels(2)));
-    cases.extend([&[3, 5][..], &[2, 3, 4], &[67, 67]].map(|shape| backward(shape, [1, 3])));
+    cases.extend([&[3, 5][..], &[2, 3, 4], &[67, 67], &[129, 128]].map(|shape| backward(shape, [1, 3])));
     cases.push(backward(&[31, 4], [0, 1]).draw(2, Draw::Labels(2)));
     cases.push(case(&[64, 56, 56, 256], [2, 16], [true, true]).real("resnet50 stage2 residual, stochastic depth"));
     cases

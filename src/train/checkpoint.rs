@@ -12,6 +12,7 @@ use super::step::SCORES;
 use crate::gpu::{self, Homes};
 use crate::kernel::Elem;
 use crate::kernel::tuning::Choices;
+use crate::models::parameters::TEACHER;
 use crate::models::{Network, NetworkError};
 use crate::plan::{Home, Layout, Stored};
 
@@ -307,9 +308,9 @@ impl Checkpoint {
     }
 }
 
-/// The homes that are the run: what scores are counted in is nobody's state.
+/// The homes that are the run: what scores are counted in is nobody's state, and a teacher has a file of its own.
 fn kept(layout: &Layout) -> impl Iterator<Item = &Home> {
-    layout.homes().iter().filter(|home| home.name != SCORES)
+    layout.homes().iter().filter(|home| ![SCORES, TEACHER].contains(&home.name))
 }
 
 pub(super) fn key(home: &str, name: &str) -> String {

@@ -33,6 +33,7 @@ mod schedule;
 pub mod shards;
 mod skipping;
 pub mod step;
+mod teacher;
 mod trainer;
 pub mod weights;
 
@@ -44,4 +45,5 @@ pub use report::{Ended, Report, Resumed};
 pub use samples::{Chance, Samples, Split, UNREAD, View};
 pub use schedule::{Schedule, Then};
 pub use skipping::Skipping;
+pub use teacher::{Distilled, Teacher};
 pub use trainer::{Settings, Trainer};

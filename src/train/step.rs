@@ -17,12 +17,13 @@
 use super::Recompute;
 use super::average;
 use super::optimizer::{CORRECTION, Optimizer, SECOND_MOMENT, SQUARES};
+use super::teacher::Distilled;
 use crate::gpu::{Error, Homes};
 use crate::graph::{Draw, Fused, Graph, GraphError, Source, Tensor, Value, numbers};
 use crate::kernel::Elem;
-use crate::models::parameters::{AVERAGES, COPIES, PARAMETERS};
+use crate::models::parameters::{AVERAGES, COPIES, PARAMETERS, TEACHER};
 use crate::models::{Builder, DROPOUT, Mode, Model, Parameters, Regularization, SURVIVAL, Target};
-use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, LossScale};
+use crate::ops::{self, ConfusionMatrix, CrossEntropyWithGradient, Distillation, LossScale};
 use crate::reference::{Array, Random};
 
 /// The home of the optimizer's velocities.
@@ -77,6 +78,8 @@ impl TrainingStep {
             Source::Stored { home, .. } if [SQUARES, SECOND_MOMENT, CORRECTION].contains(home) => {
                 drawn(Draw::Between(0.1, 1.0))
             }
+            // Variances among them.
+            Source::Stored { home, .. } if *home == TEACHER => drawn(Draw::Between(0.05, 0.2)),
             Source::Stored { home, .. } if *home == LOSS_SCALE => drawn(Draw::Between(2.0, 1024.0)),
             Source::Stored { home, .. } => {
                 let known = self.parameters.iter().find(|known| (known.home, &known.name) == (*home, name));
@@ -104,6 +107,8 @@ pub struct StepOptions {
     pub ema: Option<f64>,
     /// What is left out at random.
     pub regularization: Regularization,
+    /// What is learned of a teacher, whose weights are in the home [`TEACHER`].
+    pub distillation: Option<Distilled>,
 }
 
 impl Default for StepOptions {
@@ -114,6 +119,7 @@ impl Default for StepOptions {
             smoothing: 0.0,
             ema: None,
             regularization: Regularization::default(),
+            distillation: None,
         }
     }
 }
@@ -163,18 +169,17 @@ pub fn training_step_with(
     let b = &mut Builder::new(&mut graph, &mut parameters, Mode::Train).regularized(options.regularization);
     let logits = model.build(b, images)?;
     check_regularized(options.regularization, &graph)?;
-    let fused = graph.fused_for(&[logits, labels, rate])?;
+    let teacher = options.distillation.as_ref().map(|distilled| distilled.teacher.logits(&mut graph, model, images));
+    let teacher = teacher.transpose()?;
+    let wanted: Vec<Value> = [logits, labels, rate].into_iter().chain(teacher).collect();
+    let fused = graph.fused_for(&wanted)?;
     let now =
         |fused: &Fused, old| fused.value(old).ok_or_else(|| GraphError::Name("a value was fused away".to_owned()));
     let (logits, labels, rate) = (now(&fused, logits)?, now(&fused, labels)?, now(&fused, rate)?);
+    let teacher = teacher.map(|teacher| now(&fused, teacher)).transpose()?;
     let mut graph = fused.graph;
-    // A step wants both the loss and where it falls: one pass over the logits gives them. In f16 it is the scaled loss.
-    let mut inputs = vec![logits, labels];
-    if elem == Elem::F16 {
-        inputs.push(graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?);
-    }
-    let both = graph
-        .apply(CrossEntropyWithGradient { ignore: model.target().ignored(), smoothing: options.smoothing }, &inputs)?;
+    let inputs: Vec<Value> = [logits, labels].into_iter().chain(teacher).collect();
+    let both = lost(&mut graph, options, model.target().ignored(), inputs)?;
     graph.output("loss", both[0]);
     let learned = Learned::all(&mut graph, &parameters)?;
     let wrt: Vec<Value> = learned.iter().map(|weight| weight.copy.unwrap_or(weight.value)).collect();
@@ -202,6 +207,27 @@ pub fn training_step_with(
         average::update(&mut graph, decay, factor, &moved)?;
     }
     Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
+}
+
+/// What a step loses and where that falls, by logits, labels and perhaps a teacher's logits: it wants both, and one pass over the logits
+/// gives them. In f16 it is where the scaled loss falls.
+fn lost(
+    graph: &mut Graph,
+    options: &StepOptions,
+    ignore: Option<u32>,
+    mut inputs: Vec<Value>,
+) -> Result<Vec<Value>, GraphError> {
+    if options.elem == Elem::F16 {
+        inputs.push(graph.stored(LOSS_SCALE, "scale", Tensor::f32([1]))?);
+    }
+    let smoothing = options.smoothing;
+    match &options.distillation {
+        None => graph.apply(CrossEntropyWithGradient { ignore, smoothing }, &inputs),
+        Some(Distilled { share, temperature, .. }) => {
+            let (share, temperature) = (*share, *temperature);
+            graph.apply(Distillation { share, temperature, ignore, smoothing }, &inputs)
+        }
+    }
 }
 
 /// That the network has something that may be left out, where something is to be.

@@ -12,11 +12,11 @@ use super::feed::Feed;
 use super::machine::{chosen, machine_line};
 use super::optimizer::Optimizer;
 use super::recompute::Recompute;
-use super::regularize;
 use super::report::{Ended, Report, Resumed};
 use super::samples::Samples;
 use super::schedule::Schedule;
 use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_with};
+use super::{regularize, teacher};
 use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
 use crate::kernel::Elem;
 use crate::models::{Model, Parameters, Regularization};
@@ -27,8 +27,7 @@ use crate::plan::{Layout, Options, Plan};
 pub struct Settings {
     /// What images, activations and gradients are held in: f32, or f16 for mixed precision ([`step`](super::step)).
     pub elem: Elem,
-    /// The blocks that the backward pass makes again instead of keeping them. Changes no bit, so that a run may go on with
-    /// others.
+    /// The blocks that the backward pass makes again instead of keeping them. Changes no bit: a run may go on with others.
     pub recompute: Recompute,
     /// Images in a batch.
     pub batch: usize,
@@ -49,6 +48,8 @@ pub struct Settings {
     pub ema: Option<f64>,
     /// What is left out at random.
     pub regularization: Regularization,
+    /// What is learned of a teacher.
+    pub distillation: Option<teacher::Distilled>,
     /// What checkpoints note of the recipe beside the settings themselves, in one line; mostly nothing.
     pub note: String,
     /// Where to save, and after how many steps each time; also when training is stopped or done.
@@ -84,10 +85,9 @@ impl Trainer {
         let image = train.image();
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let Settings { elem, smoothing, ema, regularization, .. } = settings;
-        let options = StepOptions { elem, recompute: settings.recompute.clone(), smoothing, ema, regularization };
-        let TrainingStep { graph, parameters, .. } = training_step_with(&options, model, images, settings.optimizer)?;
-        let mut scored = if ema.is_some() { parameters.averaged() } else { parameters.clone() };
+        let TrainingStep { graph, parameters, .. } =
+            training_step_with(&settings.step(), model, images, settings.optimizer)?;
+        let mut scored = if settings.ema.is_some() { parameters.averaged() } else { parameters.clone() };
         let evaluation = scored_evaluation(model, &mut scored, images)?;
         let machine = device.capabilities();
         let layout = Layout::of(&[&graph, &evaluation], machine.offset_alignment)?;
@@ -98,7 +98,7 @@ impl Trainer {
         let keeping = match settings.recompute {
             Recompute::Nothing => None,
             _ => {
-                let options = StepOptions { recompute: Recompute::Nothing, ..options };
+                let options = StepOptions { recompute: Recompute::Nothing, ..settings.step() };
                 let graph = training_step_with(&options, model, images, settings.optimizer)?.graph;
                 Some(Plan::new(&graph, &layout, machine, Options::default())?)
             }
@@ -117,6 +117,7 @@ impl Trainer {
             machine: machine_line(device, keeping.as_ref().unwrap_or(&plan)),
             tiles: chosen(machine, &[&graph, &evaluation]),
         };
+        teacher::load(settings.distillation.as_ref(), about.normalization, &homes)?;
         let step = Executor::new(device, pipelines, plan, &homes)?;
         let evaluator = Evaluator::new(device, pipelines, &evaluation, &homes)?;
         Ok(Self { step, evaluator, parameters, settings, about, target: model.target(), saved: None, submitted: 0 })

@@ -18,7 +18,14 @@ fn recipes_that_cannot_be_followed_are_refused_by_name() -> Outcome {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("out");
     let line = refusal(&mut train("embedded", &out, &["--recipe", "advanced"]))?;
-    assert!(line.contains("recipe advanced") && line.contains("`--without "), "{line}");
+    assert!(
+        line.contains("recipe advanced")
+            && line.contains("--teacher FILE")
+            && line.contains("`--without distillation`"),
+        "{line}"
+    );
+    let line = refusal(&mut train("embedded", &out, &["--distillation", "0.8", "--teacher", "/nowhere"]))?;
+    assert!(line.contains("/nowhere"), "{line}");
     let line = refusal(&mut train("scenes", &out, &["--augment", "autoaugment-timm"]))?;
     assert!(line.contains("--augment flip or none"), "{line}");
     let line = refusal(&mut train("embedded", &out, &["--warm-up", "5", "--epochs", "5"]))?;
@@ -34,6 +41,10 @@ fn recipes_that_cannot_be_followed_are_refused_by_name() -> Outcome {
         ("--augment", "much"),
         ("--shift", "-1"),
         ("--ema", "1"),
+        ("--depth", "0"),
+        ("--dropout", "1"),
+        ("--distillation", "1.1"),
+        ("--temperature", "0"),
     ] {
         let found = output(&mut train("embedded", &out, &[option, wrong]))?;
         assert_eq!(found.status.code(), Some(2), "{option} {wrong}");

@@ -123,6 +123,7 @@ impl Run {
             smoothing: 0.0,
             ema: None,
             regularization: Regularization::default(),
+            distillation: None,
             note: String::new(),
             checkpoint: checkpoint.map(|(path, every)| (path.to_owned(), every)),
         };

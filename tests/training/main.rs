@@ -10,6 +10,7 @@ mod recompute;
 mod regularized;
 mod related;
 mod segments;
+mod taught;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,7 +46,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 43] = [
+    let tests: [(&str, Test); 47] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -82,6 +83,10 @@ fn main() -> ExitCode {
         ("seed, step and shares decide what is left out", regularized::matters),
         ("evaluation leaves nothing out", regularized::evaluates),
         ("shares of nothing are refused", regularized::refuses),
+        ("what a teacher says is learned", taught::learns),
+        ("runs with a teacher resume, bitwise", taught::resumes),
+        ("mixed precision: runs with a teacher resume, bitwise", taught::resumes_mixed),
+        ("teachers of other classes and images are refused", taught::refuses),
         ("scenes are segmented", segments::learns),
         ("mixed precision: scenes are segmented", segments::learns_mixed),
         ("scores counted on the GPU are those of the logits", segments::scores),
@@ -148,6 +153,7 @@ fn settings(steps: u64) -> Settings {
         smoothing: 0.0,
         ema: None,
         regularization: Regularization::default(),
+        distillation: None,
         note: String::new(),
         checkpoint: None,
     }

@@ -2,7 +2,8 @@
 
 use libtest_mimic::Failed;
 use vistok::kernel::Elem;
-use vistok::models::Regularization;
+use vistok::models::{DROPOUT, Regularization, SURVIVAL};
+use vistok::train::regularize::{dropout, survival};
 use vistok::train::step::evaluation;
 use vistok::train::{Evaluator, Recompute, Settings, Trainer};
 
@@ -57,6 +58,16 @@ pub(crate) fn matters(bench: &Bench) -> Outcome {
     // Everything is kept: the bits are those of a run that knows of no depth.
     let whole = run(Regularization { depth: Some(1.0), dropout: Some(0.0) }, 5)?;
     require(whole == run(Regularization::default(), 5)?, "a run that leaves nothing out is another")?;
+    // The third step is told what belongs to it.
+    let mut third = trainer(bench, with(ALL, Elem::F32, 3))?;
+    train(&mut third)?;
+    let plan = third.executor().plan();
+    let (survives, drops) = (plan.find(SURVIVAL).ok_or("an input")?, plan.find(DROPOUT).ok_or("an input")?);
+    let blocks = plan.tensor(survives).map_or(0, |tensor| tensor.shape[1]);
+    require(blocks == 3, format!("{blocks} blocks"))?;
+    let told = third.executor().read(survives)?;
+    require(told == survival(0.7, [8, blocks], [5, 2]), format!("it is told {told:?}"))?;
+    require(third.executor().read_u32(drops)? == dropout([5, 2]), "it is told to drop others")?;
     // Made again for the backward pass, branches are skipped by the same images.
     let mut again = trainer(bench, Settings { recompute: Recompute::Everything, ..with(ALL, Elem::F32, 3) })?;
     train(&mut again)?;

@@ -72,6 +72,7 @@ impl Recipe {
             ("dropout", part(self.dropout)),
             ("depth", part(self.depth)),
             ("distillation", part(self.distillation)),
+            ("temperature", part(self.distillation.map(|_| self.temperature))),
         ]);
         values
     }

@@ -7,6 +7,8 @@ mod rates;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::augment::Reading;
@@ -16,6 +18,8 @@ use super::optimizer::{Optimizer, Rule};
 use super::recompute::Recompute;
 use super::samples::Samples;
 use super::schedule::{Schedule, Then};
+use super::step::StepOptions;
+use super::teacher::{Distilled, Teacher};
 use super::trainer::Settings;
 use crate::kernel::Elem;
 use crate::models::Regularization;
@@ -24,9 +28,6 @@ use crate::ops::{RmsProp, Sgd};
 pub use choices::Choice;
 pub use parts::{Augment, Kind, Part};
 pub use rates::{Shape, Span};
-
-/// Parts that [`Settings`] have no place for: a recipe that has one is refused until it is left out.
-const MISSING: &[Part] = &[Part::Distillation];
 
 /// All that is chosen before a model is trained, beside model, images, seed and machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,18 @@ pub struct Recipe {
     pub depth: Option<f64>,
     /// The teacher's share of the loss.
     pub distillation: Option<f64>,
+    /// What logits are divided by before they are compared with the teacher's; 1 is left out of what is noted.
+    #[serde(default = "unchanged", skip_serializing_if = "is_unchanged")]
+    pub temperature: f64,
+}
+
+/// The temperature at which logits are what they are.
+const fn unchanged() -> f64 {
+    1.0
+}
+
+fn is_unchanged(temperature: &f64) -> bool {
+    *temperature == unchanged()
 }
 
 /// What of a recipe is to be otherwise; the default leaves it alone.
@@ -89,6 +102,10 @@ pub struct Otherwise {
     pub dropout: Option<f64>,
     /// The share of images for which the last block is computed.
     pub depth: Option<f64>,
+    /// The teacher's share of the loss.
+    pub distillation: Option<f64>,
+    /// What logits are divided by before they are compared with the teacher's.
+    pub temperature: Option<f64>,
     /// Parts that are left out.
     pub without: Vec<Part>,
 }
@@ -96,13 +113,17 @@ pub struct Otherwise {
 /// Why a recipe cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecipeError {
-    /// It has parts that there are not.
-    #[error("recipe {kind} has parts that cannot be trained with yet; `--without {parts}` leaves them out")]
-    Missing {
+    /// There is nobody to learn of.
+    #[error("recipe {kind} learns of a teacher: give --teacher FILE, or leave it out by `--without distillation`")]
+    Untaught {
         /// The recipe.
         kind: &'static str,
-        /// Their names, with commas between.
-        parts: String,
+    },
+    /// Nothing is to be learned of the teacher.
+    #[error("recipe {kind} learns of no teacher: leave --teacher out, or give it --distillation SHARE, such as 0.8")]
+    Unheard {
+        /// The recipe.
+        kind: &'static str,
     },
     /// The rate never reaches its peak.
     #[error("the warm-up takes {warm_up} steps and all of training {steps}: give less --warm-up or more --epochs")]
@@ -149,6 +170,7 @@ impl Recipe {
             dropout: None,
             depth: None,
             distillation: None,
+            temperature: unchanged(),
         };
         // Customary where RMSProp trains networks of images: Tan and others, MnasNet, CVPR 2019.
         let rms_prop = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-5, epsilon: 1e-3, tensorflow: true };
@@ -207,6 +229,8 @@ impl Recipe {
         recipe.ema = otherwise.ema.or(recipe.ema);
         recipe.dropout = otherwise.dropout.or(recipe.dropout);
         recipe.depth = otherwise.depth.or(recipe.depth);
+        recipe.distillation = otherwise.distillation.or(recipe.distillation);
+        take(&mut recipe.temperature, otherwise.temperature);
         for part in &otherwise.without {
             match part {
                 Part::RmsProp => {
@@ -223,16 +247,6 @@ impl Recipe {
         recipe
     }
 
-    fn has(&self, part: Part) -> bool {
-        match part {
-            Part::RmsProp => matches!(self.optimizer.rule, Rule::RmsProp(_)),
-            Part::Ema => self.ema.is_some(),
-            Part::Dropout => self.dropout.is_some(),
-            Part::Depth => self.depth.is_some(),
-            Part::Distillation => self.distillation.is_some(),
-        }
-    }
-
     /// Batches in a pass, and steps in all.
     fn pass(&self, train: &dyn Samples) -> u64 {
         (train.count() / self.batch.max(1)) as u64
@@ -245,12 +259,21 @@ impl Recipe {
     /// The settings that follow it on these images, in f32.
     ///
     /// # Errors
-    /// When it has a part that there is not, warms up to the end, or moves pixels that have labels.
+    /// When it wants a teacher, warms up to the end, or moves pixels that have labels.
     pub fn settings(&self, train: &dyn Samples, seed: u64) -> Result<Settings, RecipeError> {
-        let missing: Vec<&str> = MISSING.iter().filter(|&&part| self.has(part)).map(|part| part.name()).collect();
-        if !missing.is_empty() {
-            return Err(RecipeError::Missing { kind: self.kind.name(), parts: missing.join(",") });
-        }
+        self.taught(train, seed, None)
+    }
+
+    /// [`settings`](Self::settings) with a teacher, for recipes that learn of one.
+    ///
+    /// # Errors
+    /// As [`settings`](Self::settings); and when there is a teacher that the recipe does not want, or none that it wants.
+    pub fn taught(
+        &self,
+        train: &dyn Samples,
+        seed: u64,
+        teacher: Option<Arc<Teacher>>,
+    ) -> Result<Settings, RecipeError> {
         let (warm_up, steps) = (self.warm_up.steps(self.pass(train)), self.steps(train));
         // Without a step there is no batch, which is refused where batches are made.
         if warm_up >= steps && steps > 0 {
@@ -259,7 +282,14 @@ impl Recipe {
         if train.target() == Target::Pixels && self.policy().is_some() {
             return Err(RecipeError::Pixels);
         }
-        Ok(self.made(train, seed))
+        let kind = self.kind.name();
+        let distillation = match (self.distillation, teacher) {
+            (None, None) => None,
+            (Some(share), Some(teacher)) => Some(Distilled { share, temperature: self.temperature, teacher }),
+            (Some(_), None) => return Err(RecipeError::Untaught { kind }),
+            (None, Some(_)) => return Err(RecipeError::Unheard { kind }),
+        };
+        Ok(Settings { distillation, ..self.made(train, seed) })
     }
 
     const fn policy(&self) -> Option<Reading> {
@@ -284,6 +314,7 @@ impl Recipe {
             smoothing: self.smoothing,
             ema: self.ema,
             regularization: Regularization { depth: self.depth, dropout: self.dropout },
+            distillation: None,
             note: match self.kind {
                 // All that it chooses is in the settings, and runs of before there were others can be continued.
                 Kind::Demo => String::new(),
@@ -308,9 +339,18 @@ impl Recipe {
 }
 
 impl Settings {
+    /// What a step is made of.
+    pub(super) fn step(&self) -> StepOptions {
+        let Self { elem, smoothing, ema, regularization, .. } = *self;
+        let (recompute, distillation) = (self.recompute.clone(), self.distillation.clone());
+        StepOptions { elem, recompute, smoothing, ema, regularization, distillation }
+    }
+
     /// What two runs that end in the same weights have in common, beside batch, seed and images.
     pub(super) fn recipe(&self) -> String {
-        let Self { schedule, optimizer, augmentation, elem, smoothing, ema, regularization, note, .. } = self;
+        let Self {
+            schedule, optimizer, augmentation, elem, smoothing, ema, regularization, distillation, note, ..
+        } = self;
         let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
         // What is not asked for is not said, so that runs of before one could ask can be continued.
         let smoothed = if *smoothing == 0.0 { String::new() } else { format!(" smoothing {smoothing:?}") };
@@ -318,7 +358,11 @@ impl Settings {
             |name: &str, number: Option<f64>| number.map(|number| format!(" {name} {number:?}")).unwrap_or_default();
         let averaged = said("averaged", *ema);
         let (deep, dropped) = (said("depth", regularization.depth), said("dropout", regularization.dropout));
+        let taught = distillation.as_ref().map(|Distilled { share, temperature, teacher }| {
+            format!(" distillation {share:?} temperature {temperature:?} teacher {:016x}", teacher.digest())
+        });
+        let taught = taught.unwrap_or_default();
         let noted = if note.is_empty() { String::new() } else { format!(" {note}") };
-        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{deep}{dropped}{noted}")
+        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{deep}{dropped}{taught}{noted}")
     }
 }

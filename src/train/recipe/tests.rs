@@ -38,32 +38,53 @@ fn the_default_is_the_papers() {
 }
 
 #[test]
-fn the_advanced_is_refused_until_what_is_missing_is_left_out() {
+fn the_advanced_sets_what_the_paper_states() {
     let images = images(8192, Target::Images);
     let of = |otherwise: &Otherwise| Recipe::of(Kind::Advanced, &images, otherwise);
-    let refused = of(&Otherwise::default()).settings(&images, 1).expect_err("parts are missing").to_string();
-    assert!(!refused.contains("ema"), "{refused}");
-    let left_out = MISSING.iter().map(|part| part.name()).collect::<Vec<_>>().join(",");
-    assert!(refused.contains(&format!("--without {left_out}`")), "{refused}");
-    let all = Otherwise { without: MISSING.to_vec(), ..Otherwise::default() };
-    for leave in MISSING {
-        let without = MISSING.iter().copied().filter(|part| part != leave).collect();
-        let refused = of(&Otherwise { without, ..all.clone() }).settings(&images, 1);
-        assert!(refused.is_err_and(|error| error.to_string().contains(&format!("`--without {}`", leave.name()))));
-    }
-    let settings = of(&all).settings(&images, 1).expect("nothing is missing");
+    let all = Otherwise { without: vec![Part::Distillation], ..Otherwise::default() };
+    let settings = of(&all).settings(&images, 1).expect("it wants no teacher");
     assert_eq!((settings.batch, settings.steps, settings.smoothing), (2048, 400 * 4, 0.1));
     assert_eq!(settings.ema, Some(0.999_85));
-    let shorter = of(&Otherwise { ema: Some(0.99), ..all.clone() }).settings(&images, 1).expect("nothing is missing");
+    let shorter = of(&Otherwise { ema: Some(0.99), ..all.clone() }).settings(&images, 1).expect("it wants no teacher");
     assert!(shorter.ema == Some(0.99) && shorter.recipe().contains(" averaged 0.99 "), "{}", shorter.recipe());
-    let neither = Otherwise { ema: Some(0.99), without: [MISSING, &[Part::Ema]].concat(), ..Otherwise::default() };
-    assert_eq!(of(&neither).settings(&images, 1).expect("nothing is missing").ema, None);
+    let neither = Otherwise { ema: Some(0.99), without: vec![Part::Distillation, Part::Ema], ..Otherwise::default() };
+    assert_eq!(of(&neither).settings(&images, 1).expect("it wants no teacher").ema, None);
     assert_eq!(settings.augmentation.policy, Some(Reading::DeepVoltaire));
     let rule = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-5, epsilon: 1e-3, tensorflow: true };
     assert_eq!(settings.optimizer, Rule::RmsProp(rule).into());
     for (at, rate) in [(0, 0.01), (10, 0.085), (20, 0.16), (24, 0.158), (400 * 4, 1.112_44e-3)] {
         assert!((settings.schedule.rate(at) / rate - 1.0).abs() < 1e-5, "step {at}");
     }
+}
+
+#[test]
+fn who_learns_of_a_teacher_has_one() {
+    let images = images(8192, Target::Images);
+    let untaught = Otherwise::default();
+    let advanced = Recipe::of(Kind::Advanced, &images, &untaught);
+    let refused = advanced.settings(&images, 1).expect_err("there is no teacher").to_string();
+    assert!(refused.contains("--teacher FILE") && refused.contains("`--without distillation`"), "{refused}");
+    let teacher = |seed| {
+        let network = crate::models::Network::named("resnet-small", 2).expect("a preset");
+        let teacher = Teacher::of(network, [2, 2, 1], None, |parameter| Ok(parameter.initial(seed)));
+        Some(Arc::new(teacher.expect("the images fit")))
+    };
+    let settings = advanced.taught(&images, 1, teacher(3)).expect("there is one");
+    let distilled = settings.distillation.clone().expect("a part of the loss");
+    assert_eq!((distilled.share, distilled.temperature), (0.8, 1.0));
+    let (noted, digest) = (settings.recipe(), distilled.teacher.digest());
+    let words = format!(
+        " smoothing 0.1 averaged 0.99985 depth 0.9 dropout 0.2 distillation 0.8 temperature 1.0 teacher {digest:016x} {{"
+    );
+    assert!(noted.contains(&words), "{noted}");
+    let other = advanced.taught(&images, 1, teacher(4)).expect("there is another");
+    assert_ne!(other.recipe(), noted, "another teacher");
+    let warm = Otherwise { temperature: Some(4.0), ..untaught };
+    let warm = Recipe::of(Kind::Advanced, &images, &warm);
+    assert!(warm.taught(&images, 1, teacher(3)).expect("it is warm").recipe().contains(r#""temperature":4.0"#));
+    assert!(!noted.contains(r#""temperature""#), "what there was before is noted as it was");
+    let demo = Recipe::of(Kind::Demo, &images, &Otherwise::default());
+    assert_eq!(demo.taught(&images, 1, teacher(3)), Err(RecipeError::Unheard { kind: "demo" }));
 }
 
 #[test]
