@@ -212,7 +212,8 @@ mod tests {
                 let path = &path;
                 scope.spawn(move || {
                     for run in 0..20 {
-                        let line = format!("{}\n", json!({ "label": format!("{process}/{run}"), "seed": [run; 300] }));
+                        let line =
+                            format!("{}\n", json!({ "label": format!("{process}/{run}"), "seeds": vec![run; 300] }));
                         append(path, &line).and_then(|()| append(path, &line)).expect("lines can be added");
                     }
                 });
