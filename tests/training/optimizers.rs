@@ -1,15 +1,12 @@
 //! Optimizers: each learns and resumes bitwise, skipped steps count in none, and clipped steps are no longer than they may be.
 
-use std::sync::atomic::AtomicBool;
-
-use libtest_mimic::Failed;
 use vistok::kernel::Elem;
 use vistok::models::parameters::PARAMETERS;
 use vistok::ops::{AdamW, RmsProp, Sgd};
 use vistok::train::step::LOSS_SCALE;
-use vistok::train::{CORRECTION, Ended, Optimizer, Rule, SQUARES, Schedule, Settings, TrainError};
+use vistok::train::{CORRECTION, Optimizer, Rule, SQUARES, Schedule, Settings};
 
-use super::{Bench, Outcome, SGD, noise, require, settings, train, trainer};
+use super::{Bench, Outcome, SGD, require, settings, train, trainer};
 
 const RMS_PROP: RmsProp = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-4, epsilon: 1e-3, tensorflow: true };
 const ADAMW: AdamW = AdamW { beta_1: 0.9, beta_2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 };
@@ -105,7 +102,7 @@ pub(crate) fn clips(bench: &Bench) -> Outcome {
         let before = read(&trainer)?;
         let rate = f64::from(train(&mut trainer)?[0].rate);
         let squares = read(&trainer)?.iter().zip(before).map(|(now, then)| f64::from(now - then).powi(2)).sum::<f64>();
-        Ok::<_, Failed>(squares.sqrt() / rate)
+        Ok::<_, libtest_mimic::Failed>(squares.sqrt() / rate)
     };
     let (free, large, clipped) = (moved(None)?, moved(Some(1e6))?, moved(Some(LIMIT))?);
     require(free > 10.0 * LIMIT && large == free, format!("gradients as long as {free}, and {large} below the limit"))?;
@@ -113,20 +110,17 @@ pub(crate) fn clips(bench: &Bench) -> Outcome {
     require((clipped / LIMIT - 1.0).abs() < 0.02, format!("a clipped gradient as long as {clipped}, not {LIMIT}"))
 }
 
-/// In f32 a step whose gradients are together longer than f32 holds is left out, and nobody counts it; gradients that are no numbers
-/// make weights that are none, and the loss of the next step says so.
+/// In f32 a step whose gradients are together longer than f32 holds is left out, and nobody counts it.
 pub(crate) fn clips_what_f32_cannot_hold(bench: &Bench) -> Outcome {
     let clipped = Optimizer { clip: Some(1.0), ..Optimizer::from(SGD) };
-    let after = |size: f32| {
+    for size in [1e25, 1e37] {
         let mut trainer = trainer(bench, with(clipped, Elem::F32, 4))?;
         let weights = trainer.homes().read_f32(PARAMETERS, "head/weight")?;
         let large: Vec<f32> = weights.iter().map(|weight| size * weight).collect();
         trainer.homes().write_f32(PARAMETERS, "head/weight", &large)?;
-        let trained = trainer.train(&noise(24), &AtomicBool::new(false), |_| {});
-        Ok::<_, Failed>((trained, trainer.homes().read_f32(PARAMETERS, "head/weight")? == large))
-    };
-    let (trained, unmoved) = after(1e25)?;
-    require(matches!(trained, Ok(Ended::Done)) && unmoved, format!("{trained:?}, the same weights: {unmoved}"))?;
-    let (trained, _) = after(1e37)?;
-    require(matches!(trained, Err(TrainError::Diverged { step: 1.., .. })), format!("{trained:?}"))
+        train(&mut trainer)?;
+        let unmoved = trainer.homes().read_f32(PARAMETERS, "head/weight")? == large;
+        require(unmoved, format!("weights {size} times as large have moved"))?;
+    }
+    Ok(())
 }
