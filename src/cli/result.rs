@@ -213,7 +213,7 @@ mod tests {
                 scope.spawn(move || {
                     for run in 0..20 {
                         let line =
-                            format!("{}\n", json!({ "label": format!("{process}/{run}"), "seed": vec![run; 300] }));
+                            format!("{}\n", json!({ "label": format!("{process}/{run}"), "seeds": vec![run; 300] }));
                         append(path, &line).and_then(|()| append(path, &line)).expect("lines can be added");
                     }
                 });

@@ -44,6 +44,9 @@ pub struct Optimizer {
     pub clip: Option<f64>,
 }
 
+/// Numbers by their names, as far as they are noted; 1 for what is true.
+type Numbers<'a> = &'a dyn Fn(&str) -> Option<f64>;
+
 impl From<Rule> for Optimizer {
     fn from(rule: Rule) -> Self {
         Self { rule, decay_all: false, clip: None }
@@ -78,7 +81,7 @@ impl Optimizer {
             let (_, behind) = recipe.split_once(&format!("{name} {{ "))?;
             behind.split_once(" }")
         };
-        let read = |(words, behind): (&str, &str), make: fn(&dyn Fn(&str) -> Option<f64>) -> Option<Rule>| {
+        let read = |(words, behind): (&str, &str), make: fn(Numbers<'_>) -> Option<Rule>| {
             let value = |name: &str| {
                 let word = words.split(", ").find_map(|word| word.strip_prefix(name)?.strip_prefix(": "))?;
                 word.parse().ok().or_else(|| word.parse().ok().map(|yes: bool| f64::from(u8::from(yes))))

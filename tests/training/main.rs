@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         ("optimizers: squares start where they should", optimizers::starts),
         ("optimizers: the correction counts steps", optimizers::counts),
         ("optimizers: clipped gradients are as long as they may be", optimizers::clips),
-        ("optimizers: what f32 cannot hold is left out or shows", optimizers::clips_what_f32_cannot_hold),
+        ("optimizers: what f32 cannot hold is left out", optimizers::clips_what_f32_cannot_hold),
         ("mixed precision: AdamW counts no step that is skipped", optimizers::skips),
         ("optimizers: updates of many tensors in one call change no bit", optimizers::rows),
         ("mixed precision: updates of many tensors in one call change no bit", optimizers::rows_mixed),

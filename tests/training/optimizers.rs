@@ -1,7 +1,5 @@
 //! Optimizers: each learns and resumes bitwise, skipped steps count in none, and clipped steps are no longer than they may be.
 
-use std::sync::atomic::AtomicBool;
-
 use libtest_mimic::Failed;
 use vistok::gpu::{Executor, Homes};
 use vistok::graph::Source;
@@ -10,9 +8,9 @@ use vistok::models::parameters::PARAMETERS;
 use vistok::ops::{AdamW, RmsProp, Sgd};
 use vistok::plan::{Layout, Options, Plan};
 use vistok::train::step::{LOSS_SCALE, StepOptions, training_step_with};
-use vistok::train::{CORRECTION, Ended, Optimizer, Rule, SQUARES, Schedule, Settings, TrainError};
+use vistok::train::{CORRECTION, Optimizer, Rule, SQUARES, Schedule, Settings};
 
-use super::{Bench, Outcome, SGD, noise, require, settings, tiny, train, trainer};
+use super::{Bench, Outcome, SGD, require, settings, tiny, train, trainer};
 
 const RMS_PROP: RmsProp = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-4, epsilon: 1e-3, tensorflow: true };
 const ADAMW: AdamW = AdamW { beta_1: 0.9, beta_2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 };
@@ -164,20 +162,17 @@ fn rows_in(bench: &Bench, elem: Elem) -> Outcome {
     Ok(())
 }
 
-/// In f32 a step whose gradients are together longer than f32 holds is left out, and nobody counts it; a loss that it cannot hold ends
-/// the run.
+/// In f32 a step whose gradients are together longer than f32 holds is left out, and nobody counts it.
 pub(crate) fn clips_what_f32_cannot_hold(bench: &Bench) -> Outcome {
     let clipped = Optimizer { clip: Some(1.0), ..Optimizer::from(SGD) };
-    let after = |size: f32| {
+    for size in [1e25, 1e37] {
         let mut trainer = trainer(bench, with(clipped, Elem::F32, 4))?;
         let weights = trainer.homes().read_f32(PARAMETERS, "head/weight")?;
         let large: Vec<f32> = weights.iter().map(|weight| size * weight).collect();
         trainer.homes().write_f32(PARAMETERS, "head/weight", &large)?;
-        let trained = trainer.train(&noise(24), &AtomicBool::new(false), |_| {});
-        Ok::<_, Failed>((trained, trainer.homes().read_f32(PARAMETERS, "head/weight")? == large))
-    };
-    let (trained, unmoved) = after(1e25)?;
-    require(matches!(trained, Ok(Ended::Done)) && unmoved, format!("{trained:?}, the same weights: {unmoved}"))?;
-    let (trained, _) = after(5e37)?;
-    require(matches!(trained, Err(TrainError::Diverged { .. })), format!("{trained:?}"))
+        train(&mut trainer)?;
+        let unmoved = trainer.homes().read_f32(PARAMETERS, "head/weight")? == large;
+        require(unmoved, format!("weights {size} times as large have moved"))?;
+    }
+    Ok(())
 }
