@@ -15,6 +15,7 @@
 //! weight, no state of the optimizer and no average of weights, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
 
 use super::Recompute;
+use super::accumulate::MicroBatch;
 use super::average;
 use super::optimizer::{CORRECTION, Optimizer, SECOND_MOMENT, SQUARES};
 use crate::gpu::{Error, Homes};
@@ -100,11 +101,14 @@ pub struct StepOptions {
     pub smoothing: f64,
     /// How much of the moving averages of weights and running averages, in [`AVERAGES`], is kept from step to step; `None` takes none.
     pub ema: Option<f64>,
+    /// Which part of a batch it is of.
+    pub micro_batch: MicroBatch,
 }
 
 impl Default for StepOptions {
     fn default() -> Self {
-        Self { elem: Elem::F32, recompute: Recompute::Nothing, smoothing: 0.0, ema: None }
+        let (elem, recompute, micro_batch) = (Elem::F32, Recompute::Nothing, MicroBatch::Whole);
+        Self { elem, recompute, smoothing: 0.0, ema: None, micro_batch }
     }
 }
 
@@ -182,6 +186,10 @@ pub fn training_step_with(
     }
     let rate = now(&fused, rate)?;
     let mut graph = fused.graph;
+    let classes = model.classes();
+    if !options.micro_batch.gather(&mut graph, &mut gradients)? {
+        return Ok(TrainingStep { graph, parameters, gradients, classes });
+    }
     let learned = Learned::all(&mut graph, &parameters)?;
     let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
     let factor = optimizer.into().update(&mut graph, &learned, &gradients, (rate, factor))?;
@@ -189,7 +197,7 @@ pub fn training_step_with(
         let moved = average::moved(&mut graph, &parameters)?;
         average::update(&mut graph, decay, factor, &moved)?;
     }
-    Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
+    Ok(TrainingStep { graph, parameters, gradients, classes })
 }
 
 /// A learned parameter in a graph.

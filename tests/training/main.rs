@@ -3,7 +3,10 @@
 //!
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
+mod accumulate;
+mod diverged;
 mod ema;
+mod keeping;
 mod mixed;
 mod optimizers;
 mod recompute;
@@ -44,7 +47,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 35] = [
+    let tests: [(&str, Test); 29] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -64,12 +67,6 @@ fn main() -> ExitCode {
         ("optimizers: the correction counts steps", optimizers::counts),
         ("optimizers: clipped gradients are as long as they may be", optimizers::clips),
         ("mixed precision: AdamW counts no step that is skipped", optimizers::skips),
-        ("averages follow weights and running averages", ema::follows),
-        ("averages change no weight", ema::changes_no_weight),
-        ("averages resume, bitwise", ema::resumes),
-        ("averages are scored, and read from files", ema::is_scored),
-        ("mixed precision: averages resume, bitwise", ema::resumes_mixed),
-        ("mixed precision: a skipped step moves no average", ema::skips),
         ("blocks made again change no bit", recompute::changes_no_bit),
         ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
         ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),
@@ -84,7 +81,8 @@ fn main() -> ExitCode {
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
-    let trials = tests.map(|(name, test)| match (&adapter, required) {
+    let tests = [&tests[..], &accumulate::TESTS, &diverged::TESTS, &ema::TESTS, &keeping::TESTS].concat();
+    let trials = tests.into_iter().map(|(name, test)| match (&adapter, required) {
         (Ok(device), _) => {
             let device = device.clone();
             let lacks = name.starts_with("mixed precision") && !device.capabilities().f16;
@@ -97,7 +95,7 @@ fn main() -> ExitCode {
         }
         (Err(_), false) => Trial::test(name, || Ok(())).with_ignored_flag(true),
     });
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 /// Every kind of layer of a VT-ResNet, on images of 8x8.
@@ -131,6 +129,7 @@ fn settings(steps: u64) -> Settings {
         elem: Elem::F32,
         recompute: Recompute::Nothing,
         batch: 8,
+        accumulate: 1,
         seed: 5,
         steps,
         schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: 80 },

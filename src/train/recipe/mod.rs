@@ -37,6 +37,9 @@ pub struct Recipe {
     pub epochs: u64,
     /// Images in a batch.
     pub batch: usize,
+    /// How many batches are one step ([`Settings::accumulate`]).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: u32,
     /// How weights are updated.
     pub optimizer: Optimizer,
     /// The learning rate at its highest. It is not scaled with the batch.
@@ -70,6 +73,8 @@ pub struct Otherwise {
     pub epochs: Option<u64>,
     /// Images in a batch.
     pub batch: Option<usize>,
+    /// How many batches are one step.
+    pub accumulate: Option<u32>,
     /// The learning rate at its highest.
     pub peak: Option<f64>,
     /// How long it rises to there.
@@ -132,6 +137,7 @@ impl Recipe {
             kind,
             epochs,
             batch,
+            accumulate: 1,
             optimizer: Sgd { momentum: 0.9, weight_decay, nesterov: true }.into(),
             peak,
             warm_up: Span::Steps(50),
@@ -190,6 +196,7 @@ impl Recipe {
         }
         take(&mut recipe.epochs, otherwise.epochs);
         take(&mut recipe.batch, otherwise.batch);
+        take(&mut recipe.accumulate, otherwise.accumulate);
         take(&mut recipe.peak, otherwise.peak);
         if kind == Kind::Demo {
             recipe.warm_up = Span::Steps(50.min(recipe.steps(train) / 4));
@@ -226,9 +233,9 @@ impl Recipe {
         }
     }
 
-    /// Batches in a pass, and steps in all.
+    /// Steps in a pass, and in all.
     fn pass(&self, train: &dyn Samples) -> u64 {
-        (train.count() / self.batch.max(1)) as u64
+        (train.count() / self.batch.saturating_mul(self.accumulate as usize).max(1)) as u64
     }
 
     fn steps(&self, train: &dyn Samples) -> u64 {
@@ -269,6 +276,7 @@ impl Recipe {
             elem: Elem::F32,
             recompute: Recompute::Nothing,
             batch: self.batch,
+            accumulate: self.accumulate,
             seed,
             steps: self.steps(train),
             schedule: self.schedule(self.pass(train), self.steps(train)),
@@ -299,15 +307,31 @@ impl Recipe {
     }
 }
 
+/// What older files and most recipes have: a batch is a step.
+const fn one() -> u32 {
+    1
+}
+
+const fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
 impl Settings {
+    /// Images of a step: of all its micro-batches.
+    #[must_use]
+    pub fn images_of_step(&self) -> usize {
+        self.batch.saturating_mul(self.accumulate.max(1) as usize)
+    }
+
     /// What two runs that end in the same weights have in common, beside batch, seed and images.
     pub(super) fn recipe(&self) -> String {
-        let Self { schedule, optimizer, augmentation, elem, smoothing, ema, note, .. } = self;
+        let Self { schedule, optimizer, augmentation, elem, smoothing, ema, accumulate, note, .. } = self;
         let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
         // What is not asked for is not said, so that runs of before one could ask can be continued.
         let smoothed = if *smoothing == 0.0 { String::new() } else { format!(" smoothing {smoothing:?}") };
         let averaged = ema.map_or_else(String::new, |decay| format!(" averaged {decay:?}"));
+        let gathered = if *accumulate > 1 { format!(" accumulated {accumulate}") } else { String::new() };
         let noted = if note.is_empty() { String::new() } else { format!(" {note}") };
-        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{noted}")
+        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{gathered}{noted}")
     }
 }
