@@ -118,14 +118,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn summary(settings: &Settings, course: &Course, [accuracy, baseline]: [f64; 2], images: usize) -> String {
-    let trained = course.losses.len() * settings.batch;
+    let trained = course.losses.len() * settings.images_of_step();
     let (seconds, rate) = (course.seconds, trained as f64 / course.seconds);
     let (ours, linear) = (100.0 * accuracy, 100.0 * baseline);
     format!(
         "Trained {} steps of {} images in {seconds:.1} s ({rate:.0} images/s)\n\n\
          Right of {images} test images\n  this VT-ResNet        {ours:.1} %\n  a linear classifier   {linear:.1} %\n",
         course.losses.len(),
-        settings.batch,
+        settings.images_of_step(),
     )
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Watch<'a> {
     pub(super) log: Log,
     pub(super) test: &'a dyn Samples,
     pub(super) every: u64,
+    /// Whether the weights that score best are kept.
+    pub(super) best: bool,
 }
 
 /// Trains to the end. `kept` says what an interrupted run leaves behind.
@@ -102,7 +104,7 @@ pub(super) fn train(
 
 /// Steps of a pass over the images.
 pub(super) fn steps_of_pass(images: &dyn Samples, settings: &Settings) -> u64 {
-    (images.count() / settings.batch.max(1)).max(1) as u64
+    (images.count() / settings.images_of_step().max(1)).max(1) as u64
 }
 
 /// What this process has done of a run.
@@ -121,7 +123,7 @@ impl Session<'_> {
     }
 
     fn show(&self, step: u64, loss: f32) {
-        let rate = (step - self.first) as f64 * self.settings.batch as f64 / self.seconds();
+        let rate = (step - self.first) as f64 * self.settings.images_of_step() as f64 / self.seconds();
         self.progress.at(step, &format!("loss {loss:.3}  {rate:.0} images/s"));
     }
 
@@ -136,8 +138,8 @@ impl Session<'_> {
     /// Scores and notes the pass that has just ended, unless that was done; also by a run that was killed in between.
     fn note_pass(
         &mut self,
-        trainer: &Trainer,
-        Watch { log, test, every }: &mut Watch<'_>,
+        trainer: &mut Trainer,
+        Watch { log, test, every, best }: &mut Watch<'_>,
         pass: u64,
     ) -> Result<Option<Score>, Error> {
         let (step, steps, seconds) = (trainer.about().step, self.settings.steps, self.seconds());
@@ -151,6 +153,9 @@ impl Session<'_> {
         let score = wanted.then(|| trainer.score(*test)).transpose().map_err(|error| failed(trainer, error))?;
         self.scoring += began.elapsed();
         let number = score.as_ref().map(score::number);
+        if let (Some(number), true) = (number, *best) {
+            trainer.keep_best(number).map_err(|error| failed(trainer, error))?;
+        }
         let noted = log.epoch(epoch, (step, seconds), number).and_then(|loss| log.sync().map(|()| loss));
         let loss = noted.map_err(|unwritten| broken(trainer, self.settings, unwritten))?;
         let said = score.as_ref().map_or_else(String::new, |score| format!(", {}", score::said(score, test.count())));
@@ -162,6 +167,8 @@ impl Session<'_> {
 /// Why training ended, and what continues it.
 fn failed(trainer: &Trainer, error: TrainError) -> Error {
     match trainer.saved() {
+        // It would diverge again.
+        _ if matches!(error, TrainError::Diverged { .. }) => error.into(),
         Some(_) => Error::Broken { error, remedy: "--resume continues it" },
         None => error.into(),
     }

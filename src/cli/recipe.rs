@@ -31,6 +31,10 @@ pub(super) struct RecipeArgument {
     /// Images in a batch [default: the recipe's; of demo 50, of models that segment 10].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
+    /// Sum the gradients of so many batches for one step, of so many times --batch images: a larger batch than memory has room for. Norms of
+    /// batches see each by itself [default: 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    accumulate: Option<u32>,
     /// The learning rate at its highest [default: the recipe's; of demo 0.05, of models that segment 0.2; 0.001 with another --optimizer].
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(super) rate: Option<f64>,
@@ -121,6 +125,7 @@ impl RecipeArgument {
         let otherwise = Otherwise {
             epochs: self.epochs,
             batch: self.batch.map(|batch| batch as usize),
+            accumulate: self.accumulate,
             peak: self.rate,
             warm_up: self.warm_up,
             shape: self.schedule,

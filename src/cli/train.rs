@@ -7,7 +7,7 @@ use serde_json::json;
 use vistok::models::{Model, Network, Target};
 use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::Source;
-use vistok::train::{Resumed, Split, Trainer, View};
+use vistok::train::{Resumed, Split, Trainer, View, best_file};
 
 use super::corrupt::{self, CorruptArgument};
 use super::folder::Folder;
@@ -71,6 +71,12 @@ pub(super) struct Arguments {
     /// Steps from one writing of the weights to the next [default: a pass over the training images].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
+    /// How many checkpoints are kept, the newest among them: older ones stand beside it as model-000400.safetensors, after their steps.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: u32,
+    /// Keep the weights of the pass that scored best, too, with their score, in DIR/model-best.safetensors.
+    #[arg(long)]
+    best: bool,
     /// Passes from one scoring of the test images to the next; 0 scores them at the end alone, as does the last pass always.
     #[arg(long, value_name = "N", default_value_t = 1)]
     score_every: u64,
@@ -89,7 +95,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     result: ResultArgument,
     /// One JSON document on standard output: `test_accuracy` or `test_mean_iou`, `train_seconds`, `adapter`, `weights`,
-    /// `skipped_images` (of those to train on, and of those to test on).
+    /// `best` (its `score` and `step`, null where none is kept), `skipped_images` (of those to train on, and of those to test on).
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -189,6 +195,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
         tiles.clone().into_iter().for_each(|tiles| device.set_choices(tiles));
         let (device, pipelines) = (&device, &machine.pipelines);
         let mut trainer = Trainer::new(device, pipelines, &*model, &*images, settings.clone())?;
+        trainer.keep_last(arguments.keep as usize);
         let resumed = if arguments.resume && exists { Some(trainer.resume(&file)?) } else { None };
         Ok((trainer, resumed))
     })?;
@@ -201,7 +208,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let measure = if model.target() == Target::Pixels { Measure::MeanIou } else { Measure::Accuracy };
     let at = Stand { step: trainer.about().step, pass };
     let log = Log::open(&folder, measure, at, arguments.tensorboard)?;
-    let watch = Watch { log, test: &*test, every: arguments.score_every };
+    let watch = Watch { log, test: &*test, every: arguments.score_every, best: arguments.best };
     let course = train(&mut trainer, &*images, (&settings, stop), &kept(&file, "--resume"), Some(watch))?;
     let pace = Pace::of(&machine, &trainer, &course, settings.batch)?;
     let score = course.score.map_or_else(|| trainer.score(&*test), Ok)?;
@@ -222,6 +229,9 @@ fn tell(in_json: bool, ended: &Ended<'_>, seconds: f64, file: &Path) -> Result<(
             trainer.about().step,
             file.display(),
         )
+        + &trainer.best().map_or_else(String::new, |(best, step)| {
+            format!("Best after {step} steps, {:.2} %: {}\n", 100.0 * best, best_file(file).display())
+        })
         + &scaling(trainer)?
         + &pace.map_or_else(String::new, |pace| pace.said());
     speak::report(in_json, &text)?;
@@ -229,6 +239,7 @@ fn tell(in_json: bool, ended: &Ended<'_>, seconds: f64, file: &Path) -> Result<(
         let weights = file.display().to_string();
         let mut document = json!({ "train_seconds": seconds, "adapter": machine.name(), "weights": weights });
         score::tell(score, &mut document);
+        document["best"] = json!(trainer.best().map(|(score, step)| json!({ "score": score, "step": step })));
         document["skipped_images"] = json!([images.skipped(), test.skipped()]);
         speak::say_json(&document)?;
     }

@@ -1,5 +1,6 @@
 //! A plan made runnable: its buffers, its pipelines and its bindings; then running it is one loop.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,17 +56,38 @@ impl Executor {
     /// # Errors
     /// When `homes` were made for another layout, a kernel does not compile, or memory does not suffice.
     pub fn new(device: &Device, pipelines: &Pipelines, plan: Plan, homes: &Homes) -> Result<Self, Error> {
+        Self::with(device, pipelines, plan, (homes, None))
+    }
+
+    /// [`new`](Self::new) on the homes of another executor, and in its memory as far as that reaches: the two run by turns, inputs of one
+    /// name and size are one, and what one leaves in a slot the other overwrites.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn beside(device: &Device, pipelines: &Pipelines, plan: Plan, other: &Self) -> Result<Self, Error> {
+        Self::with(device, pipelines, plan, (&other.homes, Some(other)))
+    }
+
+    fn with(
+        device: &Device,
+        pipelines: &Pipelines,
+        plan: Plan,
+        (homes, other): (&Homes, Option<&Self>),
+    ) -> Result<Self, Error> {
         if plan.layout() != homes.layout() {
             let (plan, homes) = (plan.layout().digest(), homes.layout().digest());
             let reason = format!("the plan's layout is {plan:016x} and that of the homes {homes:016x}");
             return Err(Error::Invalid { during: "preparing a plan".to_owned(), reason });
         }
         pipelines.build_variants(device, plan.steps().iter().map(|step| (step.kernel, &step.variant)))?;
-        let slot = |(at, bytes): (usize, &usize)| allocate(device, &format!("slot {at}"), *bytes as u64, VALUES);
-        let slots = plan.slots().iter().enumerate().map(slot).collect::<Result<_, Error>>()?;
+        let slots = slots(device, &plan, other.map_or(&[][..], |other| &other.slots[..]))?;
         let input = |(name, value): &(String, Value)| {
-            let bytes = plan.place(*value).map_or(0, |place| place.bytes);
-            allocate(device, &format!("input `{name}`"), bytes as u64, VALUES)
+            let bytes = plan.place(*value).map_or(0, |place| place.bytes) as u64;
+            let at = other.and_then(|other| other.plan.inputs().iter().position(|(known, _)| known == name));
+            match at.and_then(|at| other.map(|other| &other.inputs[at])).filter(|buffer| buffer.size() >= bytes) {
+                Some(shared) => Ok(shared.clone()),
+                None => allocate(device, &format!("input `{name}`"), bytes, VALUES),
+            }
         };
         let inputs = plan.inputs().iter().map(input).collect::<Result<_, Error>>()?;
         let mut executor = Self {
@@ -322,6 +344,21 @@ impl Executor {
             Some(error) => Err(Error::Invalid { during, reason: error.to_string() }),
         }
     }
+}
+
+/// Buffers for a plan's slots: from the largest down, those that there are as far as they are large enough.
+fn slots(device: &Device, plan: &Plan, others: &[wgpu::Buffer]) -> Result<Vec<wgpu::Buffer>, Error> {
+    let mut free = others.to_vec();
+    free.sort_by_key(wgpu::Buffer::size);
+    let mut largest: Vec<(usize, u64)> = plan.slots().iter().map(|&bytes| bytes as u64).enumerate().collect();
+    largest.sort_by_key(|&(at, bytes)| (Reverse(bytes), at));
+    let mut made = Vec::with_capacity(largest.len());
+    for (at, bytes) in largest {
+        let shared = free.pop().filter(|buffer| buffer.size() >= bytes);
+        made.push((at, shared.map_or_else(|| allocate(device, &format!("slot {at}"), bytes, VALUES), Ok)?));
+    }
+    made.sort_by_key(|&(at, _)| at);
+    Ok(made.into_iter().map(|(_, buffer)| buffer).collect())
 }
 
 impl Params {

@@ -112,6 +112,7 @@
 //! An op of your own need not be in this crate: `examples/own_op.rs` is one with a backward kernel and a piece of
 //! WGSL that its kernels share. Made of other ops? Then it needs no file here: a function that applies them will do.
 
+mod accumulate;
 mod adamw;
 mod add;
 mod argmax;
@@ -182,6 +183,7 @@ mod stochastic_depth;
 mod sum_rows;
 mod update;
 
+pub use accumulate::{Accumulate, Accumulated};
 pub use adamw::{AdamW, AdamWCorrection, AdamWMixed};
 pub use add::Add;
 pub use argmax::Argmax;
@@ -249,6 +251,7 @@ struct Entry {
 
 /// Every op: whatever lists them all is made from this.
 const ENTRIES: &[Entry] = &[
+    accumulate::ENTRY,
     adamw::ENTRY,
     add::ENTRY,
     argmax::ENTRY,

@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::accumulate::ACCUMULATED;
 use super::batches::Normalization;
 use super::files;
 use super::step::SCORES;
@@ -85,6 +86,8 @@ pub struct About {
     pub seed: u64,
     /// Steps done.
     pub step: u64,
+    /// What the test images said of these weights, in files that are kept for it.
+    pub score: Option<f64>,
     /// Learning rates, update and augmentation.
     pub recipe: String,
     /// A number that tells the training images and labels from others.
@@ -115,7 +118,7 @@ impl About {
         let [height, width, channels] = self.image;
         // A line is one line, whatever a driver calls itself.
         let line = |text: &str| text.replace('\n', " ");
-        BTreeMap::from([
+        let mut lines = BTreeMap::from([
             ("batch", self.batch.to_string()),
             ("classes", self.classes.to_string()),
             ("image", format!("{height} {width} {channels}")),
@@ -129,14 +132,16 @@ impl About {
             ("std", format!("{:?}", self.normalization.std)),
             ("step", self.step.to_string()),
             ("tiles", serde_json::to_string(&self.tiles).unwrap_or_default()),
-        ])
+        ]);
+        lines.extend(self.score.map(|score| ("score", format!("{score:?}"))));
+        lines
     }
 
-    /// What `other` has differently, for people: `seed is 1 there and 2 here`. Nothing is said of step, machine
-    /// and tiles.
+    /// What `other` has differently, for people: `seed is 1 there and 2 here`. Nothing is said of step, score,
+    /// machine and tiles.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let (there, here) = (self.lines(), other.lines());
-        let counts = |key: &&str| !["step", "machine", "tiles"].contains(key);
+        let counts = |key: &&str| !["step", "score", "machine", "tiles"].contains(key);
         let unsaid = |key: &&str, value: &str| *key == "options" && value.is_empty();
         let differ =
             there.iter().filter(|(key, value)| counts(key) && !unsaid(key, value) && here.get(*key) != Some(*value));
@@ -167,6 +172,7 @@ impl About {
             seed: number("seed", text("seed")?)?,
             step: number("step", text("step")?)?,
             recipe: text("recipe")?.to_owned(),
+            score: lines.get("score").map(|text| number("score", text)).transpose()?,
             images: number("images", text("images")?)?,
             machine: text("machine")?.to_owned(),
             // Older files say nothing of tiles.
@@ -308,9 +314,10 @@ impl Checkpoint {
     }
 }
 
-/// The homes that are the run: what scores are counted in is nobody's state, and a teacher has a file of its own.
+/// The homes that are the run: what scores are counted in is nobody's state, a teacher has a file of its own, and sums of gradients are 0
+/// between steps.
 fn kept(layout: &Layout) -> impl Iterator<Item = &Home> {
-    layout.homes().iter().filter(|home| ![SCORES, TEACHER].contains(&home.name))
+    layout.homes().iter().filter(|home| ![SCORES, TEACHER, ACCUMULATED].contains(&home.name))
 }
 
 pub(super) fn key(home: &str, name: &str) -> String {
@@ -351,6 +358,7 @@ mod tests {
             batch: 64,
             seed: u64::MAX,
             step: 3,
+            score: Some(0.875),
             recipe: "Decay { start: 0.1 }".to_owned(),
             images: 7,
             machine: "a = b".to_owned(),

@@ -34,13 +34,20 @@ pub enum TrainError {
         /// What the model was made for.
         expected: String,
     },
-    /// The loss is no number any more.
-    #[error("the loss is {loss} at step {step}: lower the learning rate, or look for its first bad value")]
+    /// The loss, or a weight that was to be kept, is no finite number any more.
+    #[error(
+        "in step {step} {what}; {found}; {kept}. Begin again with a lower learning rate (--rate, --warm-up) or clipped gradients (--clip), \
+         or look at what is named"
+    )]
     Diverged {
-        /// The step.
+        /// The step, counted from 1.
         step: u64,
-        /// The loss.
-        loss: f32,
+        /// What was seen: `the loss is NaN`.
+        what: String,
+        /// The first bad value, with its step, kernel, op, scope, shape and place; or why it was not found.
+        found: String,
+        /// What is kept of the run.
+        kept: String,
     },
     /// The machine or the disk failed in the middle of a run.
     #[error("in step {step}: {source}; {kept}")]

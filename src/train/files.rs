@@ -27,6 +27,24 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written.and_then(|()| sync_folder(path))
 }
 
+/// Makes `to` hold what `from` does: another name of the same file, or a copy where the file system has no links. A process that is
+/// killed meanwhile leaves `to` as it was, and perhaps a file for which [`is_leftover`] holds.
+///
+/// # Errors
+/// When the file system refuses; then `to` is what it was.
+pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+    let partial = partial(to);
+    // What a dead process of our number has left may be another name of `from`: it must not be written into.
+    let _ = fs::remove_file(&partial);
+    let linked = fs::hard_link(from, &partial).and_then(|()| fs::rename(&partial, to));
+    // Of two names of one file none takes the other's place.
+    let _ = fs::remove_file(&partial);
+    match linked {
+        Ok(()) => sync_folder(to),
+        Err(_) => replace(to, &fs::read(from)?),
+    }
+}
+
 /// Finds out whether files can be written into a folder. Killed over it, it leaves a file for which [`is_leftover`] holds.
 ///
 /// # Errors
@@ -86,6 +104,22 @@ mod tests {
         replace(&path, b"first")?;
         replace(&path, b"second")?;
         assert_eq!(fs::read(&path)?, b"second");
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_under_two_names_is_replaced_under_one() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let [newest, older] = ["newest", "older"].map(|name| folder.path().join(name));
+        replace(&newest, b"first")?;
+        link(&newest, &older)?;
+        link(&newest, &older)?;
+        replace(&newest, b"second")?;
+        assert_eq!((fs::read(&newest)?, fs::read(&older)?), (b"second".to_vec(), b"first".to_vec()));
+        link(&newest, &older)?;
+        assert_eq!(fs::read(&older)?, b"second");
+        assert!(link(&folder.path().join("absent"), &older).is_err());
+        assert_eq!((fs::read(&older)?, fs::read_dir(folder.path())?.count()), (b"second".to_vec(), 2));
         Ok(())
     }
 

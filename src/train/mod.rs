@@ -2,6 +2,7 @@
 //!
 //! Absent here: kernels and shapes of operations; the optimizer is an op like any other.
 
+mod accumulate;
 pub mod augment;
 mod average;
 pub mod baseline;
@@ -9,6 +10,7 @@ pub mod batches;
 pub mod checkpoint;
 mod cifar;
 pub mod data;
+mod diverged;
 mod error;
 mod evaluate;
 mod feed;
@@ -16,6 +18,7 @@ pub mod files;
 #[cfg(feature = "images")]
 mod folder;
 pub mod idx;
+mod keeping;
 mod machine;
 #[cfg(feature = "images")]
 pub mod masked;
@@ -29,21 +32,26 @@ mod report;
 mod samples;
 pub mod scenes;
 mod schedule;
+mod settings;
 #[cfg(all(feature = "images", feature = "data"))]
 pub mod shards;
 mod skipping;
 pub mod step;
+mod stepping;
 mod teacher;
 mod trainer;
 pub mod weights;
 
+pub use accumulate::{ACCUMULATED, MicroBatch};
 pub use error::TrainError;
 pub use evaluate::{Evaluator, Score, Segmented};
+pub use keeping::{best_file, older_file};
 pub use optimizer::{CORRECTION, FIRST_MOMENT, Optimizer, Rule, SECOND_MOMENT, SQUARES};
 pub use recompute::Recompute;
 pub use report::{Ended, Report, Resumed};
 pub use samples::{Chance, Samples, Split, UNREAD, View};
 pub use schedule::{Schedule, Then};
+pub use settings::Settings;
 pub use skipping::Skipping;
 pub use teacher::{Distilled, Teacher};
-pub use trainer::{Settings, Trainer};
+pub use trainer::Trainer;

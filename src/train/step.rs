@@ -15,6 +15,7 @@
 //! weight, no state of the optimizer and no average of weights, and halves the scale. Running averages move all the same. Evaluation reads the f32 weights.
 
 use super::Recompute;
+use super::accumulate::MicroBatch;
 use super::average;
 use super::optimizer::{CORRECTION, Optimizer, SECOND_MOMENT, SQUARES};
 use super::teacher::Distilled;
@@ -109,6 +110,8 @@ pub struct StepOptions {
     pub regularization: Regularization,
     /// What is learned of a teacher, whose weights are in the home [`TEACHER`].
     pub distillation: Option<Distilled>,
+    /// Which part of a batch it is of.
+    pub micro_batch: MicroBatch,
 }
 
 impl Default for StepOptions {
@@ -120,6 +123,7 @@ impl Default for StepOptions {
             ema: None,
             regularization: Regularization::default(),
             distillation: None,
+            micro_batch: MicroBatch::Whole,
         }
     }
 }
@@ -199,6 +203,10 @@ pub fn training_step_with(
     }
     let rate = now(&fused, rate)?;
     let mut graph = fused.graph;
+    let classes = model.classes();
+    if !options.micro_batch.gather(&mut graph, &mut gradients)? {
+        return Ok(TrainingStep { graph, parameters, gradients, classes });
+    }
     let learned = Learned::all(&mut graph, &parameters)?;
     let factor = if elem == Elem::F16 { Some(loss_scale(&mut graph, &gradients)?) } else { None };
     let factor = optimizer.into().update(&mut graph, &learned, &gradients, (rate, factor))?;
@@ -206,7 +214,7 @@ pub fn training_step_with(
         let moved = average::moved(&mut graph, &parameters)?;
         average::update(&mut graph, decay, factor, &moved)?;
     }
-    Ok(TrainingStep { graph, parameters, gradients, classes: model.classes() })
+    Ok(TrainingStep { graph, parameters, gradients, classes })
 }
 
 /// What a step loses and where that falls, by logits, labels and perhaps a teacher's logits: it wants both, and one pass over the logits

@@ -1,73 +1,39 @@
 //! The loop: batches in, losses out, a checkpoint now and then.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::batches::{Augmentation, Batches};
-use super::checkpoint::{self, About, Checkpoint, CheckpointError};
+use super::accumulate::MicroBatch;
+use super::batches::Batches;
+use super::checkpoint::About;
 use super::data::Target;
 use super::error::TrainError;
 use super::evaluate::{Evaluator, Score, fits};
-use super::feed::Feed;
+use super::feed::{Batch, Feed};
+use super::keeping::Kept;
 use super::machine::{chosen, machine_line};
-use super::optimizer::Optimizer;
 use super::recompute::Recompute;
-use super::report::{Ended, Report, Resumed};
+use super::report::{Ended, Report};
 use super::samples::Samples;
-use super::schedule::Schedule;
+use super::settings::Settings;
 use super::step::{LOSS_SCALE, StepOptions, TrainingStep, scored_evaluation, training_step_with};
-use super::{regularize, teacher};
-use crate::gpu::{Device, Executor, Homes, Pipelines, Reading};
+use super::stepping::{Losses, Stepper, Told};
+use super::teacher;
+use crate::gpu::{Device, Executor, Homes, Pipelines};
 use crate::kernel::Elem;
-use crate::models::{Model, Parameters, Regularization};
+use crate::models::{Model, Parameters};
 use crate::plan::{Layout, Options, Plan};
-
-/// How to train.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// What images, activations and gradients are held in: f32, or f16 for mixed precision ([`step`](super::step)).
-    pub elem: Elem,
-    /// The blocks that the backward pass makes again instead of keeping them. Changes no bit: a run may go on with others.
-    pub recompute: Recompute,
-    /// Images in a batch.
-    pub batch: usize,
-    /// Where initial weights, the order of images and their augmentation come from.
-    pub seed: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// The learning rate.
-    pub schedule: Schedule,
-    /// The update.
-    pub optimizer: Optimizer,
-    /// What happens to training images.
-    pub augmentation: Augmentation,
-    /// How much of each label is given to all classes alike ([`CrossEntropy::smoothing`](crate::ops::CrossEntropy::smoothing)), 0 to 1.
-    pub smoothing: f64,
-    /// How much of the moving averages of weights and running averages is kept from step to step ([`Average`](crate::ops::Average)), 0 to 1.
-    /// Where there is a number, the averages are what is scored.
-    pub ema: Option<f64>,
-    /// What is left out at random.
-    pub regularization: Regularization,
-    /// What is learned of a teacher.
-    pub distillation: Option<teacher::Distilled>,
-    /// What checkpoints note of the recipe beside the settings themselves, in one line; mostly nothing.
-    pub note: String,
-    /// Where to save, and after how many steps each time; also when training is stopped or done.
-    pub checkpoint: Option<(PathBuf, u64)>,
-}
 
 /// A model on a device, with its optimizer.
 pub struct Trainer {
-    step: Executor,
+    pub(super) steps: Stepper,
     evaluator: Evaluator,
     parameters: Parameters,
-    settings: Settings,
-    about: About,
+    pub(super) settings: Settings,
+    pub(super) about: About,
     target: Target,
-    /// The step that the checkpoint's file holds, as far as this run knows.
-    saved: Option<u64>,
+    pub(super) kept: Kept,
     /// Steps submitted. Where more than are known to have ended, nobody knows which step the weights are of.
-    submitted: u64,
+    pub(super) submitted: u64,
 }
 
 impl Trainer {
@@ -85,8 +51,8 @@ impl Trainer {
         let image = train.image();
         fits(train, image, (model.classes(), model.target()))?;
         let images = [settings.batch, image[0], image[1], image[2]];
-        let TrainingStep { graph, parameters, .. } =
-            training_step_with(&settings.step(), model, images, settings.optimizer)?;
+        let options = settings.step();
+        let TrainingStep { graph, parameters, .. } = training_step_with(&options, model, images, settings.optimizer)?;
         let mut scored = if settings.ema.is_some() { parameters.averaged() } else { parameters.clone() };
         let evaluation = scored_evaluation(model, &mut scored, images)?;
         let machine = device.capabilities();
@@ -94,14 +60,18 @@ impl Trainer {
         let homes = Homes::new(device, &layout)?;
         settings.optimizer.initialize(&homes, &parameters, settings.seed)?;
         let plan = Plan::new(&graph, &layout, machine, Options::default())?;
+        let another = |options: StepOptions| {
+            let graph = training_step_with(&options, model, images, settings.optimizer)?.graph;
+            Ok::<_, TrainError>(Plan::new(&graph, &layout, machine, Options::default())?)
+        };
         // Bits are those of the step that keeps everything, whatever is made again.
         let keeping = match settings.recompute {
             Recompute::Nothing => None,
-            _ => {
-                let options = StepOptions { recompute: Recompute::Nothing, ..settings.step() };
-                let graph = training_step_with(&options, model, images, settings.optimizer)?.graph;
-                Some(Plan::new(&graph, &layout, machine, Options::default())?)
-            }
+            _ => Some(another(StepOptions { recompute: Recompute::Nothing, ..options.clone() })?),
+        };
+        let adding = match options.micro_batch {
+            MicroBatch::Whole => None,
+            _ => Some(another(StepOptions { micro_batch: MicroBatch::Added, ..options })?),
         };
         let about = About {
             model: model.name().to_owned(),
@@ -112,21 +82,23 @@ impl Trainer {
             batch: settings.batch,
             seed: settings.seed,
             step: 0,
+            score: None,
             recipe: settings.recipe(),
             images: train.digest(),
             machine: machine_line(device, keeping.as_ref().unwrap_or(&plan)),
             tiles: chosen(machine, &[&graph, &evaluation]),
         };
         teacher::load(settings.distillation.as_ref(), about.normalization, &homes)?;
-        let step = Executor::new(device, pipelines, plan, &homes)?;
+        let steps = Stepper::new((device, pipelines), plan, (adding, settings.accumulate as usize), &homes)?;
         let evaluator = Evaluator::new(device, pipelines, &evaluation, &homes)?;
-        Ok(Self { step, evaluator, parameters, settings, about, target: model.target(), saved: None, submitted: 0 })
+        let (target, kept) = (model.target(), Kept::default());
+        Ok(Self { steps, evaluator, parameters, settings, about, target, kept, submitted: 0 })
     }
 
-    /// The training step's executor.
+    /// The training step's executor; of several micro-batches that of the last.
     #[must_use]
     pub fn executor(&self) -> &Executor {
-        &self.step
+        self.steps.last()
     }
 
     /// The evaluation, on the same weights, or on their averages where the run has them.
@@ -138,7 +110,7 @@ impl Trainer {
     /// The weights, running averages and velocities.
     #[must_use]
     pub fn homes(&self) -> &Homes {
-        self.step.homes()
+        self.executor().homes()
     }
 
     /// The model's parameters.
@@ -169,12 +141,6 @@ impl Trainer {
         self.evaluator.accuracy(images, self.about.normalization)
     }
 
-    /// The step that the settings' checkpoint holds, as far as this run has written or read it.
-    #[must_use]
-    pub fn saved(&self) -> Option<u64> {
-        self.saved
-    }
-
     /// What the loss is scaled by, and how many steps were skipped because gradients overflowed; `None` without mixed
     /// precision. Waits for the GPU.
     ///
@@ -188,47 +154,15 @@ impl Trainer {
         Ok(Some((read("scale")?, read("skipped")? as u64)))
     }
 
-    /// Writes all homes and where the run stands.
-    ///
-    /// # Errors
-    /// As [`checkpoint::save`]; and [`TrainError::Torn`] after a step whose end is unknown.
-    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
-        self.whole()?;
-        Ok(checkpoint::save(path, self.homes(), &self.about)?)
-    }
-
-    /// Continues where the run that wrote this file stood, and says whether bit for bit.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or was written by a run of another model, batch, seed, recipe or other images.
-    pub fn resume(&mut self, path: &Path) -> Result<Resumed, TrainError> {
-        let file = Checkpoint::open(path)?;
-        let (there, here) = (file.about(), &self.about);
-        let differences = there.differences(here);
-        if !differences.is_empty() {
-            let differences = format!("{}: give this run what that run was given", differences.join("; "));
-            return Err(CheckpointError::Differs { file: path.display().to_string(), differences }.into());
-        }
-        file.check(self.homes().layout())?;
-        // From the first byte written to the last, the weights are of neither run.
-        self.submitted = u64::MAX;
-        file.load(self.homes())?;
-        (self.submitted, self.about.step) = (there.step, there.step);
-        if self.settings.checkpoint.as_ref().is_some_and(|(own, _)| own == path) {
-            self.saved = Some(there.step);
-        }
-        let (there, here) = (there.machine.clone(), self.about.machine.clone());
-        Ok(if there == here { Resumed::Exactly } else { Resumed::Elsewhere { there, here } })
-    }
-
     /// Trains until all steps are done or `stop` is set, and calls `report` after each step.
     ///
     /// After an error that is not [`TrainError::Torn`] at the next call, the run stands where it stood before the step
     /// and may be tried again; else it continues from a checkpoint.
     ///
     /// # Errors
-    /// When the images are not those that the trainer was made for, the loss is no number any more, the machine fails,
-    /// or a checkpoint cannot be written; the last two name the step and what is kept.
+    /// When the images are not those that the trainer was made for, the loss or a weight to be kept is not finite, the machine fails,
+    /// or a checkpoint cannot be written; these name the step and what is kept. Where something is not finite the run is computed again
+    /// from its last checkpoint, at most twice, to find the op that it began with ([`TrainError::Diverged`]).
     pub fn train(
         &mut self,
         images: &dyn Samples,
@@ -252,13 +186,19 @@ impl Trainer {
     ) -> Result<Ended, TrainError> {
         fits(images, self.about.image, (self.about.classes, self.target))?;
         self.whole()?;
-        let Settings { batch, seed, steps, augmentation, .. } = self.settings;
-        let batches = Batches::new(images, self.about.normalization, batch, seed, augmentation)?;
+        let Settings { seed, steps, augmentation, .. } = self.settings;
+        let size = self.settings.images_of_step();
+        let batches = Batches::new(images, self.about.normalization, size, seed, augmentation)?;
         let until = until.min(steps);
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             let feed = Feed::start(scope, &batches, self.about.step..until);
             self.learn(&feed, until, stop, &mut report)
-        })
+        });
+        match ended {
+            Err(Stop::Diverged(at, what)) => Err(self.diverged(&batches, (at, what), stop)),
+            Err(Stop::Failed(error)) => Err(error),
+            Ok(ended) => Ok(ended),
+        }
     }
 
     fn learn(
@@ -267,7 +207,7 @@ impl Trainer {
         until: u64,
         stop: &AtomicBool,
         report: &mut dyn FnMut(&Report),
-    ) -> Result<Ended, TrainError> {
+    ) -> Result<Ended, Stop> {
         let (steps, mut running, mut stopping) = (self.settings.steps, None, false);
         // A step is submitted before the loss of the one ahead of it is waited for, so that the GPU never waits for the
         // CPU; but none behind one that is saved: a checkpoint is of a run that stands still.
@@ -276,26 +216,29 @@ impl Trainer {
             let at = self.about.step + u64::from(running.is_some());
             let waits = stopping || (running.is_some() && self.is_saved_after(at));
             let next = if at < until && !waits { Some(self.launch(feed, at)) } else { None };
-            if let Some(Running { at, rate, loss }) = running.take() {
-                let loss = match self.land(at, loss) {
+            if let Some(Running { at, rate, losses }) = running.take() {
+                let loss = match self.land(at, losses) {
                     Ok(loss) => loss,
                     // The step behind it may have been told what went wrong: nobody is told twice.
-                    Err(error) => return Err(self.in_step(at, next.and_then(Result::err).unwrap_or(error))),
+                    Err(Stop::Failed(error)) => {
+                        return Err(self.in_step(at, next.and_then(Result::err).unwrap_or(error)).into());
+                    }
+                    Err(diverged) => return Err(diverged),
                 };
                 report(&Report { step: at + 1, steps, epoch: at / feed.epoch, loss, rate });
                 if self.is_saved_after(at + 1) {
-                    self.keep()?;
+                    self.keep_finite()?;
                 }
             }
             match next {
                 Some(Err(error @ TrainError::Data(_))) => {
                     // Nothing was submitted: the run stands where the last step left it.
-                    self.keep()?;
-                    return Err(self.in_step(at, error));
+                    self.keep_finite()?;
+                    return Err(self.in_step(at, error).into());
                 }
                 Some(launched) => running = Some(launched.map_err(|error| self.in_step(at, error))?),
                 None if self.about.step >= until => return Ok(Ended::Done),
-                None if stopping => return self.keep().map(|()| Ended::Stopped),
+                None if stopping => return self.keep_finite().map(|()| Ended::Stopped),
                 None => {}
             }
         }
@@ -303,59 +246,59 @@ impl Trainer {
 
     /// Submits step `at`.
     fn launch(&mut self, feed: &Feed, at: u64) -> Result<Running, TrainError> {
-        let rate = self.settings.schedule.rate(at) as f32;
         let batch = feed.next()?;
-        self.step.write_f32("images", &batch.pixels)?;
-        self.step.write_u32("labels", &batch.labels)?;
+        let losses = self.submit(&batch, at)?;
         feed.take_back(batch);
-        self.step.write_f32("rate", &[rate])?;
-        regularize::write(&self.step, self.settings.regularization, [self.settings.seed, at])?;
+        Ok(Running { at, rate: self.told(at).rate, losses })
+    }
+
+    /// What step `at` is given beside its batch.
+    pub(super) fn told(&self, at: u64) -> Told {
+        let Settings { regularization, seed, .. } = self.settings;
+        Told { rate: self.settings.schedule.rate(at) as f32, regularization, seed, at }
+    }
+
+    pub(super) fn submit(&mut self, batch: &Batch, at: u64) -> Result<Losses, TrainError> {
+        let told = self.told(at);
+        self.steps.give(batch, told, 0)?;
         self.submitted = at + 1;
-        self.step.run()?;
-        let loss = self.step.start_reading("loss")?;
-        Ok(Running { at, rate, loss })
+        self.steps.run(batch, told)
     }
 
     /// Waits for step `at` and says its loss.
-    fn land(&mut self, at: u64, loss: Reading) -> Result<f32, TrainError> {
-        let loss = self.step.finish(loss)?.first().copied().unwrap_or(f32::NAN);
+    fn land(&mut self, at: u64, losses: Losses) -> Result<f32, Stop> {
+        let loss = self.steps.finish(losses).map_err(TrainError::from)?;
         if !loss.is_finite() {
-            return Err(TrainError::Diverged { step: at, loss });
+            return Err(Stop::Diverged(at, format!("the loss is {loss}")));
         }
         self.about.step = at + 1;
         Ok(loss)
     }
 
-    fn whole(&self) -> Result<(), TrainError> {
-        let step = self.about.step + 1;
-        if self.submitted == self.about.step { Ok(()) } else { Err(TrainError::Torn { step }) }
-    }
-
-    /// Whether the run is saved once so many steps are done.
-    fn is_saved_after(&self, steps: u64) -> bool {
-        let due = |(_, every): &(PathBuf, u64)| steps.is_multiple_of(*every.max(&1)) || steps == self.settings.steps;
-        self.settings.checkpoint.as_ref().is_some_and(due)
-    }
-
-    /// A fault of the machine, the disk or the data, with the step and what is kept of the run.
-    fn in_step(&self, at: u64, error: TrainError) -> TrainError {
-        if !matches!(error, TrainError::Gpu(_) | TrainError::Checkpoint(_) | TrainError::Data(_)) {
-            return error;
+    /// Keeps the run, where it is to be kept and has something worth it: the last checkpoint is one that can be gone on with.
+    fn keep_finite(&mut self) -> Result<(), Stop> {
+        if self.settings.checkpoint.is_none() {
+            return Ok(());
         }
-        let kept = match (&self.settings.checkpoint, self.saved) {
-            (Some((path, _)), Some(step)) => format!("{} holds the run after {step} steps", path.display()),
-            _ => "nothing of the run was saved yet".to_owned(),
-        };
-        TrainError::Step { step: at + 1, source: Box::new(error), kept }
+        let at = self.about.step.saturating_sub(1);
+        match self.bad_weight() {
+            Ok(Some(what)) => Err(Stop::Diverged(at, what)),
+            Ok(None) => Ok(self.keep()?),
+            Err(error) => Err(self.in_step(at, error).into()),
+        }
     }
+}
 
-    /// Saves the run, where it is to be saved.
-    fn keep(&mut self) -> Result<(), TrainError> {
-        let Some((path, _)) = &self.settings.checkpoint else { return Ok(()) };
-        let step = self.about.step;
-        self.save(path).map_err(|error| self.in_step(step.saturating_sub(1), error))?;
-        self.saved = Some(step);
-        Ok(())
+/// Why steps end before their time.
+enum Stop {
+    Failed(TrainError),
+    /// In this step, counted from 0, something was seen not to be finite.
+    Diverged(u64, String),
+}
+
+impl From<TrainError> for Stop {
+    fn from(error: TrainError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -363,5 +306,5 @@ impl Trainer {
 struct Running {
     at: u64,
     rate: f32,
-    loss: Reading,
+    losses: Losses,
 }

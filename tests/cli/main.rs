@@ -15,6 +15,7 @@ mod compare;
 mod drawn;
 #[path = "../data/folder.rs"]
 mod folder;
+mod kept;
 mod model;
 mod pictures;
 mod recipe;

@@ -115,6 +115,7 @@ impl Run {
             elem: Elem::F32,
             recompute: Recompute::Nothing,
             batch: 8,
+            accumulate: 1,
             seed: 5,
             steps: STEPS,
             schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: STEPS },

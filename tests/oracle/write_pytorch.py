@@ -670,6 +670,31 @@ def clipping():
         case(f"clip-norm-{name}", "clip_norm", {"limit": limit}, clipped, [torch.full((1,), 0.5).double(), *gradients])
 
 
+def accumulating():
+    """What the gradient of a parameter is after several backward passes without zero_grad, and their mean."""
+
+    def passes(count, elem):
+        weight = torch.nn.Parameter(torch.zeros(5, 7, dtype=torch.float64))
+        gradients = [numbers(5, 7, seed=73 + at, elem=elem) for at in range(count)]
+        for gradient in gradients[:-1]:
+            (weight * gradient).sum().backward()
+        return weight, gradients[-1]
+
+    def summed(sum, g):
+        weight = torch.nn.Parameter(torch.zeros_like(sum))
+        weight.grad = sum.clone()
+        (weight * g.to(sum.dtype)).sum().backward()
+        return weight.grad
+
+    weight, last = passes(3, torch.float32)
+    case("accumulate", "accumulate", {}, summed, [weight.grad.float().double(), last])
+    for name, elem, f32 in [("", torch.float32, ()), ("-f16", torch.float16, ("input.0", "output.1"))]:
+        weight, last = passes(4, elem)
+        mean = lambda sum, g: (summed(sum, g) / 4, torch.zeros_like(sum))
+        inputs = [weight.grad.float().double(), last]
+        case(f"accumulated{name}", "accumulated", {"count": 4}, mean, inputs, elem=elem, f32=f32)
+
+
 def averaging():
     """torch.lerp, and the rule of timm.utils.ModelEmaV2: decay average + (1 - decay) w."""
     one = lambda number: torch.tensor([number], dtype=torch.float64)
@@ -803,7 +828,8 @@ def main():
     torch.use_deterministic_algorithms(True)
     for write in [convolutions, adaptive_convolutions, pooling, normalization, attention, clustering, pointwise, arranging, products]:
         write()
-    for write in [optimizers, adaptive_optimizers, clipping, averaging, regularization, distillation, loss_scaling, gates, relations]:
+    first = [optimizers, adaptive_optimizers, clipping, accumulating, averaging, regularization, distillation]
+    for write in [*first, loss_scaling, gates, relations]:
         write()
     # Networks may be computed in another order, (P X) W for P (X W), and be as far off the other way.
     twice = lambda exact, single, elem: allowed(exact, single, elem, times=8)

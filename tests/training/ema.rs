@@ -9,7 +9,16 @@ use vistok::train::step::LOSS_SCALE;
 use vistok::train::weights::{Weights, declared};
 use vistok::train::{Settings, Trainer};
 
-use super::{Bench, Outcome, noise, require, resumes_with, settings, tiny, train, trainer};
+use super::{Bench, Outcome, Test, noise, require, resumes_with, settings, tiny, train, trainer};
+
+pub(crate) const TESTS: [(&str, Test); 6] = [
+    ("averages follow weights and running averages", follows),
+    ("averages change no weight", changes_no_weight),
+    ("averages resume, bitwise", resumes),
+    ("averages are scored, and read from files", is_scored),
+    ("mixed precision: averages resume, bitwise", resumes_mixed),
+    ("mixed precision: a skipped step moves no average", skips),
+];
 
 const DECAY: f64 = 0.75;
 
@@ -25,7 +34,7 @@ fn read(trainer: &Trainer, averages: bool) -> Result<Vec<Vec<f32>>, Failed> {
 }
 
 /// Computed here again, step by step, from the weights that each step left.
-pub(crate) fn follows(bench: &Bench) -> Outcome {
+fn follows(bench: &Bench) -> Outcome {
     let mut trainer = trainer(bench, with(Elem::F32, 4))?;
     let mut expected = read(&trainer, false)?;
     require(read(&trainer, true)? == expected, "averages do not start as the weights do")?;
@@ -46,14 +55,14 @@ pub(crate) fn follows(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn changes_no_weight(bench: &Bench) -> Outcome {
+fn changes_no_weight(bench: &Bench) -> Outcome {
     let mut plain = trainer(bench, settings(6))?;
     let mut averaged = trainer(bench, with(Elem::F32, 6))?;
     require(train(&mut plain)? == train(&mut averaged)?, "losses differ")?;
     require(read(&plain, false)? == read(&averaged, false)?, "weights or running averages differ")
 }
 
-pub(crate) fn resumes(bench: &Bench) -> Outcome {
+fn resumes(bench: &Bench) -> Outcome {
     resumes_with(bench, with(Elem::F32, 10))?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("averaged.safetensors");
@@ -67,12 +76,12 @@ pub(crate) fn resumes(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn resumes_mixed(bench: &Bench) -> Outcome {
+fn resumes_mixed(bench: &Bench) -> Outcome {
     resumes_with(bench, with(Elem::F16, 10))
 }
 
 /// The trainer's scores are of averages, and so is what a file says unless it is asked for the weights themselves.
-pub(crate) fn is_scored(bench: &Bench) -> Outcome {
+fn is_scored(bench: &Bench) -> Outcome {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("model.safetensors");
     let settings = Settings { checkpoint: Some((file.clone(), 1000)), ..with(Elem::F32, 12) };
@@ -97,7 +106,7 @@ pub(crate) fn is_scored(bench: &Bench) -> Outcome {
 }
 
 /// A step of which nothing is left counts in no average either, even where running averages have moved.
-pub(crate) fn skips(bench: &Bench) -> Outcome {
+fn skips(bench: &Bench) -> Outcome {
     let mut trainer = trainer(bench, with(Elem::F16, 2))?;
     trainer.homes().write_f32(LOSS_SCALE, "scale", &[16_777_216.0])?;
     let before = read(&trainer, true)?;

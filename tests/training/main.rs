@@ -3,7 +3,10 @@
 //!
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
+mod accumulate;
+mod diverged;
 mod ema;
+mod keeping;
 mod mixed;
 mod optimizers;
 mod recompute;
@@ -46,7 +49,7 @@ struct Bench {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 47] = [
+    let tests: [(&str, Test); 23] = [
         ("a batch is learned by heart", overfits),
         ("the head sees images through the tokens", sees_through_tokens),
         ("resumed equals straight on, bitwise", resumes),
@@ -60,33 +63,9 @@ fn main() -> ExitCode {
         ("mixed precision: an overflow changes no weight, and halves the scale", mixed::skips),
         ("mixed precision: networks compute with copies of the weights", mixed::copies),
         ("mixed precision: resumed equals straight on, bitwise", resumes_mixed),
-        ("optimizers learn and resume, bitwise", optimizers::resumes),
-        ("mixed precision: optimizers learn and resume, bitwise", optimizers::resumes_mixed),
-        ("optimizers: squares start where they should", optimizers::starts),
-        ("optimizers: the correction counts steps", optimizers::counts),
-        ("optimizers: clipped gradients are as long as they may be", optimizers::clips),
-        ("optimizers: what f32 cannot hold is left out", optimizers::clips_what_f32_cannot_hold),
-        ("mixed precision: AdamW counts no step that is skipped", optimizers::skips),
-        ("optimizers: updates of many tensors in one call change no bit", optimizers::rows),
-        ("mixed precision: updates of many tensors in one call change no bit", optimizers::rows_mixed),
-        ("averages follow weights and running averages", ema::follows),
-        ("averages change no weight", ema::changes_no_weight),
-        ("averages resume, bitwise", ema::resumes),
-        ("averages are scored, and read from files", ema::is_scored),
-        ("mixed precision: averages resume, bitwise", ema::resumes_mixed),
-        ("mixed precision: a skipped step moves no average", ema::skips),
         ("blocks made again change no bit", recompute::changes_no_bit),
         ("mixed precision: blocks made again change no bit", recompute::changes_no_bit_mixed),
         ("a run goes on with other blocks made again, bitwise", recompute::resumes_with_others),
-        ("what leaves parts out learns and resumes, bitwise", regularized::resumes),
-        ("mixed precision: what leaves parts out learns and resumes, bitwise", regularized::resumes_mixed),
-        ("seed, step and shares decide what is left out", regularized::matters),
-        ("evaluation leaves nothing out", regularized::evaluates),
-        ("shares of nothing are refused", regularized::refuses),
-        ("what a teacher says is learned", taught::learns),
-        ("runs with a teacher resume, bitwise", taught::resumes),
-        ("mixed precision: runs with a teacher resume, bitwise", taught::resumes_mixed),
-        ("teachers of other classes and images are refused", taught::refuses),
         ("scenes are segmented", segments::learns),
         ("mixed precision: scenes are segmented", segments::learns_mixed),
         ("scores counted on the GPU are those of the logits", segments::scores),
@@ -98,7 +77,17 @@ fn main() -> ExitCode {
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
-    let trials = tests.map(|(name, test)| match (&adapter, required) {
+    let more: [&[(&str, Test)]; 7] = [
+        &accumulate::TESTS,
+        &diverged::TESTS,
+        &ema::TESTS,
+        &keeping::TESTS,
+        &optimizers::TESTS,
+        &regularized::TESTS,
+        &taught::TESTS,
+    ];
+    let tests = [&tests[..], &more.concat()].concat();
+    let trials = tests.into_iter().map(|(name, test)| match (&adapter, required) {
         (Ok(device), _) => {
             let device = device.clone();
             let lacks = name.starts_with("mixed precision") && !device.capabilities().f16;
@@ -111,7 +100,7 @@ fn main() -> ExitCode {
         }
         (Err(_), false) => Trial::test(name, || Ok(())).with_ignored_flag(true),
     });
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 /// Every kind of layer of a VT-ResNet, on images of 8x8.
@@ -145,6 +134,7 @@ fn settings(steps: u64) -> Settings {
         elem: Elem::F32,
         recompute: Recompute::Nothing,
         batch: 8,
+        accumulate: 1,
         seed: 5,
         steps,
         schedule: Schedule::Cosine { peak: 0.05, warm_up: 4, steps: 80 },

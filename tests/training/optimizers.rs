@@ -10,7 +10,19 @@ use vistok::plan::{Layout, Options, Plan};
 use vistok::train::step::{LOSS_SCALE, StepOptions, training_step_with};
 use vistok::train::{CORRECTION, Optimizer, Rule, SQUARES, Schedule, Settings};
 
-use super::{Bench, Outcome, SGD, require, settings, tiny, train, trainer};
+use super::{Bench, Outcome, SGD, Test, require, settings, tiny, train, trainer};
+
+pub(crate) const TESTS: [(&str, Test); 9] = [
+    ("optimizers learn and resume, bitwise", resumes),
+    ("mixed precision: optimizers learn and resume, bitwise", resumes_mixed),
+    ("optimizers: squares start where they should", starts),
+    ("optimizers: the correction counts steps", counts),
+    ("optimizers: clipped gradients are as long as they may be", clips),
+    ("optimizers: what f32 cannot hold is left out", clips_what_f32_cannot_hold),
+    ("mixed precision: AdamW counts no step that is skipped", skips),
+    ("optimizers: updates of many tensors in one call change no bit", rows),
+    ("mixed precision: updates of many tensors in one call change no bit", rows_mixed),
+];
 
 const RMS_PROP: RmsProp = RmsProp { decay: 0.9, momentum: 0.9, weight_decay: 1e-4, epsilon: 1e-3, tensorflow: true };
 const ADAMW: AdamW = AdamW { beta_1: 0.9, beta_2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 };
@@ -28,11 +40,11 @@ fn with(optimizer: Optimizer, elem: Elem, steps: u64) -> Settings {
     Settings { optimizer, elem, schedule, ..settings(steps) }
 }
 
-pub(crate) fn resumes(bench: &Bench) -> Outcome {
+fn resumes(bench: &Bench) -> Outcome {
     resumes_in(bench, Elem::F32)
 }
 
-pub(crate) fn resumes_mixed(bench: &Bench) -> Outcome {
+fn resumes_mixed(bench: &Bench) -> Outcome {
     resumes_in(bench, Elem::F16)
 }
 
@@ -61,7 +73,7 @@ fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn starts(bench: &Bench) -> Outcome {
+fn starts(bench: &Bench) -> Outcome {
     for (tensorflow, first) in [(true, 1.0), (false, 0.0)] {
         let rule = Rule::RmsProp(RmsProp { tensorflow, ..RMS_PROP });
         let trainer = trainer(bench, with(rule.into(), Elem::F32, 1))?;
@@ -74,7 +86,7 @@ pub(crate) fn starts(bench: &Bench) -> Outcome {
 }
 
 /// AdamW's step count is on the GPU, and only steps that happened count.
-pub(crate) fn skips(bench: &Bench) -> Outcome {
+fn skips(bench: &Bench) -> Outcome {
     let mut trainer = trainer(bench, with(Rule::AdamW(ADAMW).into(), Elem::F16, 2))?;
     trainer.homes().write_f32(LOSS_SCALE, "scale", &[16_777_216.0])?;
     train(&mut trainer)?;
@@ -83,7 +95,7 @@ pub(crate) fn skips(bench: &Bench) -> Outcome {
     require(correction == [0.0, 0.0], format!("skipped steps count: {correction:?}"))
 }
 
-pub(crate) fn counts(bench: &Bench) -> Outcome {
+fn counts(bench: &Bench) -> Outcome {
     let mut trainer = trainer(bench, with(Rule::AdamW(ADAMW).into(), Elem::F32, 5))?;
     train(&mut trainer)?;
     let correction = trainer.homes().read_f32(CORRECTION, "betas")?;
@@ -93,7 +105,7 @@ pub(crate) fn counts(bench: &Bench) -> Outcome {
 }
 
 /// A step of plain SGD is as long as rate times gradient: clipped to `LIMIT`, rate times that.
-pub(crate) fn clips(bench: &Bench) -> Outcome {
+fn clips(bench: &Bench) -> Outcome {
     const LIMIT: f64 = 0.01;
     let plain = Optimizer::from(Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false });
     let moved = |clip: Option<f64>| {
@@ -115,11 +127,11 @@ pub(crate) fn clips(bench: &Bench) -> Outcome {
 }
 
 /// Updates of many tensors in one call, or one call a tensor.
-pub(crate) fn rows(bench: &Bench) -> Outcome {
+fn rows(bench: &Bench) -> Outcome {
     rows_in(bench, Elem::F32)
 }
 
-pub(crate) fn rows_mixed(bench: &Bench) -> Outcome {
+fn rows_mixed(bench: &Bench) -> Outcome {
     rows_in(bench, Elem::F16)
 }
 
@@ -163,7 +175,7 @@ fn rows_in(bench: &Bench, elem: Elem) -> Outcome {
 }
 
 /// In f32 a step whose gradients are together longer than f32 holds is left out, and nobody counts it.
-pub(crate) fn clips_what_f32_cannot_hold(bench: &Bench) -> Outcome {
+fn clips_what_f32_cannot_hold(bench: &Bench) -> Outcome {
     let clipped = Optimizer { clip: Some(1.0), ..Optimizer::from(SGD) };
     for size in [1e25, 1e37] {
         let mut trainer = trainer(bench, with(clipped, Elem::F32, 4))?;

@@ -7,7 +7,15 @@ use vistok::train::regularize::{dropout, survival};
 use vistok::train::step::evaluation;
 use vistok::train::{Evaluator, Recompute, Settings, Trainer};
 
-use super::{Bench, Outcome, noise, refused, require, settings, tiny, train, trainer};
+use super::{Bench, Outcome, Test, noise, refused, require, settings, tiny, train, trainer};
+
+pub(crate) const TESTS: [(&str, Test); 5] = [
+    ("what leaves parts out learns and resumes, bitwise", resumes),
+    ("mixed precision: what leaves parts out learns and resumes, bitwise", resumes_mixed),
+    ("seed, step and shares decide what is left out", matters),
+    ("evaluation leaves nothing out", evaluates),
+    ("shares of nothing are refused", refuses),
+];
 
 const ALL: Regularization = Regularization { depth: Some(0.7), dropout: Some(0.2) };
 
@@ -15,11 +23,11 @@ fn with(regularization: Regularization, elem: Elem, steps: u64) -> Settings {
     Settings { regularization, elem, ..settings(steps) }
 }
 
-pub(crate) fn resumes(bench: &Bench) -> Outcome {
+fn resumes(bench: &Bench) -> Outcome {
     resumes_in(bench, Elem::F32)
 }
 
-pub(crate) fn resumes_mixed(bench: &Bench) -> Outcome {
+fn resumes_mixed(bench: &Bench) -> Outcome {
     resumes_in(bench, Elem::F16)
 }
 
@@ -43,7 +51,7 @@ fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
     refused(trainer(bench, with(other, elem, 40))?.resume(&file), &["recipe is", "dropout 0.2"])
 }
 
-pub(crate) fn matters(bench: &Bench) -> Outcome {
+fn matters(bench: &Bench) -> Outcome {
     let run = |regularization, seed| {
         let mut trainer = trainer(bench, Settings { seed, ..with(regularization, Elem::F32, 3) })?;
         train(&mut trainer)?;
@@ -74,7 +82,7 @@ pub(crate) fn matters(bench: &Bench) -> Outcome {
     require(first == again.homes().snapshot()?, "made again, other images skip")
 }
 
-pub(crate) fn evaluates(bench: &Bench) -> Outcome {
+fn evaluates(bench: &Bench) -> Outcome {
     let mut trainer = trainer(bench, with(ALL, Elem::F32, 3))?;
     train(&mut trainer)?;
     let plain = evaluation(&tiny(), &mut trainer.parameters().clone(), [8, 8, 8, 1])?;
@@ -86,7 +94,7 @@ pub(crate) fn evaluates(bench: &Bench) -> Outcome {
     require(inputs.len() == 1, format!("evaluation is told {inputs:?}"))
 }
 
-pub(crate) fn refuses(bench: &Bench) -> Outcome {
+fn refuses(bench: &Bench) -> Outcome {
     let made = |asked| {
         let settings = with(asked, Elem::F32, 3);
         Trainer::new(&bench.device, &bench.pipelines, &tiny(), &noise(24), settings).map(drop)

@@ -10,7 +10,14 @@ use vistok::models::{Network, Regularization, ResNet};
 use vistok::train::batches::Augmentation;
 use vistok::train::{Distilled, Recompute, Settings, Teacher, Trainer};
 
-use super::{Bench, Outcome, noise, refused, require, settings, tiny, train, trainer};
+use super::{Bench, Outcome, Test, noise, refused, require, settings, tiny, train, trainer};
+
+pub(crate) const TESTS: [(&str, Test); 4] = [
+    ("what a teacher says is learned", learns),
+    ("runs with a teacher resume, bitwise", resumes),
+    ("mixed precision: runs with a teacher resume, bitwise", resumes_mixed),
+    ("teachers of other classes and images are refused", refuses),
+];
 
 /// A network that knows the images by heart, or has its first weights.
 fn teacher(bench: &Bench, steps: u64) -> Result<Arc<Teacher>, Failed> {
@@ -29,7 +36,7 @@ fn of(teacher: &Arc<Teacher>, [share, temperature]: [f64; 2], steps: u64) -> Set
 }
 
 /// Without any label the student comes to say what its teacher says.
-pub(crate) fn learns(bench: &Bench) -> Outcome {
+fn learns(bench: &Bench) -> Outcome {
     let teacher = teacher(bench, 80)?;
     let plain = Settings { augmentation: Augmentation::default(), ..of(&teacher, [1.0, 2.0], 120) };
     let mut student = trainer(bench, plain)?;
@@ -55,11 +62,11 @@ pub(crate) fn learns(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn resumes(bench: &Bench) -> Outcome {
+fn resumes(bench: &Bench) -> Outcome {
     resumes_in(bench, Elem::F32)
 }
 
-pub(crate) fn resumes_mixed(bench: &Bench) -> Outcome {
+fn resumes_mixed(bench: &Bench) -> Outcome {
     resumes_in(bench, Elem::F16)
 }
 
@@ -91,7 +98,7 @@ fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
     require(again.homes().snapshot()? == straight.homes().snapshot()?, "made again, weights differ")
 }
 
-pub(crate) fn refuses(bench: &Bench) -> Outcome {
+fn refuses(bench: &Bench) -> Outcome {
     let made = |network: Network, image: [usize; 3]| {
         let teacher = Teacher::of(network, image, None, |parameter| Ok(parameter.initial(1)))?;
         let settings = of(&Arc::new(teacher), [0.8, 1.0], 3);

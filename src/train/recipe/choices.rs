@@ -57,6 +57,8 @@ impl Recipe {
         let number = |number: f64| format!("{number:?}");
         let part = |part: Option<f64>| part.map_or_else(|| "none".to_owned(), number);
         let mut values = vec![("epochs", self.epochs.to_string()), ("batch", self.batch.to_string())];
+        let gathered = if self.accumulate > 1 { self.accumulate.to_string() } else { "none".to_owned() };
+        values.push(("batches a step", gathered));
         values.extend(update(&self.optimizer));
         values.extend([
             ("rate", number(self.peak)),

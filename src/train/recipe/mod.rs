@@ -18,9 +18,8 @@ use super::optimizer::{Optimizer, Rule};
 use super::recompute::Recompute;
 use super::samples::Samples;
 use super::schedule::{Schedule, Then};
-use super::step::StepOptions;
+use super::settings::Settings;
 use super::teacher::{Distilled, Teacher};
-use super::trainer::Settings;
 use crate::kernel::Elem;
 use crate::models::Regularization;
 use crate::ops::{RmsProp, Sgd};
@@ -39,6 +38,9 @@ pub struct Recipe {
     pub epochs: u64,
     /// Images in a batch.
     pub batch: usize,
+    /// How many batches are one step ([`Settings::accumulate`]).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: u32,
     /// How weights are updated.
     pub optimizer: Optimizer,
     /// The learning rate at its highest. It is not scaled with the batch.
@@ -84,6 +86,8 @@ pub struct Otherwise {
     pub epochs: Option<u64>,
     /// Images in a batch.
     pub batch: Option<usize>,
+    /// How many batches are one step.
+    pub accumulate: Option<u32>,
     /// The learning rate at its highest.
     pub peak: Option<f64>,
     /// How long it rises to there.
@@ -158,6 +162,7 @@ impl Recipe {
             kind,
             epochs,
             batch,
+            accumulate: 1,
             optimizer: Sgd { momentum: 0.9, weight_decay, nesterov: true }.into(),
             peak,
             warm_up: Span::Steps(50),
@@ -217,6 +222,7 @@ impl Recipe {
         }
         take(&mut recipe.epochs, otherwise.epochs);
         take(&mut recipe.batch, otherwise.batch);
+        take(&mut recipe.accumulate, otherwise.accumulate);
         take(&mut recipe.peak, otherwise.peak);
         if kind == Kind::Demo {
             recipe.warm_up = Span::Steps(50.min(recipe.steps(train) / 4));
@@ -247,9 +253,9 @@ impl Recipe {
         recipe
     }
 
-    /// Batches in a pass, and steps in all.
+    /// Steps in a pass, and in all.
     fn pass(&self, train: &dyn Samples) -> u64 {
-        (train.count() / self.batch.max(1)) as u64
+        (train.count() / self.batch.saturating_mul(self.accumulate as usize).max(1)) as u64
     }
 
     fn steps(&self, train: &dyn Samples) -> u64 {
@@ -306,6 +312,7 @@ impl Recipe {
             elem: Elem::F32,
             recompute: Recompute::Nothing,
             batch: self.batch,
+            accumulate: self.accumulate,
             seed,
             steps: self.steps(train),
             schedule: self.schedule(self.pass(train), self.steps(train)),
@@ -338,31 +345,11 @@ impl Recipe {
     }
 }
 
-impl Settings {
-    /// What a step is made of.
-    pub(super) fn step(&self) -> StepOptions {
-        let Self { elem, smoothing, ema, regularization, .. } = *self;
-        let (recompute, distillation) = (self.recompute.clone(), self.distillation.clone());
-        StepOptions { elem, recompute, smoothing, ema, regularization, distillation }
-    }
+/// What older files and most recipes have: a batch is a step.
+const fn one() -> u32 {
+    1
+}
 
-    /// What two runs that end in the same weights have in common, beside batch, seed and images.
-    pub(super) fn recipe(&self) -> String {
-        let Self {
-            schedule, optimizer, augmentation, elem, smoothing, ema, regularization, distillation, note, ..
-        } = self;
-        let mixed = if *elem == Elem::F16 { " mixed precision" } else { "" };
-        // What is not asked for is not said, so that runs of before one could ask can be continued.
-        let smoothed = if *smoothing == 0.0 { String::new() } else { format!(" smoothing {smoothing:?}") };
-        let said =
-            |name: &str, number: Option<f64>| number.map(|number| format!(" {name} {number:?}")).unwrap_or_default();
-        let averaged = said("averaged", *ema);
-        let (deep, dropped) = (said("depth", regularization.depth), said("dropout", regularization.dropout));
-        let taught = distillation.as_ref().map(|Distilled { share, temperature, teacher }| {
-            format!(" distillation {share:?} temperature {temperature:?} teacher {:016x}", teacher.digest())
-        });
-        let taught = taught.unwrap_or_default();
-        let noted = if note.is_empty() { String::new() } else { format!(" {note}") };
-        format!("{schedule:?} {optimizer:?} {augmentation:?}{mixed}{smoothed}{averaged}{deep}{dropped}{taught}{noted}")
-    }
+const fn is_one(count: &u32) -> bool {
+    *count == 1
 }

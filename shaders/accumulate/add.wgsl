@@ -1,0 +1,21 @@
+// sum = sum + g, in place. One lane an element, or four.
+// needs width_1 | width_4
+// needs index
+// constants WORKGROUP=256
+
+struct Params { count: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> g: array<elems>;
+@group(0) @binding(2) var<storage, read_write> sum: array<floats>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = folded(group, groups) * WORKGROUP + lane;
+    if at < params.count {
+        sum[at] += floats(g[at]);
+    }
+}
