@@ -12,6 +12,7 @@ on the GPU; images, weights and activations of other roundings; and every number
 import argparse
 import copy
 import fcntl
+import functools
 import gzip
 import json
 import math
@@ -95,17 +96,20 @@ def dropped(network, depth, draw):
     visual = [list(block.values()) for block in network.blocks.values()] if hasattr(network, "blocks") else []
     blocks = [[block] for block in trunk] + visual
     for at, parts in enumerate(blocks, 1):
-        keep = 1 - at / len(blocks) * (1 - depth)
+        keep, kept = 1 - at / len(blocks) * (1 - depth), {}
 
-        def drop(module, _, y, keep=keep):
+        def drop(module, _, y, keep=keep, kept=kept, first=None):
             if not module.training:
                 return y
-            rows = torch.rand([len(y)] + [1] * (y.dim() - 1), device=y.device, generator=draw) < keep
+            # All of a block's changes are left out together: its first branch draws for the others.
+            if module is first:
+                kept["rows"] = torch.rand(len(y), device=y.device, generator=draw) < keep
+            rows = kept["rows"].reshape([-1] + [1] * (y.dim() - 1))
             return y * rows.to(y.dtype).div_(keep)
 
-        for part in parts:
-            for name in kinds(part) or []:
-                getattr(part, name).register_forward_hook(drop)
+        branches = [getattr(part, name) for part in parts for name in kinds(part) or []]
+        for branch in branches:
+            branch.register_forward_hook(functools.partial(drop, first=branches[0]))
 
 
 class Average:
