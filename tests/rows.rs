@@ -67,13 +67,17 @@ fn tensors_of_a_row_stand_side_by_side_and_one_call_goes_through_them() {
         assert!(places.iter().all(|place| place.buffer == places[0].buffer), "{places:?}");
         match (places[0].buffer, home) {
             (Buffer::Home(at), Some(home)) => assert_eq!(plan.layout().homes()[at].name, home),
-            (Buffer::Slot(slot), None) => assert_eq!(plan.slots()[slot], 4 * elements),
+            (Buffer::Slot(slot), None) => {
+                assert_eq!(plan.slots()[slot], 4 * elements);
+                assert!(plan.is_apart(slot), "what is in the gaps would be looked at");
+            }
             (other, _) => panic!("{other:?}"),
         }
         let whole = step.bindings.iter().find(|place| place.buffer == places[0].buffer).expect("it is bound");
         assert_eq!((whole.offset, whole.bytes), (0, 4 * elements));
     }
     let apart = planned_for(&graph, &machine(), false);
+    assert!((0..apart.slots().len()).all(|slot| !apart.is_apart(slot)));
     assert_eq!(updates(&apart).len(), 4);
     assert!(apart.slots().iter().sum::<usize>() < plan.slots().iter().sum(), "gradients live longer in a row");
 }

@@ -243,7 +243,7 @@ pub(super) struct Pace {
     pub(super) images: f64,
     /// Wall seconds of a step: with what the GPU waits for, checkpoints among it.
     pub(super) step: f64,
-    /// GPU seconds of a step, where the device can tell.
+    /// GPU seconds of a step, where the device can tell and a step is one batch.
     pub(super) gpu: Option<f64>,
 }
 
@@ -253,13 +253,14 @@ impl Pace {
         machine: &Machine,
         trainer: &Trainer,
         course: &Course,
-        batch: usize,
+        settings: &Settings,
     ) -> Result<Option<Self>, Error> {
         if course.losses.is_empty() {
             return Ok(None);
         }
         let step = course.seconds / course.losses.len() as f64;
-        let gpu = match machine.device.has_timestamps() {
+        // Of micro-batches only the last would be measured.
+        let gpu = match machine.device.has_timestamps() && settings.accumulate <= 1 {
             true => Some(undone(trainer, |executor| {
                 let mut times = (0..TIMED).map(|_| executor.run_timed_whole()).collect::<Result<Vec<u64>, _>>()?;
                 times.sort_unstable();
@@ -267,7 +268,7 @@ impl Pace {
             })?),
             false => None,
         };
-        Ok(Some(Self { images: batch as f64 / step, step, gpu }))
+        Ok(Some(Self { images: settings.images_of_step() as f64 / step, step, gpu }))
     }
 
     /// The share of wall time in which the GPU worked on steps.

@@ -186,7 +186,7 @@ impl Ended<'_> {
         // Of equals the first.
         let best = scored.reduce(|best, row| if row.1 > best.1 { row } else { best });
         let seconds = steps.last().map_or(0.0, |row| row.seconds);
-        let images = settings.steps.saturating_mul(settings.batch as u64) as f64;
+        let images = settings.steps.saturating_mul(settings.images_of_step() as u64) as f64;
         document["final_loss"] = json!(passes.last().map(|row| row.loss));
         document["best_score"] = json!(best.map(|(_, score)| score));
         document["best_epoch"] = json!(best.map(|(epoch, _)| epoch));

@@ -210,7 +210,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let log = Log::open(&folder, measure, at, arguments.tensorboard)?;
     let watch = Watch { log, test: &*test, every: arguments.score_every, best: arguments.best };
     let course = train(&mut trainer, &*images, (&settings, stop), &kept(&file, "--resume"), Some(watch))?;
-    let pace = Pace::of(&machine, &trainer, &course, settings.batch)?;
+    let pace = Pace::of(&machine, &trainer, &course, &settings)?;
     let score = course.score.map_or_else(|| trainer.score(&*test), Ok)?;
     let (machine, trainer, model, images) = (&machine, &trainer, &*model, (&*images, &*test, &data[..]));
     let (settings, recipe) = (&settings, &recipe);

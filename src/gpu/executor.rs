@@ -80,7 +80,7 @@ impl Executor {
             return Err(Error::Invalid { during: "preparing a plan".to_owned(), reason });
         }
         pipelines.build_variants(device, plan.steps().iter().map(|step| (step.kernel, &step.variant)))?;
-        let slots = slots(device, &plan, other.map_or(&[][..], |other| &other.slots[..]))?;
+        let slots = slots(device, &plan, other)?;
         let input = |(name, value): &(String, Value)| {
             let bytes = plan.place(*value).map_or(0, |place| place.bytes) as u64;
             let at = other.and_then(|other| other.plan.inputs().iter().position(|(known, _)| known == name));
@@ -346,15 +346,18 @@ impl Executor {
     }
 }
 
-/// Buffers for a plan's slots: from the largest down, those that there are as far as they are large enough.
-fn slots(device: &Device, plan: &Plan, others: &[wgpu::Buffer]) -> Result<Vec<wgpu::Buffer>, Error> {
-    let mut free = others.to_vec();
+/// Buffers for a plan's slots: from the largest down, those that there are as far as they are large enough and may be shared.
+fn slots(device: &Device, plan: &Plan, other: Option<&Executor>) -> Result<Vec<wgpu::Buffer>, Error> {
+    let others = other.into_iter().flat_map(|other| {
+        other.slots.iter().enumerate().filter(|&(at, _)| !other.plan.is_apart(at)).map(|(_, buffer)| buffer.clone())
+    });
+    let mut free: Vec<wgpu::Buffer> = others.collect();
     free.sort_by_key(wgpu::Buffer::size);
     let mut largest: Vec<(usize, u64)> = plan.slots().iter().map(|&bytes| bytes as u64).enumerate().collect();
     largest.sort_by_key(|&(at, bytes)| (Reverse(bytes), at));
     let mut made = Vec::with_capacity(largest.len());
     for (at, bytes) in largest {
-        let shared = free.pop().filter(|buffer| buffer.size() >= bytes);
+        let shared = if plan.is_apart(at) { None } else { free.pop().filter(|buffer| buffer.size() >= bytes) };
         made.push((at, shared.map_or_else(|| allocate(device, &format!("slot {at}"), bytes, VALUES), Ok)?));
     }
     made.sort_by_key(|&(at, _)| at);

@@ -67,6 +67,10 @@ impl Op for Accumulate {
         out.dispatch(&AddTo { count, g: io.input(1), sum: io.output(0) }, variant, grid);
     }
 
+    fn by_element(&self, _: &[Tensor]) -> Vec<usize> {
+        vec![0, 1]
+    }
+
     fn updates(&self) -> Vec<(usize, usize)> {
         vec![(0, 0)]
     }

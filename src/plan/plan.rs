@@ -121,6 +121,7 @@ pub struct Plan {
     steps: Vec<Step>,
     nodes: Vec<PlannedNode>,
     slots: Vec<usize>,
+    apart: Vec<bool>,
     values: (usize, usize),
     inputs: Vec<(String, Value)>,
     outputs: Vec<PlannedOutput>,
@@ -190,6 +191,7 @@ impl Plan {
             steps: made,
             nodes,
             slots: slots.bytes,
+            apart: slots.alone,
             values: (lives.all.len(), lives.all.iter().map(|life| life.bytes).sum()),
             inputs: memory.inputs,
             outputs: outputs(graph)?,
@@ -226,6 +228,12 @@ impl Plan {
     #[must_use]
     pub fn slots(&self) -> &[usize] {
         &self.slots
+    }
+
+    /// Whether a slot must never hold anything but what this plan puts there: there are gaps in it that have to stay 0.
+    #[must_use]
+    pub fn is_apart(&self, slot: usize) -> bool {
+        self.apart.get(slot).copied().unwrap_or(false)
     }
 
     /// How many values and scratch memories have memory of their own, and their bytes without reuse.

@@ -9,6 +9,8 @@ pub(super) struct Slots {
     pub(super) of: Vec<usize>,
     /// Bytes of each slot.
     pub(super) bytes: Vec<usize>,
+    /// Whether each is one life's for good.
+    pub(super) alone: Vec<bool>,
 }
 
 /// Gives every life a whole buffer: the largest first, each in the tightest slot that is free all its life.
@@ -21,7 +23,7 @@ pub(super) fn assign(lives: &[Life], reuse: bool) -> Slots {
     if reuse {
         order.sort_by_key(|&at| (std::cmp::Reverse(lives[at].bytes), lives[at].first));
     }
-    let mut slots = Slots { of: vec![0; lives.len()], bytes: Vec::new() };
+    let mut slots = Slots { of: vec![0; lives.len()], ..Slots::default() };
     let mut held: Vec<Vec<usize>> = Vec::new();
     for at in order {
         let free = |slot: &usize| held[*slot].iter().all(|&other| !lives[other].meets(&lives[at]));
@@ -29,6 +31,7 @@ pub(super) fn assign(lives: &[Life], reuse: bool) -> Slots {
         let slot = tightest.unwrap_or_else(|| {
             held.push(Vec::new());
             slots.bytes.push(lives[at].bytes);
+            slots.alone.push(lives[at].alone);
             held.len() - 1
         });
         held[slot].push(at);

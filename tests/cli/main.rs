@@ -393,9 +393,7 @@ fn case_files_are_replayed_and_what_is_none_is_refused() -> Outcome {
     bytes[last] ^= 0x40;
     fs::write(&path, bytes)?;
     let failed = output(&mut case(folder.path())?)?;
-    assert_eq!(
-        (failed.status.code(), serde_json::from_slice::<Value>(&failed.stdout)?["failed"].as_u64()),
-        (Some(1), Some(2))
-    );
+    let found = (failed.status.code(), serde_json::from_slice::<Value>(&failed.stdout)?["failed"].as_u64());
+    assert_eq!(found, (Some(1), Some(2)));
     Ok(())
 }
