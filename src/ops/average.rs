@@ -104,6 +104,8 @@ fn cases() -> Vec<Case> {
         case(0.9, &[3, 3, 5, 7]),
         case(0.999_85, &[4, 64]),
         case(0.0, &[257]),
+        // Zeros are no factor.
+        case(0.5, &[7]).draw(1, Draw::Between(0.0, 0.0)),
         with(0.5, &[257]),
         with(0.9, &[4, 64]),
         overflow(with(0.5, &[5, 3])),
