@@ -294,13 +294,21 @@ impl Device {
     /// # Errors
     /// [`Error::Lost`], or [`Error::Invalid`] with wgpu's words.
     pub fn check(&self, during: &str) -> Result<(), Error> {
-        if let Some(reason) = self.lost.get() {
-            return Err(Error::Lost { during: during.to_owned(), reason: reason.clone() });
-        }
+        self.check_lost(during)?;
         let faults = std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner));
-        match faults.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Invalid { during: during.to_owned(), reason: faults.join("; ") }),
+        if faults.is_empty() {
+            return Ok(());
+        }
+        // Calls on a device that is being lost are refused before anybody is told of the loss, which a poll does.
+        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check_lost(during)?;
+        Err(Error::Invalid { during: during.to_owned(), reason: faults.join("; ") })
+    }
+
+    fn check_lost(&self, during: &str) -> Result<(), Error> {
+        match self.lost.get() {
+            Some(reason) => Err(Error::Lost { during: during.to_owned(), reason: reason.clone() }),
+            None => Ok(()),
         }
     }
 
