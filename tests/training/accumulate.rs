@@ -7,16 +7,19 @@ use vistok::graph::{GraphError, Value};
 use vistok::kernel::Elem;
 use vistok::models::layers::{Pointwise, head, relu, reshape};
 use vistok::models::parameters::PARAMETERS;
-use vistok::models::{Builder, Model};
+use vistok::models::{Builder, Model, Regularization, SURVIVAL};
+use vistok::train::regularize::survival;
 use vistok::train::step::LOSS_SCALE;
 use vistok::train::{ACCUMULATED, Recompute, Report, Settings, Trainer};
 
-use super::{Bench, Outcome, Test, noise, refused, require, resumes_with, settings, train, trainer};
+use super::resumed::resumes_with;
+use super::{Bench, Outcome, Test, noise, refused, require, settings, train, trainer};
 
-pub(crate) const TESTS: [(&str, Test); 5] = [
+pub(crate) const TESTS: [(&str, Test); 6] = [
     ("micro-batches are a large batch, where norms see none", equals),
     ("micro-batches: resumed equals straight on, bitwise; made again, too", resumes),
     ("micro-batches: steps and passes are counted", counts),
+    ("micro-batches: each leaves out its own", leaves_out),
     ("mixed precision: micro-batches resume, bitwise", resumes_mixed),
     ("mixed precision: micro-batches are skipped as one step", skips),
 ];
@@ -160,6 +163,17 @@ fn skips(bench: &Bench) -> Outcome {
     require(trainer.loss_scale()? == Some((64.0, 1)), "a step of a small scale was skipped")?;
     let finite = read(&trainer, PARAMETERS)?.iter().flatten().all(|weight| weight.is_finite());
     require(finite && read(&trainer, PARAMETERS)? != before, "the step behind it moved nothing")
+}
+
+/// Each micro-batch leaves out what its own number says: the last of step 2 is the sixth of all.
+fn leaves_out(bench: &Bench) -> Outcome {
+    let regularization = Regularization { depth: Some(0.7), dropout: None };
+    let mut trainer = trainer(bench, Settings { regularization, ..cut(3, 2) })?;
+    train(&mut trainer)?;
+    let value = trainer.executor().plan().find(SURVIVAL).ok_or("an input")?;
+    let told = trainer.executor().read(value)?;
+    let of = |number| survival(0.7, [4, 3], [5, number]);
+    require(told == of(5) && told != of(4) && told != of(1), format!("it is told {told:?}"))
 }
 
 /// Twenty-four images are two steps of three micro-batches of four.

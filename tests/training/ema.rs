@@ -9,7 +9,8 @@ use vistok::train::step::LOSS_SCALE;
 use vistok::train::weights::{Weights, declared};
 use vistok::train::{Settings, Trainer};
 
-use super::{Bench, Outcome, Test, noise, require, resumes_with, settings, tiny, train, trainer};
+use super::resumed::resumes_with;
+use super::{Bench, Outcome, Test, noise, require, settings, tiny, train, trainer};
 
 pub(crate) const TESTS: [(&str, Test); 6] = [
     ("averages follow weights and running averages", follows),

@@ -12,6 +12,7 @@ mod optimizers;
 mod recompute;
 mod regularized;
 mod related;
+mod resumed;
 mod segments;
 mod taught;
 
@@ -207,29 +208,10 @@ fn sees_through_tokens(bench: &Bench) -> Outcome {
 }
 
 fn resumes(bench: &Bench) -> Outcome {
-    resumes_with(bench, settings(10))
+    resumed::resumes_with(bench, settings(10))
 }
 
 /// Ten steps, and five and five.
-fn resumes_with(bench: &Bench, settings: Settings) -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("half.safetensors");
-    let of = |steps| Settings { steps, ..settings.clone() };
-    let mut straight = trainer(bench, of(10))?;
-    let whole = train(&mut straight)?;
-    let mut half = trainer(bench, of(5))?;
-    train(&mut half)?;
-    half.save(&file)?;
-    let mut rest = trainer(bench, of(10))?;
-    rest.resume(&file)?;
-    let reports = train(&mut rest)?;
-    require(reports[..] == whole[5..], "the losses of the second half differ")?;
-    let mut over = trainer(bench, of(3))?;
-    over.resume(&file)?;
-    require(train(&mut over)?.is_empty(), "a run of three steps that stands at five went on")?;
-    require(rest.homes().snapshot()? == straight.homes().snapshot()?, "weights, statistics or velocities differ")
-}
-
 fn repeats(bench: &Bench) -> Outcome {
     let run = |seed: u64| {
         let mut trainer = trainer(bench, Settings { seed, ..settings(6) })?;
@@ -365,7 +347,7 @@ fn entries(folder: &Path) -> Result<usize, Failed> {
 }
 
 fn resumes_mixed(bench: &Bench) -> Outcome {
-    resumes_with(bench, Settings { elem: Elem::F16, ..settings(10) })
+    resumed::resumes_with(bench, Settings { elem: Elem::F16, ..settings(10) })
 }
 
 fn remembers_tiles(bench: &Bench) -> Outcome {

@@ -7,6 +7,7 @@ use vistok::train::regularize::{dropout, survival};
 use vistok::train::step::evaluation;
 use vistok::train::{Evaluator, Recompute, Settings, Trainer};
 
+use super::resumed::resumed;
 use super::{Bench, Outcome, Test, noise, refused, require, settings, tiny, train, trainer};
 
 pub(crate) const TESTS: [(&str, Test); 5] = [
@@ -32,23 +33,13 @@ fn resumes_mixed(bench: &Bench) -> Outcome {
 }
 
 fn resumes_in(bench: &Bench, elem: Elem) -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("half.safetensors");
-    let mut straight = trainer(bench, with(ALL, elem, 40))?;
-    let whole = train(&mut straight)?;
-    let mean = |from: usize| whole[from..from + 8].iter().map(|report| report.loss).sum::<f32>() / 8.0;
+    let run = resumed(bench, &with(ALL, elem, 40), 17)?;
+    let mean = |from: usize| run.reports[from..from + 8].iter().map(|report| report.loss).sum::<f32>() / 8.0;
     require(mean(32) < 0.9 * mean(0), format!("losses from {} to {}", mean(0), mean(32)))?;
-    let mut half = trainer(bench, with(ALL, elem, 17))?;
-    train(&mut half)?;
-    half.save(&file)?;
-    let mut rest = trainer(bench, with(ALL, elem, 40))?;
-    rest.resume(&file)?;
-    require(train(&mut rest)?[..] == whole[17..], "losses of the second part differ")?;
-    require(rest.homes().snapshot()? == straight.homes().snapshot()?, "weights or state differ")?;
     let other = Regularization { depth: Some(0.8), ..ALL };
-    refused(trainer(bench, with(other, elem, 40))?.resume(&file), &["recipe is", "depth 0.7", "depth 0.8"])?;
+    refused(trainer(bench, with(other, elem, 40))?.resume(&run.file), &["recipe is", "depth 0.7", "depth 0.8"])?;
     let other = Regularization { dropout: None, ..ALL };
-    refused(trainer(bench, with(other, elem, 40))?.resume(&file), &["recipe is", "dropout 0.2"])
+    refused(trainer(bench, with(other, elem, 40))?.resume(&run.file), &["recipe is", "dropout 0.2"])
 }
 
 fn matters(bench: &Bench) -> Outcome {
