@@ -12,7 +12,6 @@ on the GPU; images, weights and activations of other roundings; and every number
 import argparse
 import copy
 import fcntl
-import functools
 import gzip
 import json
 import math
@@ -28,9 +27,7 @@ import networks
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import fashion  # noqa: E402  the cells and their options
-
-# Where a block's change ends before it is added, by the block's kind: there stochastic depth drops it.
-BRANCHES = {"Residual": ["norm2"], "Transformer": ["norm_attention", "norm_feed2"], "Projector": ["norm"]}
+from models import changes  # noqa: E402  the oracle's, which `networks` has put on the path
 
 
 def idx(folder, name):
@@ -91,14 +88,11 @@ def initialized(network, draw):
 def dropped(network, depth, draw):
     """Each image's change by a block is left out at random, by the last block with 1 - depth, less often before; the others are
     enlarged so that the mean stays."""
-    kinds = lambda module: BRANCHES.get(type(module).__name__)
-    trunk = [block for block in network.modules() if type(block).__name__ == "Residual"]
-    visual = [list(block.values()) for block in network.blocks.values()] if hasattr(network, "blocks") else []
-    blocks = [[block] for block in trunk] + visual
-    for at, parts in enumerate(blocks, 1):
+    blocks = changes(network)
+    for at, branches in enumerate(blocks, 1):
         keep, kept = 1 - at / len(blocks) * (1 - depth), {}
 
-        def drop(module, _, y, keep=keep, kept=kept, first=None):
+        def drop(module, _, y, keep=keep, kept=kept, first=branches[0]):
             if not module.training:
                 return y
             # All of a block's changes are left out together: its first branch draws for the others.
@@ -107,9 +101,8 @@ def dropped(network, depth, draw):
             rows = kept["rows"].reshape([-1] + [1] * (y.dim() - 1))
             return y * rows.to(y.dtype).div_(keep)
 
-        branches = [getattr(part, name) for part in parts for name in kinds(part) or []]
         for branch in branches:
-            branch.register_forward_hook(functools.partial(drop, first=branches[0]))
+            branch.register_forward_hook(drop)
 
 
 class Average:

@@ -73,7 +73,8 @@ impl TrainingStep {
             Source::Input(name) if name == "labels" => drawn(Draw::Labels(self.classes)),
             Source::Input(name) if name == "rate" => drawn(Draw::Between(0.01, 0.1)),
             Source::Input(name) if name == DROPOUT => drawn(Draw::Labels(1 << 16)),
-            Source::Input(name) if name == SURVIVAL => drawn(Draw::Labels(2)),
+            // None like another: one that is read in another's place would show.
+            Source::Input(name) if name == SURVIVAL => drawn(Draw::Between(0.5, 2.0)),
             Source::Stored { home, .. } if *home == MOMENTUM => drawn(Draw::Between(-0.1, 0.1)),
             // Means of squares, and what they are divided by.
             Source::Stored { home, .. } if [SQUARES, SECOND_MOMENT, CORRECTION].contains(home) => {

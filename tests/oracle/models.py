@@ -212,6 +212,34 @@ def start(model, spread=1.0):
             tensor.copy_(drawn.float())
 
 
+# What a part of a block adds to what it was given, by the part's kind; of residual blocks those of two convolutions.
+CHANGES = {
+    "Residual": ["norm2"],
+    "Transformer": ["norm_attention", "norm_feed2", "norm_scaling"],
+    "Alone": ["norm"],
+    "Projector": ["norm"],
+}
+
+
+def changes(model):
+    """The modules that make what a block adds, block by block: a VT block's parts are of one block."""
+    blocks = {}
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        block = name if kind == "Residual" else name.rpartition(".")[0]
+        for change in CHANGES.get(kind, []):
+            if hasattr(module, change):
+                blocks.setdefault(block, []).append(getattr(module, change))
+    return list(blocks.values())
+
+
+def skip(model, survival):
+    """Stochastic depth: what block `at` adds is multiplied by survival[:, at], image by image."""
+    for at, block in enumerate(changes(model)):
+        for change in block:
+            change.register_forward_hook(lambda _, __, y, at=at: y * survival[:, at].reshape([-1] + [1] * (y.ndim - 1)))
+
+
 def learn(model, images, labels, rate, parts):
     """Activations of `parts`, kinds of modules, and gradients of the first step, and all losses."""
     found, hooks, losses = {}, [], []
@@ -253,9 +281,10 @@ PARTS = (Stem, Residual, Tokenizer, Transformer, Projector, nn.Linear)
 
 def cases(models, allowed):
     """(file, metadata, tensors) of models: the file, vistok's name or description, what makes the module, the shape of
-    images, the learning rate, the spread of weights and the kinds of parts that leave an activation."""
+    images, the learning rate, the spread of weights and the kinds of parts that leave an activation; and which share of
+    images no block skips, where some do."""
     # Rates at which the losses fall from step to step: where they leap, f32 and f64 part, and nothing can be compared.
-    for file, model_name, make, shape, (rate, spread), parts in models:
+    for file, model_name, make, shape, (rate, spread), parts, *depth in models:
         generator = torch.Generator().manual_seed(11)
         images = torch.randn(*shape, generator=generator, dtype=torch.float64).float().double()
         model = make().double()
@@ -269,9 +298,16 @@ def cases(models, allowed):
         tensors = {}
         for home, name, module, tensor in named_tensors(model):
             tensors[f"{home}/{name}"] = exchange(module, tensor.detach()).clone().contiguous()
+        survival = None
+        for share in depth:
+            drawn = torch.rand(shape[0], len(changes(model)), generator=generator) < share
+            survival = drawn.float() / share
+            skip(model, survival.double())
         exact = learn(model, images, labels, rate, parts)
         model = make()
         start(model, spread)
+        if depth:
+            skip(model, survival)
         single = learn(model, images.float(), labels, rate, parts)
         elem = torch.float32
         attributes = {"model": model_name, "classes": CLASSES, "rate": rate, "momentum": MOMENTUM}
@@ -283,6 +319,7 @@ def cases(models, allowed):
             "written_by": f"PyTorch {torch.__version__}",
         }
         tensors |= exact | {"images": images.movedim(1, -1).contiguous()}
+        tensors |= {"survival": survival} if depth else {}
         tensors = {name: tensor.to(elem).numpy() for name, tensor in tensors.items()}
         tensors["labels"] = labels.numpy().astype("uint32")
         yield file, metadata, tensors

@@ -333,7 +333,15 @@ def networks():
 PARTS = (Stem, Residual, Tokenizer, Transformer, Alone, Projector, nn.Linear)
 
 
+# Networks of which some images skip some blocks, in a case of its own.
+SKIPPED = ["counted", "early", "pooling"]
+
+
 def described():
     """Those networks, as `models.cases` takes them."""
     for name, told, rate in networks():
-        yield f"model-vt-{name}", told, lambda told=told: VtResNet(told), (4, 3, 8, 8), rate, PARTS
+        make, shape = lambda told=told: VtResNet(told), (4, 3, 8, 8)
+        yield f"model-vt-{name}", told, make, shape, rate, PARTS
+        if name in SKIPPED:
+            slowly = (0.1 * rate[0], rate[1])
+            yield f"model-vt-{name}-depth", told, make, shape, slowly, PARTS, 0.6

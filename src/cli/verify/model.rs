@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use vistok::gpu::{Device, OpenOptions, Pipelines};
 use vistok::graph::Source;
 use vistok::kernel::Elem;
+use vistok::models::Regularization;
 use vistok::ops::Sgd;
 use vistok::plan;
-use vistok::train::step::{TrainingStep, training_step_in};
+use vistok::train::step::{StepOptions, TrainingStep, training_step_with};
 use vistok::verify::{Cause, Divergence, OutputRow, Whole, compare_whole_telling};
 
 use super::{Arguments, report};
@@ -42,6 +43,9 @@ pub(super) struct Options {
     /// Leave cooperative matrices out, even where the adapter has them.
     #[arg(long, requires = "model")]
     scalar: bool,
+    /// With stochastic depth and dropout in the step.
+    #[arg(long, requires = "model")]
+    regularized: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +62,7 @@ struct Subject<'a> {
     classes: usize,
     seed: u64,
     cooperative: bool,
+    regularized: bool,
 }
 
 /// Compares.
@@ -72,15 +77,20 @@ pub(super) fn run(name: &str, arguments: &Arguments) -> Result<(), Error> {
         Element::F16 => Elem::F16,
     };
     let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
-    let mut step = training_step_in(elem, &*model, images, sgd)?;
+    let regularized = options.regularized;
+    let regularization =
+        if regularized { Regularization { depth: Some(0.5), dropout: Some(0.2) } } else { Regularization::default() };
+    let options = &StepOptions { elem, regularization, ..StepOptions::default() };
+    let mut step = training_step_with(options, &*model, images, sgd)?;
     step.output_gradients();
 
     let adapter = arguments.adapter.adapter.clone();
-    let device = Device::open(&OpenOptions { adapter, scalar: options.scalar, ..OpenOptions::default() })?;
+    let device = Device::open(&OpenOptions { adapter, scalar: arguments.model.scalar, ..OpenOptions::default() })?;
     let machine = report::Machine::of(&device);
     machine.note();
     let cooperative = elem == Elem::F16 && device.capabilities().fragment.is_some();
-    let subject = Subject { name, elem, images, classes: model.classes(), seed: arguments.seed, cooperative };
+    let (classes, seed) = (model.classes(), arguments.seed);
+    let subject = Subject { name, elem, images, classes, seed, cooperative, regularized };
     let whole = compare(&device, &step, arguments.seed)?;
     speak::report(arguments.json, &(machine.text() + &text(&subject, &whole)))?;
     let failed = whole.outputs.iter().filter(|row| row.share > 1.0).count() + usize::from(whole.first.is_some());
@@ -116,8 +126,9 @@ fn compare(device: &Device, step: &TrainingStep, seed: u64) -> Result<Whole, Err
 fn text(subject: &Subject<'_>, whole: &Whole) -> String {
     let Subject { name, elem, images: [batch, height, width, channels], classes, seed, .. } = subject;
     let mut text = format!(
-        "{name}, {elem}, {batch} images of {height}x{width}x{channels}, {classes} classes, seed {seed}, {}\n",
-        engine(subject)
+        "{name}, {elem}, {batch} images of {height}x{width}x{channels}, {classes} classes, seed {seed}, {}{}\n",
+        engine(subject),
+        if subject.regularized { ", regularized" } else { "" }
     );
     let Whole { nodes, of, values, worst, .. } = whole;
     text += &format!(
@@ -191,6 +202,7 @@ fn document(subject: &Subject<'_>, whole: &Whole, failed: usize) -> Value {
         "classes": subject.classes,
         "seed": subject.seed,
         "engine": engine(subject),
+        "regularized": subject.regularized,
         "nodes": whole.nodes,
         "nodes_of_the_plan": whole.of,
         "compared": whole.values,

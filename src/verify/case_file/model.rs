@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::{CaseFile, CaseFileError, Claimed, Given, Raw};
 use crate::graph::{Graph, Source, Value};
 use crate::kernel::Elem;
-use crate::models::Network;
+use crate::models::{Network, Regularization, SURVIVAL};
 use crate::ops::Sgd;
 use crate::reference::Array;
-use crate::train::step::{MOMENTUM, TrainingStep, training_step};
+use crate::train::step::{MOMENTUM, StepOptions, TrainingStep, training_step_with};
 use crate::verify::tolerance::Told;
 
 /// Classes and steps that a file may ask for.
@@ -56,7 +56,10 @@ pub(super) fn understand(attributes: &str, raw: &mut Raw) -> Result<CaseFile, Ca
         return Err(refuse(format!("{} classes and {steps} steps; 1 to {MOST} may be", told.classes)));
     }
     let sgd = Sgd { momentum: told.momentum, weight_decay: told.weight_decay, nesterov: told.nesterov };
-    let step = training_step(model, sizes, sgd)?;
+    // Which images skip which blocks is in the file, not how often.
+    let depth = raw.tensors.contains_key(SURVIVAL).then_some(1.0);
+    let regularization = Regularization { depth, dropout: None };
+    let step = training_step_with(&StepOptions { regularization, ..StepOptions::default() }, model, sizes, sgd)?;
     let leaves = leaves(raw, &step.graph, images, told.rate)?;
     let (expected, loss) = expected(raw, &step)?;
     Ok(CaseFile {
