@@ -87,6 +87,15 @@ def lines(path):
     return documents
 
 
+def is_pytorch(line):
+    return str(line.get("version")).startswith("PyTorch")
+
+
+def trained(results):
+    """The labels of the runs of vistok that a file has lines of."""
+    return {line.get("label") for line in lines(results) if not is_pytorch(line)}
+
+
 def gpus(vistok):
     """The numbers of the machine's GPUs, as `vistok --adapter` takes them; of a machine without any the first adapter's."""
     told = subprocess.run([vistok, "devices"], check=True, capture_output=True, text=True).stdout
@@ -144,7 +153,7 @@ def train(arguments):
     """Trains what is missing; the exit status."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     results, clock = arguments.out / "results.jsonl", Clock(arguments.seconds)
-    have = {line.get("label") for line in lines(results)}
+    have = trained(results)
     # The whole recipe first, then a seed after the other: a table in pieces is one early.
     cells = sorted((seed, cell) for cell in arguments.cells for seed in arguments.seeds)
     cells.sort(key=lambda cell: cell[1] != "full")
@@ -168,7 +177,7 @@ def train(arguments):
             if run.process.returncode != 0 and run.told is None:
                 failed.append(said)
             print(said, flush=True)
-    have = {line.get("label") for line in lines(results)}
+    have = trained(results)
     missing = [label for label in wanted if label not in have]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} runs are done", flush=True)
     for said in failed:
@@ -189,23 +198,23 @@ def table(documents):
         label = (line.get("label") or "").split("/")
         if len(label) != 3 or label[0] not in MODELS or label[1] not in CELLS or "test_accuracy" not in line:
             continue
-        system = "PyTorch" if str(line["version"]).startswith("PyTorch") else "vistok"
+        system = "PyTorch" if is_pytorch(line) else "vistok"
         # Of a seed that was trained twice the last counts.
         rows.setdefault((label[0], label[1], system), {})[label[2]] = line
     head = ["network", "M multiply-adds", "M parameters", "recipe", "trained by", "seeds"]
-    head += ["test accuracy, %", "best", "seconds a run", "images/s", "GPU busy"]
+    head += ["test accuracy, %", "best", "seconds, fastest run", "its images/s", "GPU busy"]
     text = [head, ["---"] * len(head)]
     order = lambda key: (list(MODELS).index(key[0]), list(CELLS).index(key[1]), key[2] != "vistok")
     for model, cell, system in sorted(rows, key=order):
         runs = rows[model, cell, system].values()
-        of = lambda field, scale=1.0: [scale * run[field] for run in runs if run.get(field) is not None]
-        right, busy = of("test_accuracy", 100.0), of("gpu_busy", 100.0)
-        [first, *_] = runs
-        counts = [f"{first[field] / 1e6:.{digits}f}" for field, digits in [("macs", 1), ("parameters", 2)]]
+        right = [100.0 * run["test_accuracy"] for run in runs]
+        # Others may have had a neighbor on their GPU.
+        fastest = max(runs, key=lambda run: run.get("images_per_second") or 0.0)
+        counts = [f"{fastest[field] / 1e6:.{digits}f}" for field, digits in [("macs", 1), ("parameters", 2)]]
         row = [MODELS[model], *counts, cell.replace("-", " "), system, str(len(right)), spread(right)]
-        row += [f"{max(right):.2f}", f"{statistics.mean(of('train_seconds')):.0f}"]
-        row += [f"{statistics.mean(of('images_per_second')):,.0f}"]
-        text.append(row + [f"{statistics.mean(busy):.0f} %" if busy else ""])
+        speed = [(fastest.get(field), said) for field, said in [("train_seconds", "{:.0f}"), ("images_per_second", "{:,.0f}")]]
+        row += [f"{max(right):.2f}", *("" if number is None else said.format(number) for number, said in speed)]
+        text.append(row + ["" if fastest.get("gpu_busy") is None else f"{fastest['gpu_busy']:.0%}".replace("%", " %")])
     return "".join(f"| {' | '.join(row)} |\n" for row in text)
 
 

@@ -276,7 +276,7 @@ def main():
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
     arguments.out.mkdir(parents=True, exist_ok=True)
     lines = fashion.lines(arguments.out / "results.jsonl")
-    have = {line.get("label") for line in lines if str(line.get("version")).startswith("PyTorch")}
+    have = {line.get("label") for line in lines if fashion.is_pytorch(line)}
     images = Images(arguments.folder, arguments.device, arguments.images)
     for seed in arguments.seeds:
         for cell in arguments.cells:
