@@ -22,6 +22,9 @@ enum Corrupt {
 }
 
 impl CorruptArgument {
+    /// It does.
+    pub(super) const REFUSE: Self = Self { corrupt: Corrupt::Refuse };
+
     /// The images, with what is to be done.
     pub(super) fn applied(&self, samples: Box<dyn Samples>) -> Box<dyn Samples> {
         match self.corrupt {

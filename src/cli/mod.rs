@@ -38,6 +38,7 @@ mod sight;
 mod speak;
 mod subject;
 mod table;
+mod teach;
 mod tokens;
 mod train;
 mod tune;
@@ -64,6 +65,7 @@ enum Command {
     Demo(demo::Arguments),
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
+    Teach(teach::Arguments),
     Classify(classify::Arguments),
     Segment(segment::Arguments),
     Tokens(tokens::Arguments),
@@ -96,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Teach(arguments) => teach::run(&arguments),
         Command::Classify(arguments) => classify::run(&arguments),
         Command::Segment(arguments) => segment::run(&arguments),
         Command::Tokens(arguments) => tokens::run(&arguments),

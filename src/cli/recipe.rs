@@ -74,8 +74,9 @@ pub(super) struct RecipeArgument {
     /// What logits are divided by before they are compared with the teacher's, above 0 [default: 1].
     #[arg(long, value_name = "T", value_parser = temperature)]
     temperature: Option<f64>,
-    /// The teacher: a weight file, of this program or of PyTorch, of a network that tells the same classes of the same images. A run that
-    /// is resumed must be given the same.
+    /// The teacher: a weight file, of this program or of PyTorch, of a network that tells the same classes of the same images; or what one
+    /// has said of each of them, as `vistok teach` writes it (safetensors, `logits` [images, classes]). A run that is resumed must be given
+    /// the same.
     #[arg(long, value_name = "FILE")]
     teacher: Option<PathBuf>,
 }

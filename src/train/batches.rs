@@ -4,12 +4,14 @@
 //! batch and gets the bits that an uninterrupted run would have got.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::augment::Reading;
 use super::data::DataError;
 use super::samples::{Chance, Samples, UNREAD, sizes};
+use super::teacher::Teacher;
 
 /// How pixels become floats: `(byte / 255 - mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,6 +117,7 @@ pub struct Batches<'a> {
     size: usize,
     seed: u64,
     augmentation: Augmentation,
+    teacher: Option<Arc<Teacher>>,
 }
 
 impl<'a> Batches<'a> {
@@ -141,7 +144,14 @@ impl<'a> Batches<'a> {
         if size == 0 || size > samples.count() {
             return Err(DataError::BatchSize { size, images: samples.count() });
         }
-        Ok(Self { samples, table: normalization.table(), size, seed, augmentation })
+        Ok(Self { samples, table: normalization.table(), size, seed, augmentation, teacher: None })
+    }
+
+    /// The same with what a teacher says of each image.
+    /// Fails where the teacher has said nothing of some.
+    pub fn taught_by(self, teacher: Option<Arc<Teacher>>) -> Result<Self, DataError> {
+        teacher.as_ref().map_or(Ok(()), |teacher| teacher.fits(self.samples))?;
+        Ok(Self { teacher, ..self })
     }
 
     /// Images in a batch.
@@ -248,5 +258,11 @@ impl Epoch<'_, '_> {
         let Batches { seed, augmentation, .. } = *self.batches;
         let chance = |index| (SplitMix64::of(&[seed, self.epoch, index as u64]), augmentation);
         self.batches.write(indices, |index| Some(chance(index)), pixels, labels)
+    }
+    /// Writes what the teacher's file says of the images of batch `at`, `[size, classes]`; nothing where there is none.
+    /// Fails where images could not be read so far, and others stand in for them.
+    pub fn taught(&self, at: usize, rows: &mut Vec<f32>) -> Result<(), DataError> {
+        let Batches { samples, teacher: Some(teacher), .. } = self.batches else { return Ok(()) };
+        teacher.gather(*samples, self.indices(at).unwrap_or_default(), rows)
     }
 }

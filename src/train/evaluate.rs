@@ -16,6 +16,7 @@ pub struct Evaluator {
     images: [usize; 4],
     classes: usize,
     target: Target,
+    tell: Box<dyn Fn(usize) + Send + Sync>,
 }
 
 /// How well a model does.
@@ -94,7 +95,14 @@ impl Evaluator {
             }
         };
         let plan = Plan::new(graph, homes.layout(), device.capabilities(), Options::default())?;
-        Ok(Self { executor: Executor::new(device, pipelines, plan, homes)?, images, classes, target })
+        let executor = Executor::new(device, pipelines, plan, homes)?;
+        Ok(Self { executor, images, classes, target, tell: Box::new(|_| ()) })
+    }
+
+    /// The same, which tells after every batch of how many images it has seen since it began with them.
+    #[must_use]
+    pub fn telling(self, tell: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        Self { tell: Box::new(tell), ..self }
     }
 
     /// The executor, for other outputs of the graph.
@@ -106,19 +114,26 @@ impl Evaluator {
     /// The class that each image scores highest in; of equal scores the first.
     ///
     /// # Errors
-    /// When the images are of another shape or number of classes, the model tells classes of pixels, or the machine fails.
+    /// As [`logits`](Self::logits).
     pub fn predictions(&self, images: &dyn Samples, normalization: Normalization) -> Result<Vec<usize>, TrainError> {
+        Ok(self.logits(images, normalization)?.chunks_exact(self.classes).map(best).collect())
+    }
+
+    /// What the model says of each image, `[images, classes]`.
+    ///
+    /// # Errors
+    /// When the images are of another shape or number of classes, the model tells classes of pixels, or the machine fails.
+    pub fn logits(&self, images: &dyn Samples, normalization: Normalization) -> Result<Vec<f32>, TrainError> {
         if self.target != Target::Images {
             let (found, expected) = ("a class an image".to_owned(), "a class a pixel".to_owned());
             return Err(TrainError::Mismatch { what: "what is asked for", found, expected });
         }
-        let mut predictions = Vec::with_capacity(images.count());
+        let mut all = Vec::with_capacity(images.count() * self.classes);
         self.batches(images, normalization, |_, labels| {
-            let logits = self.executor.read_named("logits")?;
-            predictions.extend(logits.chunks_exact(self.classes).take(labels.len()).map(best));
+            all.extend_from_slice(&self.executor.read_named("logits")?[..labels.len() * self.classes]);
             Ok(())
         })?;
-        Ok(predictions)
+        Ok(all)
     }
 
     /// How well the model does on these images.
@@ -194,6 +209,7 @@ impl Evaluator {
             }
             self.executor.run()?;
             seen(at, &labels[..real * each])?;
+            (self.tell)(at * batches.size() + real);
         }
         Ok(())
     }

@@ -10,11 +10,12 @@ use super::data::DataError;
 /// Batches that lie ready; one more is being made.
 const AHEAD: usize = 2;
 
-/// Pixels and labels of one batch.
+/// Pixels and labels of one batch, and what a teacher's file says of it.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) pixels: Vec<f32>,
     pub(super) labels: Vec<u32>,
+    pub(super) taught: Vec<f32>,
 }
 
 /// The batches of some steps, in their order.
@@ -39,8 +40,10 @@ impl Feed {
             for (epoch, places) in epochs(steps, count) {
                 let epoch = batches.epoch(epoch);
                 for at in places {
-                    let Batch { mut pixels, mut labels } = again.try_recv().unwrap_or_default();
-                    let batch = epoch.batch(at, &mut pixels, &mut labels).map(|()| Batch { pixels, labels });
+                    let Batch { mut pixels, mut labels, mut taught } = again.try_recv().unwrap_or_default();
+                    let written =
+                        epoch.batch(at, &mut pixels, &mut labels).and_then(|()| epoch.taught(at, &mut taught));
+                    let batch = written.map(|()| Batch { pixels, labels, taught });
                     let failed = batch.is_err();
                     if made.send(batch).is_err() || failed {
                         return;

@@ -26,6 +26,7 @@ pub struct Pictures {
     view: View,
     classes: usize,
     digest: u64,
+    origin: u64,
 }
 
 /// A picture and its class.
@@ -106,10 +107,13 @@ impl Pictures {
     pub(super) fn of(pictures: Vec<Labeled>, classes: usize, view: View) -> Result<Self, DataError> {
         folder::check(view, AREAS, "of its area")?;
         // Names, and how they are seen; what is in the files is not compared, so that a damaged one may be mended.
-        let head = format!("{view:?} of {classes} classes").into_bytes();
-        let names = pictures.iter().flat_map(|one| format!(" {} {}", one.stored.name(), one.label).into_bytes());
-        let digest = digest(head.into_iter().chain(names));
-        Ok(Self { pictures, view, classes, digest })
+        let of = |head: String| {
+            let names = pictures.iter().flat_map(|one| format!(" {} {}", one.stored.name(), one.label).into_bytes());
+            digest(head.into_bytes().into_iter().chain(names))
+        };
+        let origin = of(format!("{classes} classes"));
+        let digest = of(format!("{view:?} of {classes} classes"));
+        Ok(Self { pictures, view, classes, digest, origin })
     }
 
     /// What is seen of a picture that the network is tried on: with the shorter side at 8/7 of the view, which is 256 of 224, the middle.
@@ -172,6 +176,10 @@ impl Samples for Pictures {
 
     fn digest(&self) -> u64 {
         self.digest
+    }
+
+    fn origin(&self) -> u64 {
+        self.origin
     }
 
     fn check(&self) -> Result<(), DataError> {

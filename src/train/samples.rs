@@ -32,6 +32,11 @@ pub trait Samples: Send + Sync {
     /// A number that tells these images, in this order, from others.
     fn digest(&self) -> u64;
 
+    /// The same, however pictures are seen: of what size, and how much of them.
+    fn origin(&self) -> u64 {
+        self.digest()
+    }
+
     /// That there are images, and as many numbers as the shape says; [`DataError`] says what is wrong.
     ///
     /// # Errors

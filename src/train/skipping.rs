@@ -78,6 +78,10 @@ impl Samples for Skipping {
         self.samples.digest()
     }
 
+    fn origin(&self) -> u64 {
+        self.samples.origin()
+    }
+
     fn check(&self) -> Result<(), DataError> {
         self.samples.check()
     }

@@ -5,6 +5,7 @@ use super::feed::Batch;
 use super::regularize;
 use crate::gpu::{BadValue, Device, Error, Executor, Homes, Pipelines, Reading};
 use crate::models::Regularization;
+use crate::models::parameters::TEACHER;
 use crate::plan::Plan;
 
 /// The executors of a step.
@@ -60,6 +61,9 @@ impl Stepper {
         regularize::write(executor, told.regularization, [told.seed, number])?;
         executor.write_f32("images", part(&batch.pixels, micro, self.count))?;
         executor.write_u32("labels", part(&batch.labels, micro, self.count))?;
+        if !batch.taught.is_empty() {
+            executor.write_f32(TEACHER, part(&batch.taught, micro, self.count))?;
+        }
         // Where nothing is updated there is no rate.
         if micro + 1 == self.count {
             executor.write_f32("rate", &[told.rate])?;

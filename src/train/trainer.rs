@@ -88,7 +88,7 @@ impl Trainer {
             machine: machine_line(device, keeping.as_ref().unwrap_or(&plan)),
             tiles: chosen(machine, &[&graph, &evaluation]),
         };
-        teacher::load(settings.distillation.as_ref(), about.normalization, &homes)?;
+        teacher::load(settings.distillation.as_ref(), (train, about.normalization), &homes)?;
         let steps = Stepper::new((device, pipelines), plan, (adding, settings.accumulate as usize), &homes)?;
         let evaluator = Evaluator::new(device, pipelines, &evaluation, &homes)?;
         let (target, kept) = (model.target(), Kept::default());
@@ -186,9 +186,9 @@ impl Trainer {
     ) -> Result<Ended, TrainError> {
         fits(images, self.about.image, (self.about.classes, self.target))?;
         self.whole()?;
-        let Settings { seed, steps, augmentation, .. } = self.settings;
-        let size = self.settings.images_of_step();
-        let batches = Batches::new(images, self.about.normalization, size, seed, augmentation)?;
+        let Settings { seed, steps, augmentation, ref distillation, .. } = self.settings;
+        let (size, teacher) = (self.settings.images_of_step(), distillation.as_ref().map(|own| own.teacher.clone()));
+        let batches = Batches::new(images, self.about.normalization, size, seed, augmentation)?.taught_by(teacher)?;
         let until = until.min(steps);
         let ended = std::thread::scope(|scope| {
             let feed = Feed::start(scope, &batches, self.about.step..until);

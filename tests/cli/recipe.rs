@@ -140,3 +140,35 @@ fn optimizers_have_rates_that_suit_them_where_none_is_given() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn what_a_teacher_says_is_written_down_and_learned() -> Outcome {
+    if !has_adapter("teach") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let data = fewer_images(folder.path(), 50)?;
+    let known = folder.path().join("known");
+    assert!(output(&mut train(&data, &known, &["--epochs", "1"]))?.status.success());
+    let [weights, logits] = [known.join("model.safetensors"), folder.path().join("said.safetensors")];
+    let teach = |data: &str| {
+        let mut command = vistok(&["teach", "--json", "--data", data, "--weights"]);
+        command.arg(&weights).arg("--out").arg(&logits);
+        command
+    };
+    let line = refusal(&mut teach("fashion-mnist:/nowhere"))?;
+    assert!(line.contains("/nowhere") && !logits.exists(), "{line}");
+    let said = output(&mut teach(&data))?;
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&said.stdout)?;
+    assert_eq!((&told["images"], &told["classes"]), (&160.into(), &10.into()), "{told}");
+    let file = fs::read(&logits)?;
+    let file = safetensors::SafeTensors::deserialize(&file)?;
+    assert_eq!((file.len(), file.tensor("logits")?.shape()), (1, &[160, 10][..]));
+    let logits = logits.to_string_lossy();
+    let taught = ["--epochs", "1", "--distillation", "0.8", "--teacher", &logits];
+    assert!(output(&mut train(&data, &folder.path().join("student"), &taught))?.status.success());
+    let line = refusal(&mut train("embedded", &folder.path().join("other"), &taught))?;
+    assert!(line.contains("rows of 160 images") && line.contains("8000"), "{line}");
+    Ok(())
+}

@@ -13,6 +13,7 @@ mod recompute;
 mod regularized;
 mod related;
 mod resumed;
+mod said;
 mod segments;
 mod taught;
 
@@ -78,13 +79,14 @@ fn main() -> ExitCode {
     let options = OpenOptions { adapter: std::env::var("VISTOK_ADAPTER").ok(), ..OpenOptions::default() };
     let adapter = Device::open(&options).map_err(|error| error.to_string());
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
-    let more: [&[(&str, Test)]; 7] = [
+    let more: [&[(&str, Test)]; 8] = [
         &accumulate::TESTS,
         &diverged::TESTS,
         &ema::TESTS,
         &keeping::TESTS,
         &optimizers::TESTS,
         &regularized::TESTS,
+        &said::TESTS,
         &taught::TESTS,
     ];
     let tests = [&tests[..], &more.concat()].concat();

@@ -32,7 +32,7 @@ fn teacher(bench: &Bench, steps: u64) -> Result<Arc<Teacher>, Failed> {
     Ok(Arc::new(Teacher::open(&file)?))
 }
 
-fn of(teacher: &Arc<Teacher>, [share, temperature]: [f64; 2], steps: u64) -> Settings {
+pub(super) fn of(teacher: &Arc<Teacher>, [share, temperature]: [f64; 2], steps: u64) -> Settings {
     let distillation = Some(Distilled { share, temperature, teacher: teacher.clone() });
     Settings { distillation, ..settings(steps) }
 }

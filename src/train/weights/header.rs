@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,13 +24,13 @@ impl<T: Read + Seek + Send + Debug> Bytes for T {}
 
 /// A file whose head was read and agrees with its length.
 #[derive(Debug)]
-pub(super) struct Headed {
+pub(in crate::train) struct Headed {
     /// What errors call it.
-    pub(super) file: String,
+    pub(in crate::train) file: String,
     /// Its tensors by name.
-    pub(super) tensors: BTreeMap<String, TensorInfo>,
+    pub(in crate::train) tensors: BTreeMap<String, TensorInfo>,
     /// What is noted beside them.
-    pub(super) noted: BTreeMap<String, String>,
+    pub(in crate::train) noted: BTreeMap<String, String>,
     bytes: Mutex<Box<dyn Bytes>>,
     /// Where the first tensor begins.
     start: u64,
@@ -37,7 +38,7 @@ pub(super) struct Headed {
 
 impl Headed {
     /// Reads the head of a file.
-    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
+    pub(in crate::train) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = path.display().to_string();
         let opened = File::open(path).and_then(|opened| {
             let about = opened.metadata()?;
@@ -87,15 +88,23 @@ impl Headed {
     }
 
     /// The bytes of a tensor.
-    pub(super) fn bytes(&self, info: &TensorInfo) -> Result<Vec<u8>, CheckpointError> {
-        // The head's offsets follow upon each other and end where the file does, so this is never more than there is.
+    pub(in crate::train) fn bytes(&self, info: &TensorInfo) -> Result<Vec<u8>, CheckpointError> {
         let (from, to) = info.data_offsets;
-        let mut read = vec![0; to - from];
+        self.bytes_at(from..to).map_err(|source| self.unread(source))
+    }
+
+    /// Those of a part of the numbers: of a tensor's offsets, which follow upon each other and end where the file does, so that these
+    /// are never more than there are.
+    pub(in crate::train) fn bytes_at(&self, part: Range<usize>) -> io::Result<Vec<u8>> {
+        let mut read = vec![0; part.len()];
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        bytes
-            .seek(SeekFrom::Start(self.start + from as u64))
-            .and_then(|_| bytes.read_exact(&mut read))
-            .map_err(|source| CheckpointError::File { file: self.file.clone(), doing: "read", source })?;
+        bytes.seek(SeekFrom::Start(self.start + part.start as u64))?;
+        bytes.read_exact(&mut read)?;
         Ok(read)
+    }
+
+    /// The error of a file that cannot be read.
+    pub(in crate::train) fn unread(&self, source: io::Error) -> CheckpointError {
+        CheckpointError::File { file: self.file.clone(), doing: "read", source }
     }
 }

@@ -15,7 +15,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorInfo, TensorView};
 
 pub use error::{Misfit, WeightsError};
-use header::Headed;
+pub(super) use header::Headed;
 
 use super::checkpoint::{About, CheckpointError, ENTRY, key};
 use super::files;
@@ -72,7 +72,7 @@ impl Weights {
         Self::of(Headed::read(file.to_owned(), Box::new(Cursor::new(bytes)), length)?)
     }
 
-    fn of(inner: Headed) -> Result<Self, WeightsError> {
+    pub(super) fn of(inner: Headed) -> Result<Self, WeightsError> {
         let ours = |name: &String| [PARAMETERS, STATISTICS].contains(&home(name));
         let names = if inner.tensors.keys().any(ours) { Names::Ours } else { Names::PyTorch };
         let about = match inner.noted.get(ENTRY).map(|text| About::parse(text)).transpose() {
@@ -323,10 +323,10 @@ pub fn export(
 }
 
 /// Makes numbers of little-endian bytes.
-type Floats = fn(&[u8]) -> Vec<f32>;
+pub(super) type Floats = fn(&[u8]) -> Vec<f32>;
 
 /// How a type is read; `None` of one that weights are not read from.
-fn floats(kind: Dtype) -> Option<Floats> {
+pub(super) fn floats(kind: Dtype) -> Option<Floats> {
     fn each<const N: usize>(bytes: &[u8], number: fn([u8; N]) -> f32) -> Vec<f32> {
         bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect()
     }
@@ -339,7 +339,7 @@ fn floats(kind: Dtype) -> Option<Floats> {
 }
 
 /// The indices of a tensor's number.
-fn place(shape: &[usize], mut at: usize) -> Vec<usize> {
+pub(super) fn place(shape: &[usize], mut at: usize) -> Vec<usize> {
     let mut indices = vec![0; shape.len()];
     for (index, &size) in indices.iter_mut().zip(shape).rev() {
         *index = at % size;
