@@ -121,6 +121,9 @@ fn refuses(bench: &Bench) -> Outcome {
     };
     write(Dtype::F16, &[24], None)?;
     refused(Teacher::open(&file), &["`logits` is [24], and must be [images, classes]"])?;
+    // As many as no loop would end over, and not a byte.
+    write(Dtype::F16, &[usize::MAX, 0], None)?;
+    refused(Teacher::open(&file), &[", 0], and must be [images, classes]"])?;
     write(Dtype::I64, &[24, CLASSES], None)?;
     refused(Teacher::open(&file), &["`logits` is I64, and must be F32, F16 or BF16"])?;
     write(Dtype::F16, &[24, CLASSES], Some(("images", "mine")))?;

@@ -43,7 +43,7 @@ impl Logits {
     pub(super) fn of(file: Headed) -> Result<Self, WeightsError> {
         let refuse = |reason: String| CheckpointError::Format { file: file.file.clone(), reason };
         let info = file.tensors.get(NAME).ok_or_else(|| refuse(format!("it has no tensor `{NAME}`")))?.clone();
-        let &[images, classes] = &info.shape[..] else {
+        let &[images @ 1.., classes @ 1..] = &info.shape[..] else {
             return Err(refuse(format!("`{NAME}` is {:?}, and must be [images, classes]", info.shape)).into());
         };
         let Some(floats) = floats(info.dtype) else {
@@ -58,7 +58,7 @@ impl Logits {
 
     /// Reads all of them once, and tells them from others.
     fn looked_through(&self) -> Result<u64, WeightsError> {
-        let rows = (CHUNK / self.classes.max(1)).max(1);
+        let rows = (CHUNK / self.classes).max(1);
         let mut seen = digest(self.info.shape.iter().flat_map(|&size| (size as u64).to_le_bytes()));
         for first in (0..self.images).step_by(rows) {
             let numbers = self.rows(first..self.images.min(first + rows)).map_err(|source| self.file.unread(source))?;
@@ -76,7 +76,7 @@ impl Logits {
 
     fn rows(&self, rows: Range<usize>) -> io::Result<Vec<f32>> {
         let (from, to) = self.info.data_offsets;
-        let row = (to - from) / self.images.max(1);
+        let row = (to - from) / self.images;
         Ok((self.floats)(&self.file.bytes_at(from + rows.start * row..from + rows.end * row)?))
     }
 
