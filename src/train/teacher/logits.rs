@@ -43,7 +43,7 @@ impl Logits {
     pub(super) fn of(file: Headed) -> Result<Self, WeightsError> {
         let refuse = |reason: String| CheckpointError::Format { file: file.file.clone(), reason };
         let info = file.tensors.get(NAME).ok_or_else(|| refuse(format!("it has no tensor `{NAME}`")))?.clone();
-        let &[images @ 1.., classes @ 1..] = &info.shape[..] else {
+        let &[images @ (1..), classes @ (1..)] = &info.shape[..] else {
             return Err(refuse(format!("`{NAME}` is {:?}, and must be [images, classes]", info.shape)).into());
         };
         let Some(floats) = floats(info.dtype) else {
