@@ -82,7 +82,8 @@ impl TrainingStep {
             }
             // Variances among them.
             Source::Stored { home, .. } if *home == TEACHER => drawn(Draw::Between(0.05, 0.2)),
-            Source::Stored { home, .. } if *home == LOSS_SCALE => drawn(Draw::Between(2.0, 1024.0)),
+            // So small that no gradient overflows, which is no error of a kernel.
+            Source::Stored { home, .. } if *home == LOSS_SCALE => drawn(Draw::Between(1.0, 8.0)),
             Source::Stored { home, .. } => {
                 let known = self.parameters.iter().find(|known| (known.home, &known.name) == (*home, name));
                 let Some(known) = known else { return drawn(Draw::Normal) };
