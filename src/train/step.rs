@@ -80,8 +80,12 @@ impl TrainingStep {
             Source::Stored { home, .. } if [SQUARES, SECOND_MOMENT, CORRECTION].contains(home) => {
                 drawn(Draw::Between(0.1, 1.0))
             }
-            // Variances among them.
-            Source::Stored { home, .. } if *home == TEACHER => drawn(Draw::Between(0.05, 0.2)),
+            // Gains, variances; and weights by which values keep their size.
+            Source::Stored { home, .. } if *home == TEACHER && shape.len() == 1 => drawn(Draw::Between(0.5, 1.0)),
+            Source::Stored { home, .. } if *home == TEACHER => {
+                let terms = shape.count() / shape.last().copied().unwrap_or(1).max(1);
+                drawn(Draw::Normal).map(|number| (number - 0.25) / (terms as f64).sqrt())
+            }
             // So small that no gradient overflows, which is no error of a kernel.
             Source::Stored { home, .. } if *home == LOSS_SCALE => drawn(Draw::Between(1.0, 8.0)),
             Source::Stored { home, .. } => {

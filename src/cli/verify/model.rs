@@ -1,14 +1,17 @@
 //! `vistok verify --model`: a whole step of training against its maths, node by node and end to end.
 
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use vistok::gpu::{Device, OpenOptions, Pipelines};
 use vistok::graph::Source;
 use vistok::kernel::Elem;
-use vistok::models::Regularization;
+use vistok::models::{Network, Regularization};
 use vistok::ops::Sgd;
 use vistok::plan;
 use vistok::train::step::{StepOptions, TrainingStep, training_step_with};
+use vistok::train::{Distilled, Teacher};
 use vistok::verify::{Cause, Divergence, OutputRow, Whole, compare_whole_telling};
 
 use super::{Arguments, report};
@@ -43,7 +46,7 @@ pub(super) struct Options {
     /// Leave cooperative matrices out, even where the adapter has them.
     #[arg(long, requires = "model")]
     scalar: bool,
-    /// With stochastic depth and dropout in the step.
+    /// With stochastic depth, dropout and a teacher, another network of the same kind, in the step.
     #[arg(long, requires = "model")]
     regularized: bool,
 }
@@ -77,20 +80,25 @@ pub(super) fn run(name: &str, arguments: &Arguments) -> Result<(), Error> {
         Element::F16 => Elem::F16,
     };
     let sgd = Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
-    let regularized = options.regularized;
-    let regularization =
-        if regularized { Regularization { depth: Some(0.5), dropout: Some(0.2) } } else { Regularization::default() };
-    let options = &StepOptions { elem, regularization, ..StepOptions::default() };
-    let mut step = training_step_with(options, &*model, images, sgd)?;
+    let step_options = StepOptions { elem, ..StepOptions::default() };
+    let step_options = match options.regularized {
+        true => StepOptions {
+            regularization: Regularization { depth: Some(0.5), dropout: Some(0.2) },
+            distillation: Some(teacher(name, model.classes(), [height, width, channels])?),
+            ..step_options
+        },
+        false => step_options,
+    };
+    let mut step = training_step_with(&step_options, &*model, images, sgd)?;
     step.output_gradients();
 
     let adapter = arguments.adapter.adapter.clone();
-    let device = Device::open(&OpenOptions { adapter, scalar: arguments.model.scalar, ..OpenOptions::default() })?;
+    let device = Device::open(&OpenOptions { adapter, scalar: options.scalar, ..OpenOptions::default() })?;
     let machine = report::Machine::of(&device);
     machine.note();
     let cooperative = elem == Elem::F16 && device.capabilities().fragment.is_some();
     let (classes, seed) = (model.classes(), arguments.seed);
-    let subject = Subject { name, elem, images, classes, seed, cooperative, regularized };
+    let subject = Subject { name, elem, images, classes, seed, cooperative, regularized: options.regularized };
     let whole = compare(&device, &step, arguments.seed)?;
     speak::report(arguments.json, &(machine.text() + &text(&subject, &whole)))?;
     let failed = whole.outputs.iter().filter(|row| row.share > 1.0).count() + usize::from(whole.first.is_some());
@@ -101,6 +109,12 @@ pub(super) fn run(name: &str, arguments: &Arguments) -> Result<(), Error> {
         0 => Ok(()),
         failed => Err(Error::Failed { failed, compared: whole.values + whole.outputs.len() }),
     }
+}
+
+/// A teacher of the same kind; its numbers are drawn as all others are.
+fn teacher(name: &str, classes: usize, image: [usize; 3]) -> Result<Distilled, Error> {
+    let teacher = Teacher::of(Network::named(name, classes)?, image, None, |known| Ok(known.initial(0)))?;
+    Ok(Distilled { share: 0.8, temperature: 2.0, teacher: Arc::new(teacher) })
 }
 
 fn compare(device: &Device, step: &TrainingStep, seed: u64) -> Result<Whole, Error> {
