@@ -8,6 +8,7 @@ const P_SCALE: f32 = 256.0;
 // Whether the tiles of both sides are there at once, and where in `blocks` b's products begin.
 const TOGETHER: bool = ALIKE == 1u || TILES == 2u;
 const B_BLOCKS: u32 = select(0u, ROW_BLOCKS * DEPTH_PARTS, TOGETHER);
+const_assert B_BLOCKS + ROW_BLOCKS * DEPTH_PARTS <= BLOCKS;
 const MAP_LINE: u32 = BLOCK_LINE + 2u;
 // A subgroup makes the maps of whole blocks of rows: MAP_TURNS of them, a lane ITEMS numbers of each, four tokens a number.
 const ITEMS: u32 = BLOCK_SIZE / SUBGROUP;

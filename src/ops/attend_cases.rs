@@ -77,7 +77,18 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(case(1, 1, [2, 5000, 3, 4], 0.5));
     cases.push(case(1, 1, [700, 2, 3, 4], 0.5));
     // The keys are the values.
-    let alike = [[3, 7, 5], [16, 16, 48], [9, 300, 16], [9, 100, 32], [8, 1000, 64], [40, 5, 16], [1, 70, 33]];
+    let alike = [
+        [3, 7, 5],
+        [16, 16, 48],
+        [9, 300, 16],
+        [9, 100, 32],
+        [8, 1000, 64],
+        [40, 5, 16],
+        [1, 70, 33],
+        // So wide that of one tile's two products only one has room in 48 KiB.
+        [9, 16, 1024],
+        [5, 24, 896],
+    ];
     cases
         .extend(alike.map(|[q, k, c]| {
             Case::new(Attend { heads: 1, scale: 1.0 / (c as f64).sqrt() }, &[&[2, q, c], &[2, k, c]])

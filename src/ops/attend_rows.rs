@@ -68,7 +68,8 @@ impl RowTiles {
         let one = Self::cut(machine, elem, (sizes, 1), most)?;
         let fits = |tiles: &Self| tiles.bytes() <= machine.max_workgroup_bytes;
         let of_both = Self { tiles: if alike { 1 } else { 2 }, at_once: true, ..one };
-        let at_once = Some(of_both).filter(fits).unwrap_or(one);
+        // Of one tile both sides are there at once, whether there is room for what they make or not.
+        let at_once = Some(of_both).filter(fits).or((!alike).then_some(one))?;
         // Halves of the subgroups need channels of the same number, and room for the tokens of both sides in the beginning.
         let halved = at_once.at_once && one.subgroups > 1 && one.depth == one.width && at_once.tiles * one.rows > BLOCK;
         let both = Self { sides: if halved { 2 } else { 1 }, ..at_once };
@@ -192,5 +193,41 @@ pub(super) fn kept(elem: Elem, sizes: &Sizes) -> fn(f32) -> f32 {
     match elem {
         Elem::F16 if whole => |x| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff), // eleven bits of 24 stay
         _ => |x| x,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel reckons where b's products begin (`shaders/lib/attend_row_gradients.wgsl`).
+    #[test]
+    fn products_of_all_that_is_there_at_once_have_room() {
+        let machine = Capabilities {
+            fragment: Some(Fragment::Sixteen),
+            subgroup: Some(32),
+            max_workgroup: 1024,
+            max_workgroup_bytes: 48 << 10,
+            ..Capabilities::portable()
+        };
+        let mut wide = 0;
+        for [depth, width] in
+            [16, 64, 128, 256, 512, 768, 896, 1024].map(|channels| [channels; 2]).into_iter().chain([[512, 128]])
+        {
+            for (queries, keys) in [(9, 16), (16, 300), (300, 16)] {
+                let sizes = Sizes { batch: 2, queries, keys, heads: 1, depth, width };
+                for alike in [false, true].into_iter().filter(|alike| !alike || depth == width && !sizes.rows_ask()) {
+                    let Some(tiles) = RowTiles::of_gradients(&machine, Elem::F16, &sizes, alike) else { continue };
+                    let sides = if alike || tiles.tiles == 2 { 2 } else { 1 };
+                    assert!(
+                        tiles.blocks() >= sides * tiles.rows / BLOCK * tiles.depth_parts(),
+                        "{sizes:?} {alike} {tiles:?}"
+                    );
+                    assert!(tiles.bytes() <= machine.max_workgroup_bytes, "{sizes:?} {alike} {tiles:?}");
+                    wide += usize::from(depth == 1024);
+                }
+            }
+        }
+        assert!(wide > 0, "1024 channels have no cooperative matrices at all");
     }
 }
