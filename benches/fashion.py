@@ -8,9 +8,9 @@
 
 `run` trains what has no line in OUT/results.jsonl yet, goes on with what was interrupted, and ends in time: call it again until it exits
 with 0. 1 says that a run failed, 3 that there was no time for the rest. DATA is a folder with Fashion-MNIST's four files, or what `vistok
-train --data` takes. Two runs at once on one GPU make each other's seconds longer: the table is made with one. `table` prints Markdown, or
-puts it between the two marks in a file; PyTorch's lines (peers/fashion_pytorch.py) may stand among the others. `plot` draws the runs of
-a seed. Needs Python alone.
+train --data` takes. Two runs at once on one GPU make each other's seconds longer: the table has those of the fastest. `table` prints Markdown, or
+puts it between the two marks in a file; PyTorch's lines (peers/fashion_pytorch.py) may stand among the others, of which it has no seconds: what
+PyTorch is as fast as, benches/peers measures. `plot` draws the runs of a seed. Needs Python alone.
 """
 import argparse
 import json
@@ -208,13 +208,14 @@ def table(documents):
     for model, cell, system in sorted(rows, key=order):
         runs = rows[model, cell, system].values()
         right = [100.0 * run["test_accuracy"] for run in runs]
-        # Others may have had a neighbor on their GPU.
+        # Others may have had a neighbor on their GPU, and PyTorch's on their processor.
         fastest = max(runs, key=lambda run: run.get("images_per_second") or 0.0)
+        of = lambda field: None if system == "PyTorch" else fastest.get(field)
         counts = [f"{fastest[field] / 1e6:.{digits}f}" for field, digits in [("macs", 1), ("parameters", 2)]]
         row = [MODELS[model], *counts, cell.replace("-", " "), system, str(len(right)), spread(right)]
-        speed = [(fastest.get(field), said) for field, said in [("train_seconds", "{:.0f}"), ("images_per_second", "{:,.0f}")]]
-        row += [f"{max(right):.2f}", *("" if number is None else said.format(number) for number, said in speed)]
-        text.append(row + ["" if fastest.get("gpu_busy") is None else f"{fastest['gpu_busy']:.0%}".replace("%", " %")])
+        speed = [(of("train_seconds"), "{:.0f}"), (of("images_per_second"), "{:,.0f}"), (of("gpu_busy"), "{:.0%}")]
+        shown = ["" if number is None else said.format(number).replace("%", " %") for number, said in speed]
+        text.append(row + [f"{max(right):.2f}", *shown])
     return "".join(f"| {' | '.join(row)} |\n" for row in text)
 
 

@@ -154,7 +154,7 @@ class Training:
         groups = [{"params": weights, "weight_decay": float(told["weight-decay"])}, {"params": others, "weight_decay": 0.0}]
         cuda = torch.device(device).type == "cuda"
         self.mixed = cuda and "f16" in told
-        # Not "fused": where the scaler skips its first step, that begins the next one with velocities that nobody has written (2.11).
+        # Not "fused": with that and the scaler the VT-ResNet's loss was NaN within the first pass (2.11).
         self.sgd = torch.optim.SGD(groups, 0.1, momentum=float(told["momentum"]), nesterov=True, foreach=cuda)
         self.scaler = torch.amp.GradScaler("cuda") if self.mixed else None
         self.average = Average(network, float(told.get("ema", 0)))

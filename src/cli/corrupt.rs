@@ -22,7 +22,7 @@ enum Corrupt {
 }
 
 impl CorruptArgument {
-    /// It does.
+    /// One ends the command.
     pub(super) const REFUSE: Self = Self { corrupt: Corrupt::Refuse };
 
     /// The images, with what is to be done.

@@ -75,8 +75,8 @@ pub(super) struct RecipeArgument {
     #[arg(long, value_name = "T", value_parser = temperature)]
     temperature: Option<f64>,
     /// The teacher: a weight file, of this program or of PyTorch, of a network that tells the same classes of the same images; or what one
-    /// has said of each of them, as `vistok teach` writes it (safetensors, `logits` [images, classes]). A run that is resumed must be given
-    /// the same.
+    /// has said of each of them, neither mirrored nor moved: safetensors with one tensor, `logits` [images, classes] in F32, F16 or BF16, rows
+    /// in the order of the data, as `vistok teach` writes it. A run that is resumed must be given the same.
     #[arg(long, value_name = "FILE")]
     teacher: Option<PathBuf>,
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use vistok::models::Target;
-use vistok::train::{TrainError, write_logits};
+use vistok::train::LogitsFile;
+use vistok::train::weights::WeightsError;
 
 use super::corrupt::CorruptArgument;
 use super::eval::Shown;
@@ -44,14 +45,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     let network = sight::network(&file, arguments.model.as_deref())?;
     let model = network.model();
     if model.target() != Target::Images {
-        let (found, expected) = ("a class a pixel".to_owned(), "a class an image".to_owned());
-        return Err(TrainError::Mismatch { what: "what the teacher tells", found, expected }.into());
+        let problem = format!(
+            "{} tells a class of every pixel: give --weights of a network that classifies images",
+            model.name()
+        );
+        return Err(WeightsError::Teacher { file: arguments.weights.display().to_string(), problem }.into());
     }
     let shown = Shown::open((&file, model), arguments.data.as_deref(), &CorruptArgument::REFUSE, true)?;
+    // Before anything is computed, so that a place that cannot be written to is told of at once.
+    let mut logits = LogitsFile::begin(&arguments.out, &*shown.images, model.classes())?;
     let (machine, evaluator) = shown.evaluator((&file, model), &arguments.machine, "asking")?;
-    let logits = evaluator.logits(&*shown.images, shown.normalization)?;
+    evaluator.logits(&*shown.images, shown.normalization, |rows| Ok(logits.write(rows)?))?;
     drop(evaluator);
-    write_logits(&arguments.out, &logits, &*shown.images).map_err(TrainError::from)?;
+    logits.finish(&*shown.images)?;
     let (images, classes, out) = (shown.images.count(), model.classes(), arguments.out.display().to_string());
     let (name, adapter) = (model.name(), machine.name());
     let told = format!("{out}: what {name} says of {images} images ({}), on {adapter}\n", shown.data);

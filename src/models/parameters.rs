@@ -13,7 +13,7 @@ pub const COPIES: &str = "copies";
 
 /// The home of moving averages over steps (EMA) of what stands in [`PARAMETERS`] and [`STATISTICS`], f32, under the same names.
 pub const AVERAGES: &str = "ema";
-/// The home of a network that teaches another.
+/// The home of a network that teaches another; or the input of what somebody has said.
 pub const TEACHER: &str = "teacher";
 
 /// The numbers that a parameter starts with.

@@ -85,7 +85,7 @@ pub(super) fn cases() -> Vec<Case> {
         [8, 1000, 64],
         [40, 5, 16],
         [1, 70, 33],
-        // So wide that of one tile's two products only one has room in 48 KiB.
+        // In 48 KiB there is no room for a tile's two products; and just so.
         [9, 16, 1024],
         [5, 24, 896],
     ];

@@ -148,9 +148,9 @@ impl<'a> Batches<'a> {
     }
 
     /// The same with what a teacher says of each image.
-    /// Fails where the teacher has said nothing of some.
+    /// Fails where the teacher has said it of other images.
     pub fn taught_by(self, teacher: Option<Arc<Teacher>>) -> Result<Self, DataError> {
-        teacher.as_ref().map_or(Ok(()), |teacher| teacher.fits(self.samples))?;
+        teacher.as_ref().map_or(Ok(()), |teacher| teacher.check(self.samples))?;
         Ok(Self { teacher, ..self })
     }
 
@@ -259,6 +259,7 @@ impl Epoch<'_, '_> {
         let chance = |index| (SplitMix64::of(&[seed, self.epoch, index as u64]), augmentation);
         self.batches.write(indices, |index| Some(chance(index)), pixels, labels)
     }
+
     /// Writes what the teacher's file says of the images of batch `at`, `[size, classes]`; nothing where there is none.
     /// Fails where images could not be read so far, and others stand in for them.
     pub fn taught(&self, at: usize, rows: &mut Vec<f32>) -> Result<(), DataError> {

@@ -2,6 +2,7 @@
 
 use super::checkpoint::CheckpointError;
 use super::data::DataError;
+use super::weights::WeightsError;
 use crate::gpu;
 use crate::graph::GraphError;
 use crate::plan::PlanError;
@@ -24,6 +25,9 @@ pub enum TrainError {
     /// A weight file.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A teacher's file.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// Images and model do not belong together.
     #[error("{what}: {found}, and the model is for {expected}")]
     Mismatch {

@@ -116,24 +116,31 @@ impl Evaluator {
     /// # Errors
     /// As [`logits`](Self::logits).
     pub fn predictions(&self, images: &dyn Samples, normalization: Normalization) -> Result<Vec<usize>, TrainError> {
-        Ok(self.logits(images, normalization)?.chunks_exact(self.classes).map(best).collect())
+        let mut predictions = Vec::with_capacity(images.count());
+        self.logits(images, normalization, |rows| {
+            predictions.extend(rows.chunks_exact(self.classes).map(best));
+            Ok(())
+        })?;
+        Ok(predictions)
     }
 
-    /// What the model says of each image, `[images, classes]`.
+    /// What the model says of each image, in their order: `seen` is given `[images, classes]` of some at a time.
     ///
     /// # Errors
-    /// When the images are of another shape or number of classes, the model tells classes of pixels, or the machine fails.
-    pub fn logits(&self, images: &dyn Samples, normalization: Normalization) -> Result<Vec<f32>, TrainError> {
+    /// When the images are of another shape or number of classes, the model tells classes of pixels, the machine fails, or `seen` does.
+    pub fn logits(
+        &self,
+        images: &dyn Samples,
+        normalization: Normalization,
+        mut seen: impl FnMut(&[f32]) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
         if self.target != Target::Images {
             let (found, expected) = ("a class an image".to_owned(), "a class a pixel".to_owned());
             return Err(TrainError::Mismatch { what: "what is asked for", found, expected });
         }
-        let mut all = Vec::with_capacity(images.count() * self.classes);
         self.batches(images, normalization, |_, labels| {
-            all.extend_from_slice(&self.executor.read_named("logits")?[..labels.len() * self.classes]);
-            Ok(())
-        })?;
-        Ok(all)
+            seen(&self.executor.read_named("logits")?[..labels.len() * self.classes])
+        })
     }
 
     /// How well the model does on these images.
@@ -175,7 +182,7 @@ impl Evaluator {
             let bytes = homes.read_bytes(SCORES, "confusion")?;
             let words = bytes.as_chunks::<4>().0.iter();
             counts.iter_mut().zip(words).for_each(|(count, word)| *count += u64::from(u32::from_le_bytes(*word)));
-            clear()
+            Ok::<_, TrainError>(clear()?)
         };
         let [size, height, width, _] = self.images;
         let most = (u32::MAX as usize / (size * height * width).max(1)).max(1);
@@ -190,7 +197,7 @@ impl Evaluator {
         &self,
         images: &dyn Samples,
         normalization: Normalization,
-        mut seen: impl FnMut(usize, &[u32]) -> Result<(), crate::gpu::Error>,
+        mut seen: impl FnMut(usize, &[u32]) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
         let [size, height, width, channels] = self.images;
         fits(images, [height, width, channels], (self.classes, self.target))?;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 const PARTIAL: &str = ".partial";
@@ -14,17 +14,57 @@ const PARTIAL: &str = ".partial";
 /// When the file system refuses. Only where it refuses to confirm the name at the very end is `path` the new file
 /// already, which a loss of power may yet undo.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let partial = partial(path);
-    let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    });
-    if written.is_err() {
-        // What failed is reported; a leftover that cannot be removed either is not worse.
-        let _ = fs::remove_file(&partial);
+    let mut file = Replacement::begin(path)?;
+    file.write_all(bytes)?;
+    file.finish()
+}
+
+/// A file that is written piece by piece beside its place, as [`replace`] writes one. Dropped before it is finished, it goes.
+#[derive(Debug)]
+pub struct Replacement {
+    file: BufWriter<File>,
+    partial: PathBuf,
+    path: PathBuf,
+}
+
+impl Replacement {
+    /// Begins one for this place.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        let partial = partial(path);
+        let file = BufWriter::new(File::create(&partial)?);
+        Ok(Self { file, partial, path: path.to_owned() })
     }
-    written.and_then(|()| sync_folder(path))
+
+    /// Puts it there, when it is on the disk.
+    ///
+    /// # Errors
+    /// As [`replace`].
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.partial, &self.path)?;
+        sync_folder(&self.path)
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // Once it is in its place there is none. What failed is reported; a leftover that cannot be removed either is not worse.
+        let _ = fs::remove_file(&self.partial);
+    }
 }
 
 /// Makes `to` hold what `from` does: another name of the same file, or a copy where the file system has no links. A process that is

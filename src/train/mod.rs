@@ -53,5 +53,5 @@ pub use samples::{Chance, Samples, Split, UNREAD, View};
 pub use schedule::{Schedule, Then};
 pub use settings::Settings;
 pub use skipping::Skipping;
-pub use teacher::{Distilled, Teacher, write_logits};
+pub use teacher::{Distilled, LogitsFile, Teacher};
 pub use trainer::Trainer;

@@ -35,7 +35,7 @@ pub const LOSS_SCALE: &str = "loss_scale";
 const FIRST_SCALE: f32 = 65_536.0;
 
 /// A training step. Inputs `images` `[N, H, W, C]`, `labels` u32 `[N]`, of pixels `[N, H, W]`, and `rate` `[1]`; output `loss` `[1]`,
-/// not scaled. With stochastic depth also [`SURVIVAL`], with dropout [`DROPOUT`].
+/// not scaled. With stochastic depth also [`SURVIVAL`], with dropout [`DROPOUT`], with what a teacher has said [`TEACHER`] `[N, classes]`.
 #[derive(Clone, Debug)]
 pub struct TrainingStep {
     /// The graph.
@@ -73,7 +73,8 @@ impl TrainingStep {
             Source::Input(name) if name == "labels" => drawn(Draw::Labels(self.classes)),
             Source::Input(name) if name == "rate" => drawn(Draw::Between(0.01, 0.1)),
             Source::Input(name) if name == DROPOUT => drawn(Draw::Labels(1 << 16)),
-            // None like another: one that is read in another's place would show.
+            // None like another: one that is read in another's place would show. Of images that are skipped, as kernels are proven
+            // with, whole steps would have fewer numbers to learn from what an honest machine may err by.
             Source::Input(name) if name == SURVIVAL => drawn(Draw::Between(0.5, 2.0)),
             Source::Stored { home, .. } if *home == MOMENTUM => drawn(Draw::Between(-0.1, 0.1)),
             // Means of squares, and what they are divided by.
@@ -114,7 +115,7 @@ pub struct StepOptions {
     pub ema: Option<f64>,
     /// What is left out at random.
     pub regularization: Regularization,
-    /// What is learned of a teacher, whose weights are in the home [`TEACHER`].
+    /// What is learned of a teacher: of a network, whose weights are in the home [`TEACHER`], or of the input of that name.
     pub distillation: Option<Distilled>,
     /// Which part of a batch it is of.
     pub micro_batch: MicroBatch,

@@ -13,6 +13,7 @@ use vistok::models::resnet::{Block, Stage, Stem, Trunk};
 use vistok::models::{Network, Parameters, ResNet, by_name};
 use vistok::picture::{Mask, Picture};
 use vistok::plan::{Layout, Options, Plan};
+use vistok::train::Teacher;
 use vistok::train::checkpoint::Checkpoint;
 use vistok::train::data::{Source, gunzip};
 use vistok::train::idx::{read_images, read_labels};
@@ -59,9 +60,10 @@ pub(crate) fn planned(bytes: &[u8]) -> Option<Plan> {
     Plan::new(&graph, &layout, &machine, Options::default()).ok()
 }
 
-/// Weights, and what every command does with them before there is a device.
+/// Weights, and what every command does with them before there is a device; or what a teacher has said.
 pub(crate) fn weights(bytes: &[u8]) {
     let _ = weighed(bytes);
+    let _ = Teacher::parse("fuzzed", bytes.to_vec());
 }
 
 /// How many numbers of a network as small as they get, if the file holds all of them.

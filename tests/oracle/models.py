@@ -281,8 +281,8 @@ PARTS = (Stem, Residual, Tokenizer, Transformer, Projector, nn.Linear)
 
 def cases(models, allowed):
     """(file, metadata, tensors) of models: the file, vistok's name or description, what makes the module, the shape of
-    images, the learning rate, the spread of weights and the kinds of parts that leave an activation; and which share of
-    images no block skips, where some do."""
+    images, the learning rate, the spread of weights and the kinds of parts that leave an activation; and for which share
+    of images each block is computed, where some are skipped."""
     # Rates at which the losses fall from step to step: where they leap, f32 and f64 part, and nothing can be compared.
     for file, model_name, make, shape, (rate, spread), parts, *depth in models:
         generator = torch.Generator().manual_seed(11)

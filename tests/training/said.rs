@@ -1,6 +1,6 @@
 //! What a teacher has said of the images, in a file: learned as what it says, row by row; and files that are of something else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -9,7 +9,8 @@ use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use vistok::kernel::Elem;
 use vistok::train::batches::{Augmentation, Normalization};
 use vistok::train::data::{DataError, Images, Target};
-use vistok::train::{Chance, Samples, Settings, Skipping, Teacher, Trainer, write_logits};
+use vistok::train::weights::WeightsError;
+use vistok::train::{Chance, LogitsFile, Samples, Settings, Skipping, Teacher, Trainer};
 
 use super::resumed::resumed;
 use super::taught::of;
@@ -32,9 +33,18 @@ fn rows(images: usize) -> Vec<f32> {
 
 /// Somebody who has said this of the images.
 fn said(folder: &Path, rows: &[f32], images: &dyn Samples) -> Result<Arc<Teacher>, Failed> {
-    let file = folder.join("said.safetensors");
-    write_logits(&file, rows, images)?;
-    Ok(Arc::new(Teacher::open(&file)?))
+    Ok(Arc::new(Teacher::open(&written(folder, rows, images)?)?))
+}
+
+/// In two pieces.
+fn written(folder: &Path, rows: &[f32], images: &dyn Samples) -> Result<PathBuf, WeightsError> {
+    let path = folder.join("said.safetensors");
+    let mut file = LogitsFile::begin(&path, images, rows.len() / images.count())?;
+    let (first, others) = rows.split_at(rows.len() / images.count());
+    file.write(first)?;
+    file.write(others)?;
+    file.finish(images)?;
+    Ok(path)
 }
 
 /// A student sees its images as they are, each step's in the order of the seed, and learns of a teacher alone.
@@ -50,7 +60,11 @@ fn learns(bench: &Bench) -> Outcome {
     train(&mut known)?;
     known.save(&file)?;
     let normalization = known.about().normalization;
-    let logits = known.evaluator().logits(&noise(24), normalization)?;
+    let mut logits = Vec::new();
+    known.evaluator().logits(&noise(24), normalization, |rows| {
+        logits.extend_from_slice(rows);
+        Ok(())
+    })?;
     let losses = |teacher: Arc<Teacher>, accumulate: u32| {
         let cut = Settings { batch: 8 / accumulate as usize, accumulate, ..plain(&teacher, 9) };
         let reports = train(&mut trainer(bench, cut)?)?;
@@ -108,29 +122,58 @@ fn refuses(bench: &Bench) -> Outcome {
     let mut student = trainer(bench, plain(&said(folder.path(), &rows(24), &noise(24))?, 3))?;
     let more = student.train(&noise(30), &AtomicBool::new(false), |_| {});
     refused(more, &["rows of 24 images", "a row for each of 30"])?;
+    let mut others = noise(24);
+    others.pixels.rotate_left(64);
+    refused(student.train(&others, &AtomicBool::new(false), |_| {}), &["rows of other images"])?;
+    let large = said(folder.path(), &[vec![0.0; 23 * CLASSES], vec![7e4; CLASSES]].concat(), &noise(24))?;
+    require(made(large.clone()).is_ok(), "f32 holds 70,000")?;
+    let mixed = Settings { elem: Elem::F16, ..plain(&large, 3) };
+    let mixed = Trainer::new(&bench.device, &bench.pipelines, &tiny(), &noise(24), mixed).map(drop);
+    if bench.device.capabilities().f16 {
+        refused(mixed, &["says 70000, which f16 does not hold", "--f16"])?;
+    }
+    bad_files(&folder.path().join("said.safetensors"))?;
+    // Of other programs, which note nothing.
+    require(
+        made(Arc::new(Teacher::open(&folder.path().join("said.safetensors"))?)).is_ok(),
+        "other programs' logits are refused",
+    )
+}
 
+/// The last is a good one.
+fn bad_files(file: &Path) -> Outcome {
+    let folder = file.parent().ok_or("no folder")?;
+
+    let before = std::fs::read(file)?;
     let mut numbers = rows(24);
     numbers[4 * 17 + 2] = f32::NAN;
-    let file = folder.path().join("said.safetensors");
-    write_logits(&file, &numbers, &noise(24))?;
-    refused(Teacher::open(&file), &["`logits` holds NaN at [17, 2]", "one of 1 such"])?;
-    let write = |kind, shape: &[usize], noted: Option<(&str, &str)>| {
+    refused(written(folder, &numbers, &noise(24)), &["`logits` holds NaN at [17, 2]", "one of 1 such"])?;
+    refused(written(folder, &rows(24)[1..], &noise(24)), &["95 numbers of 24 images and 3 classes"])?;
+    require(
+        std::fs::read(file)? == before && std::fs::read_dir(folder)?.count() == 1,
+        "a file that failed was left over",
+    )?;
+    let write = |kind, shape: &[usize], others: &[&str], noted: Option<(&str, &str)>| {
         let bytes = vec![0; shape.iter().product::<usize>() * if kind == Dtype::I64 { 8 } else { 2 }];
         let noted = noted.map(|(name, text)| [(name.to_owned(), text.to_owned())].into());
-        Ok::<_, Failed>(serialize_to_file([("logits", TensorView::new(kind, shape.to_vec(), &bytes)?)], noted, &file)?)
+        let view = || TensorView::new(kind, shape.to_vec(), &bytes);
+        let tensors = ["logits"].iter().chain(others).map(|name| Ok((*name, view()?)));
+        let tensors = tensors.collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+        Ok::<_, Failed>(serialize_to_file(tensors, noted, file)?)
     };
-    write(Dtype::F16, &[24], None)?;
-    refused(Teacher::open(&file), &["`logits` is [24], and must be [images, classes]"])?;
-    // As many as no loop would end over, and not a byte.
-    write(Dtype::F16, &[usize::MAX, 0], None)?;
-    refused(Teacher::open(&file), &[", 0], and must be [images, classes]"])?;
-    write(Dtype::I64, &[24, CLASSES], None)?;
-    refused(Teacher::open(&file), &["`logits` is I64, and must be F32, F16 or BF16"])?;
-    write(Dtype::F16, &[24, CLASSES], Some(("images", "mine")))?;
-    refused(Teacher::open(&file), &["what it notes of its images"])?;
-    // Of other programs, which note nothing.
-    write(Dtype::BF16, &[24, CLASSES], None)?;
-    require(made(Arc::new(Teacher::open(&file)?)).is_ok(), "other programs' logits are refused")
+    let shape = [24, CLASSES];
+    for (kind, shape, others, noted, said) in [
+        (Dtype::F16, &[24][..], &[][..], None, "`logits` is [24], and must be [images, classes]"),
+        // As many as no loop would end over, and not a byte.
+        (Dtype::F16, &[usize::MAX, 0], &[], None, ", 0], and must be [images, classes]"),
+        (Dtype::I64, &shape, &[], None, "`logits` is I64, and must be F32, F16 or BF16"),
+        (Dtype::F16, &shape, &["ids", "labels"], None, "it has ids, labels: leave them out"),
+        (Dtype::F16, &shape, &[], Some(("vistok.images", "mine")), "what it notes as `vistok.images`"),
+    ] {
+        write(kind, shape, others, noted)?;
+        refused(Teacher::open(file), &["said.safetensors is no teacher", said])?;
+    }
+    write(Dtype::BF16, &shape, &[], Some(("images", "of somebody else")))
 }
 
 /// Images of which one is damaged.
@@ -177,8 +220,12 @@ fn stands_in(bench: &Bench) -> Outcome {
     let folder = tempfile::tempdir()?;
     let images = Skipping::new(Box::new(Damaged(noise(24))), |_| {});
     let teacher = said(folder.path(), &rows(24), &images)?;
+    let mut seen = ([0; 64], [0]);
+    images.sample(11, None, &mut seen.0, &mut seen.1)?;
+    refused(written(folder.path(), &rows(24), &images), &["1 of the images cannot be read"])?;
+    let images = Skipping::new(Box::new(Damaged(noise(24))), |_| {});
     let mut student = trainer(bench, plain(&teacher, 3))?;
     // All 24 images are in the first three steps.
     let trained = student.train(&images, &AtomicBool::new(false), |_| {});
-    refused(trained, &["1 images that cannot be read", "leave them out of the data", "--teacher"])
+    refused(trained, &["1 of the images unreadable", "Leave those out of the data", "vistok teach", "--teacher"])
 }

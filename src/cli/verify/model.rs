@@ -46,7 +46,8 @@ pub(super) struct Options {
     /// Leave cooperative matrices out, even where the adapter has them.
     #[arg(long, requires = "model")]
     scalar: bool,
-    /// With stochastic depth, dropout and a teacher, another network of the same kind, in the step.
+    /// With stochastic depth (every branch of every image times a number of its own), dropout and a teacher, another network of the same
+    /// kind, in the step.
     #[arg(long, requires = "model")]
     regularized: bool,
 }

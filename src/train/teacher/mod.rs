@@ -16,7 +16,7 @@ use crate::graph::{Graph, GraphError, Tensor, Value};
 use crate::models::parameters::TEACHER;
 use crate::models::{Model, Network, Parameter, Target};
 use logits::Logits;
-pub use logits::write_logits;
+pub use logits::LogitsFile;
 use network::Evaluated;
 
 /// What a run learns of a teacher.
@@ -50,16 +50,35 @@ impl PartialEq for Teacher {
 
 impl Teacher {
     /// Reads a weight file, ours or PyTorch's; or logits, a safetensors file with one tensor, `logits` `[images, classes]` in F32, F16 or
-    /// BF16, a row for every training image in the order of the data ([`write_logits`]).
+    /// BF16, a row for every training image in the order of the data ([`LogitsFile`]).
     ///
     /// # Errors
     /// When it is not there, cut off, of another format, or of no network of ours; when a number is not finite.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let file = Headed::open(path)?;
-        Ok(Self(match Logits::are_in(&file) {
-            true => Knows::Logits(Logits::of(file)?),
-            false => Knows::Network(Evaluated::open(&Weights::of(file)?)?),
-        }))
+        Self::of_file(Headed::open(path)?)
+    }
+
+    /// The same of the bytes of a file that errors call `file`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn parse(file: &str, bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        Self::of_file(Headed::of_bytes(file, bytes)?)
+    }
+
+    fn of_file(file: Headed) -> Result<Self, WeightsError> {
+        if Logits::are_in(&file) {
+            return Ok(Self(Knows::Logits(Logits::of(file)?)));
+        }
+        match Weights::of(file).and_then(|weights| Evaluated::open(&weights)) {
+            Ok(own) => Ok(Self(Knows::Network(own))),
+            Err(WeightsError::Nameless { file, problem }) => {
+                let remedy = "ask it by `vistok teach --model NAME` and give what that writes";
+                let problem = format!("it does not say of which model it is, and {problem}; {remedy}");
+                Err(WeightsError::Teacher { file, problem })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A network for images of this height, width and channels, with the numbers that `numbers` gives each parameter; how pixels became
@@ -101,19 +120,22 @@ impl Teacher {
         }
         match &self.0 {
             Knows::Network(own) => own.logits(graph, images),
-            Knows::Logits(_) => {
+            Knows::Logits(own) => {
                 let images = graph.tensor(images);
+                if let Some(problem) = own.misfit_of(images.elem) {
+                    return Err(GraphError::Name(format!("the teacher, {name}, {problem} give another --teacher")));
+                }
                 let logits = Tensor::new([images.shape[0], classes], images.elem);
                 Ok(graph.input(TEACHER, logits))
             }
         }
     }
 
-    /// That it has something to say of each of these images.
-    pub(super) fn fits(&self, images: &dyn Samples) -> Result<(), DataError> {
+    /// That what it has said is of these images.
+    pub(super) fn check(&self, images: &dyn Samples) -> Result<(), DataError> {
         match &self.0 {
             Knows::Network(_) => Ok(()),
-            Knows::Logits(own) => own.fits(images),
+            Knows::Logits(own) => own.check(images),
         }
     }
 

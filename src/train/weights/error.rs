@@ -51,6 +51,14 @@ pub enum WeightsError {
         /// What was tried.
         problem: String,
     },
+    /// Nobody can learn of the file.
+    #[error("{file} is no teacher: {problem}")]
+    Teacher {
+        /// The file.
+        file: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// What the file says of its network is wrong.
     #[error("{file}: {source}")]
     Network {

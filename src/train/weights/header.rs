@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -54,8 +54,14 @@ impl Headed {
         }
     }
 
+    /// The same of bytes that errors call `file`.
+    pub(in crate::train) fn of_bytes(file: &str, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        let length = bytes.len() as u64;
+        Self::read(file.to_owned(), Box::new(Cursor::new(bytes)), length)
+    }
+
     /// Reads the head of so many bytes.
-    pub(super) fn read(file: String, mut bytes: Box<dyn Bytes>, length: u64) -> Result<Self, CheckpointError> {
+    fn read(file: String, mut bytes: Box<dyn Bytes>, length: u64) -> Result<Self, CheckpointError> {
         let refuse = |reason: String| CheckpointError::Format { file: file.clone(), reason };
         let failed = |source: io::Error| CheckpointError::File { file: file.clone(), doing: "read", source };
         let mut first = [0; LENGTH as usize];

@@ -8,7 +8,6 @@ mod error;
 mod header;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Cursor;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -68,8 +67,7 @@ impl Weights {
     /// # Errors
     /// When they are cut off or of another format.
     pub fn parse(file: &str, bytes: Vec<u8>) -> Result<Self, WeightsError> {
-        let length = bytes.len() as u64;
-        Self::of(Headed::read(file.to_owned(), Box::new(Cursor::new(bytes)), length)?)
+        Self::of(Headed::of_bytes(file, bytes)?)
     }
 
     pub(super) fn of(inner: Headed) -> Result<Self, WeightsError> {
