@@ -34,6 +34,7 @@ mod result;
 mod scenes;
 mod score;
 mod segment;
+mod shown;
 mod sight;
 mod speak;
 mod subject;

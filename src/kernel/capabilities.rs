@@ -84,6 +84,18 @@ impl Capabilities {
         }
     }
 
+    /// The same with cooperative matrices, as NVIDIA's cards have them: what tests without such a card record for.
+    #[must_use]
+    pub fn cooperative() -> Self {
+        Self {
+            fragment: Some(Fragment::Sixteen),
+            subgroup: Some(32),
+            max_workgroup: 1024,
+            max_workgroup_bytes: 48 << 10,
+            ..Self::portable()
+        }
+    }
+
     /// The machine as an op sees it that is asked for this: with the tiles that were found fastest for it, if any were.
     #[must_use]
     pub fn asked(&self, asked: impl FnOnce() -> String) -> Cow<'_, Self> {

@@ -203,13 +203,7 @@ mod tests {
     /// As the kernel reckons where b's products begin (`shaders/lib/attend_row_gradients.wgsl`).
     #[test]
     fn products_of_all_that_is_there_at_once_have_room() {
-        let machine = Capabilities {
-            fragment: Some(Fragment::Sixteen),
-            subgroup: Some(32),
-            max_workgroup: 1024,
-            max_workgroup_bytes: 48 << 10,
-            ..Capabilities::portable()
-        };
+        let machine = Capabilities::cooperative();
         let mut wide = 0;
         for [depth, width] in
             [16, 64, 128, 256, 512, 768, 896, 1024].map(|channels| [channels; 2]).into_iter().chain([[512, 128]])

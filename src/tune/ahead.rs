@@ -106,21 +106,14 @@ impl Drop for Claim<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Capabilities, Elem, Fragment};
+    use crate::kernel::{Capabilities, Elem};
     use crate::models::{Parameters, by_name};
     use crate::train::step::evaluation_in;
 
     /// A driver takes up to a second for each: what a user waits for.
     #[test]
     fn a_network_needs_so_many_builds_each_once() {
-        let machine = Capabilities {
-            fragment: Some(Fragment::Sixteen),
-            subgroup: Some(32),
-            max_workgroup: 1024,
-            max_workgroup_bytes: 48 << 10,
-            max_binding_bytes: usize::MAX >> 1,
-            ..Capabilities::portable()
-        };
+        let machine = Capabilities { max_binding_bytes: usize::MAX >> 1, ..Capabilities::cooperative() };
         let model = by_name("resnet50", 1000).expect("a preset");
         let graph = evaluation_in(Elem::F16, &*model, &mut Parameters::new(), [1, 224, 224, 3]).expect("they fit");
         let products = Product::all(&graph.fused().expect("it fits").graph, &machine);

@@ -107,13 +107,7 @@ fn sliced(machine: &Capabilities, elem: Elem) -> impl Iterator<Item = Capabiliti
 /// Machines for which tuning chooses differently.
 fn machines() -> [Capabilities; 4] {
     let portable = Capabilities::portable();
-    let nvidia = Capabilities {
-        fragment: Some(Fragment::Sixteen),
-        subgroup: Some(32),
-        max_workgroup: 1024,
-        max_workgroup_bytes: 48 << 10,
-        ..Capabilities::portable()
-    };
+    let nvidia = Capabilities::cooperative();
     let software = Capabilities { software: true, ..Capabilities::portable() };
     let newer = Capabilities {
         fragment: Some(Fragment::Eight),

@@ -94,18 +94,12 @@ fn cooperative_kernels(case: &Case, machine: &Capabilities) -> HashSet<(&'static
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Fragment;
 
     #[test]
     fn every_cooperative_kernel_is_probed_where_there_are_fragments() {
         let portable = Capabilities::portable();
         assert!(probes(&portable).is_empty());
-        let newer = Capabilities {
-            fragment: Some(Fragment::Sixteen),
-            subgroup: Some(32),
-            max_workgroup_bytes: 48 << 10,
-            ..portable
-        };
+        let newer = Capabilities { max_workgroup: 256, ..Capabilities::cooperative() };
         let of = |(case, tiles): &(Case, Option<Tiles>)| {
             cooperative_kernels(case, &Capabilities { tiles: *tiles, ..newer.clone() })
         };

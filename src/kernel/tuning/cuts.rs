@@ -203,13 +203,7 @@ mod tests {
     /// What an H100 was measured to do best (benches/rejected.md), or within 3 % of it.
     #[test]
     fn the_model_chooses_what_was_measured() {
-        let machine = Capabilities {
-            fragment: Some(Fragment::Sixteen),
-            subgroup: Some(32),
-            max_workgroup: 1024,
-            max_workgroup_bytes: 48 << 10,
-            ..Capabilities::portable()
-        };
+        let machine = Capabilities::cooperative();
         let sums =
             |extent, depth| Sums { rows: Rows::Matrix, extent, depth, groups: 1, may_slice: true, beside: false };
         assert_eq!(best(&machine, &sums([4096, 4096], 4096)), ([128, 128, 32], 1));

@@ -1,7 +1,7 @@
 //! How kernels are run: by which engine, and whether modules carry runtime checks.
 
 use crate::gpu::{Checks, OpenOptions};
-use crate::kernel::{Capabilities, Fragment};
+use crate::kernel::Capabilities;
 
 /// A way of running kernels.
 ///
@@ -59,11 +59,6 @@ impl Way {
 
     /// A machine that can: where there is none, what it would run says what is left out.
     pub(super) fn imagined() -> Capabilities {
-        Capabilities {
-            fragment: Some(Fragment::Sixteen),
-            subgroup: Some(32),
-            max_workgroup_bytes: 48 << 10,
-            ..Capabilities::portable()
-        }
+        Capabilities { max_workgroup: 256, ..Capabilities::cooperative() }
     }
 }
