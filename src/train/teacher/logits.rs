@@ -132,9 +132,8 @@ const ALL_READABLE: &str = "none: a row says nothing of the image that stands in
 fn finite(numbers: &[f32], (file, shape, first): (&str, &[usize], usize)) -> Result<(), WeightsError> {
     let Some(at) = numbers.iter().position(|number| !number.is_finite()) else { return Ok(()) };
     let count = numbers.iter().filter(|number| !number.is_finite()).count();
-    let (file, tensor) = (file.to_owned(), NAME.to_owned());
-    let at = (place(shape, first * shape[1] + at), numbers[at]);
-    Err(WeightsError::NotFinite { file, tensor, at: at.0, number: at.1, count })
+    let (file, tensor, number) = (file.to_owned(), NAME.to_owned(), numbers[at]);
+    Err(WeightsError::NotFinite { file, tensor, at: place(shape, first * shape[1] + at), number, count })
 }
 
 /// A file of what a teacher says of images, for [`Teacher::open`](super::Teacher::open): the tensor `logits` `[images, classes]`, and beside
