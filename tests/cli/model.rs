@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Outcome, document, output, refusal, vistok};
+use super::{Outcome, document, has_adapter, output, refusal, vistok};
 
 /// The document for a model, on a machine without adapters.
 fn counted(arguments: &[&str]) -> Result<Value, Box<dyn std::error::Error>> {
@@ -81,5 +81,21 @@ fn where_the_paper_contradicts_itself_it_is_said_beside_our_count() -> Outcome {
         let text = String::from_utf8(output.stdout)?;
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }
+    Ok(())
+}
+
+#[test]
+fn whole_steps_are_verified_with_what_regularizes_them() -> Outcome {
+    if !has_adapter("verify --model --regularized") {
+        return Ok(());
+    }
+    let verified = |more: &[&str]| {
+        document(&mut vistok(&[&["verify", "--model", "resnet-small", "--image", "12x12x3", "--json"], more].concat()))
+    };
+    let (plain, all) = (verified(&[])?, verified(&["--regularized"])?);
+    assert_eq!((&plain["regularized"], &all["regularized"], &all["ok"]), (&false.into(), &true.into(), &true.into()));
+    // Beside what is left out at random there is a second network.
+    let nodes = |found: &Value| found["nodes_of_the_plan"].as_u64().unwrap_or_default();
+    assert!(nodes(&all) > nodes(&plain) + 10, "{} nodes, {} without", nodes(&all), nodes(&plain));
     Ok(())
 }

@@ -5,11 +5,10 @@ use std::sync::atomic::AtomicBool;
 
 use libtest_mimic::Failed;
 use vistok::models::parameters::PARAMETERS;
-use vistok::train::batches::Normalization;
 use vistok::train::checkpoint::Checkpoint;
-use vistok::train::data::{DataError, Images, Target};
-use vistok::train::{Chance, Samples, Schedule, Settings, Then, Trainer};
+use vistok::train::{Schedule, Settings, Then, Trainer};
 
+use super::damaged::Damaged;
 use super::{Bench, Outcome, Test, noise, refused, require, settings, tiny, train, trainer};
 
 pub(crate) const TESTS: [(&str, Test); 5] = [
@@ -75,48 +74,11 @@ fn weights(bench: &Bench) -> Outcome {
     require(said(&mut rest)?.contains("the first bad value is in step 5: sgd/update"), "not found again")
 }
 
-/// Images whose numbers are too large for f32 once they are normalized.
-struct Poisoned(Images);
-
-impl Samples for Poisoned {
-    fn count(&self) -> usize {
-        self.0.count()
-    }
-
-    fn image(&self) -> [usize; 3] {
-        self.0.image()
-    }
-
-    fn target(&self) -> Target {
-        Target::Images
-    }
-
-    fn classes(&self) -> usize {
-        self.0.classes
-    }
-
-    fn normalization(&self) -> Result<Normalization, DataError> {
-        Ok(Normalization { mean: 0.0, std: 1e-45 })
-    }
-
-    fn digest(&self) -> u64 {
-        self.0.digest()
-    }
-
-    fn check(&self) -> Result<(), DataError> {
-        self.0.check()
-    }
-
-    fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
-        self.0.sample(index, chance, pixels, labels)
-    }
-}
-
 /// Where max(NaN, 0) is 0 the loss stays finite; running averages do not.
 fn images(bench: &Bench) -> Outcome {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("model.safetensors");
-    let (poisoned, settings) = (Poisoned(noise(24)), Settings { checkpoint: Some((file.clone(), 1)), ..settings(3) });
+    let (poisoned, settings) = (Damaged::poisoned(), Settings { checkpoint: Some((file.clone(), 1)), ..settings(3) });
     let mut trainer = Trainer::new(&bench.device, &bench.pipelines, &tiny(), &poisoned, settings)?;
     let ended = trainer.train(&poisoned, &AtomicBool::new(false), |_| {});
     require(!file.exists(), "what poisoned images left was saved")?;

@@ -4,6 +4,7 @@
 //! Without an adapter these tests are listed as ignored; with `REQUIRE_GPU=1` they fail.
 
 mod accumulate;
+mod damaged;
 mod diverged;
 mod ema;
 mod keeping;

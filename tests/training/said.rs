@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicBool;
 use libtest_mimic::Failed;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use vistok::kernel::Elem;
-use vistok::train::batches::{Augmentation, Normalization};
-use vistok::train::data::{DataError, Images, Target};
+use vistok::train::batches::Augmentation;
 use vistok::train::weights::WeightsError;
-use vistok::train::{Chance, LogitsFile, Samples, Settings, Skipping, Teacher, Trainer};
+use vistok::train::{LogitsFile, Samples, Settings, Skipping, Teacher, Trainer};
 
+use super::damaged::Damaged;
 use super::resumed::resumed;
 use super::taught::of;
 use super::{Bench, Outcome, Test, noise, refused, require, settings, tiny, train, trainer};
@@ -176,54 +176,14 @@ fn bad_files(file: &Path) -> Outcome {
     write(Dtype::BF16, &shape, &[], Some(("images", "of somebody else")))
 }
 
-/// Images of which one is damaged.
-struct Damaged(Images);
-
-impl Samples for Damaged {
-    fn count(&self) -> usize {
-        self.0.count()
-    }
-
-    fn image(&self) -> [usize; 3] {
-        self.0.image()
-    }
-
-    fn target(&self) -> Target {
-        Target::Images
-    }
-
-    fn classes(&self) -> usize {
-        CLASSES
-    }
-
-    fn normalization(&self) -> Result<Normalization, DataError> {
-        self.0.normalization()
-    }
-
-    fn digest(&self) -> u64 {
-        self.0.digest()
-    }
-
-    fn check(&self) -> Result<(), DataError> {
-        Ok(())
-    }
-
-    fn sample(&self, index: usize, chance: Chance, pixels: &mut [u8], labels: &mut [u32]) -> Result<(), DataError> {
-        match index {
-            11 => Err(DataError::Label { file: "11.png".to_owned(), at: 0, found: 9, most: 3 }),
-            _ => self.0.sample(index, chance, pixels, labels),
-        }
-    }
-}
-
 fn stands_in(bench: &Bench) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let images = Skipping::new(Box::new(Damaged(noise(24))), |_| {});
+    let images = Skipping::new(Box::new(Damaged::unreadable(11)), |_| {});
     let teacher = said(folder.path(), &rows(24), &images)?;
     let mut seen = ([0; 64], [0]);
     images.sample(11, None, &mut seen.0, &mut seen.1)?;
     refused(written(folder.path(), &rows(24), &images), &["1 of the images cannot be read"])?;
-    let images = Skipping::new(Box::new(Damaged(noise(24))), |_| {});
+    let images = Skipping::new(Box::new(Damaged::unreadable(11)), |_| {});
     let mut student = trainer(bench, plain(&teacher, 3))?;
     // All 24 images are in the first three steps.
     let trained = student.train(&images, &AtomicBool::new(false), |_| {});

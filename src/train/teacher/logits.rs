@@ -91,7 +91,7 @@ impl Logits {
     /// What is wrong with them where networks compute in this type, if anything is.
     pub(super) fn misfit_of(&self, elem: Elem) -> Option<String> {
         let overflows = elem == Elem::F16 && self.largest > MOST_F16;
-        overflows.then(|| format!("says {}, which f16 does not hold: leave --f16 out, or", self.largest))
+        overflows.then(|| format!("says {}, which f16 does not hold (leave --f16 out)", self.largest))
     }
 
     /// That they are of these images and of no others, as far as the file knows.

@@ -123,7 +123,7 @@ impl Teacher {
             Knows::Logits(own) => {
                 let images = graph.tensor(images);
                 if let Some(problem) = own.misfit_of(images.elem) {
-                    return Err(GraphError::Name(format!("the teacher, {name}, {problem} give another --teacher")));
+                    return Err(refusal(name, &problem));
                 }
                 let logits = Tensor::new([images.shape[0], classes], images.elem);
                 Ok(graph.input(TEACHER, logits))
