@@ -50,6 +50,10 @@ impl Samples for Damaged {
         self.images.digest()
     }
 
+    fn origin(&self) -> u64 {
+        self.images.origin()
+    }
+
     fn check(&self) -> Result<(), DataError> {
         self.images.check()
     }
